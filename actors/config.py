@@ -1,0 +1,26 @@
+"""What every actor and ingest replica is told at its birth; picklable, and free of Ray."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerConfig:
+    """The part of the settings that actors need. Holds the journal's password: never log it."""
+
+    journal_url: str
+    """`redis://…` of the one primary."""
+    namespace: str
+    """Ray namespace of the actors."""
+    instance_id: str
+    """Random id of this installation, kept in the data folder: tells a restart from a second cluster."""
+    shards: int
+    slots: int
+    heartbeat_interval_s: int
+    expiry_intervals: int
+    revive_window_s: float
+    front_door_url: str | None = None
+    """`http://host:port` of the ingress, watched so that its outage costs nobody; None: not watched."""
+
+    def __repr__(self) -> str:
+        """Leave the journal's password out."""
+        return f"TrackerConfig(namespace={self.namespace!r}, shards={self.shards}, slots={self.slots})"

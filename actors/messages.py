@@ -1,0 +1,77 @@
+"""
+What crosses the border between an ingest replica and a shard: one `bytes` each way, for many requests.
+
+A batch is a msgpack array of items `[slot, kind, fields…]`; a reply is an array with one entry per item, in order:
+a receipt's fields, or one of the `NOT_TAKEN` codes.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from sessions.changes import Receipt
+from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
+
+
+class NotTaken(IntEnum):
+    """Why a shard did not apply an item at all; the replica decides whether to send it again."""
+
+    MOVED = 1
+    """The slot is owned elsewhere: read the map and send again."""
+    NO_JOURNAL = 2
+    """The journal is away: 503, the player retries."""
+    RECOVERING = 3
+    """The slot is being loaded: send again."""
+    OVERLOADED = 4
+    """A bound of the shard was reached: 503."""
+
+
+KINDS: Final[tuple[type[Event], ...]] = (Start, Heartbeat, Happenings, End, Beacon)
+_CODES: Final[dict[type[Event], int]] = {kind: code for code, kind in enumerate(KINDS)}
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+
+
+def encode_item(slot: int, event: Event) -> bytes:
+    """Encode one request; items are concatenated by `encode_batch`."""
+    return _encoder.encode((slot, _CODES[type(event)], event))
+
+
+def encode_batch(items: Sequence[bytes]) -> bytes:
+    """Join encoded items into one msgpack array, without decoding them."""
+    count = len(items)
+    if count < 16:
+        header = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        header = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        header = b"\xdd" + count.to_bytes(4, "big")
+    return header + b"".join(items)
+
+
+def decode_batch(batch: bytes) -> list[tuple[int, Event]]:
+    """Return (slot, event) of each item, in order."""
+    decoded: list[tuple[int, Event]] = []
+    for slot, code, fields in _decoder.decode(batch):
+        kind = KINDS[code]
+        event = kind(*fields)
+        if kind is Happenings:
+            event = event._replace(happenings=tuple(Happening(*happening) for happening in event.happenings))
+        decoded.append((slot, event))
+    return decoded
+
+
+def encode_reply(outcomes: Sequence[Receipt | NotTaken]) -> bytes:
+    """Encode one outcome per item, in order."""
+    return _encoder.encode(outcomes)
+
+
+def decode_reply(reply: bytes) -> list[Receipt | NotTaken]:
+    """Return one outcome per item, in order."""
+    return [
+        NotTaken(entry) if isinstance(entry, int) else Receipt(*entry[:4], tuple(map(tuple, entry[4])), *entry[5:])
+        for entry in _decoder.decode(reply)
+    ]

@@ -1,0 +1,1 @@
+"""Every metric, declared once, and how it is rendered for a scrape."""

@@ -1,0 +1,1 @@
+"""The Serve applications: players in, operators' answers out, and the command line."""

@@ -1,0 +1,104 @@
+"""
+What comes out of a `Tracker`: receipts for players, changes for the journal, reports for the exporter.
+
+All of it is plain data. `Increments` and `Audience` map a key to a number; a key is a tuple whose first entry
+names what is counted and whose others are its labels. `metrics/catalog.py` gives each a metric.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sessions.session import Session
+
+Key = tuple[str, ...]
+"""What is counted, then its labels, as ("events", "share") or ("stream", stream_id, state)."""
+Increments = dict[Key, float]
+"""Amounts to add to counters. Histograms arrive as (name, "le", bound index) counts and (name, "sum")."""
+Audience = dict[Key, int]
+"""Active sessions by key: ("state", s), ("stream", id, s), ("channel", v), ("creator", v), ("program", v),
+("platform", v), ("country", v), ("quality", v), ("connection", v), ("pullzone", v). Keys that reach zero are removed."""
+
+
+class Reason(StrEnum):
+    """Why an input was not taken, or not counted. Closed."""
+
+    SESSION_ENDED = "session_ended"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+
+
+class Receipt(NamedTuple):
+    """What a player is told of one request, once it is durable."""
+
+    accepted: bool
+    reason: str | None = None
+    interval_s: int = 0
+    """The promised heartbeat interval."""
+    accepted_count: int = 0
+    """Events taken, duplicates among them."""
+    rejected: tuple[tuple[str, str], ...] = ()
+    """(event_id, reason) of each event not taken."""
+    total_watch_s: int | None = None
+    """Of the end that stands: the player's own total."""
+    end_reason: str | None = None
+    """Of the end that stands."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """
+    The count that must add up, absolute since the data set began.
+
+    `active = started + provisional + revived - ended - expired`, always (`design.md`, section 6).
+    """
+
+    active: int = 0
+    started: int = 0
+    provisional: int = 0
+    promoted: int = 0
+    """Provisional sessions whose start came after all; outside the equation."""
+    revived: int = 0
+    expired: int = 0
+    ended: dict[str, int] = field(default_factory=dict)
+    """By end reason."""
+
+    @property
+    def balance(self) -> int:
+        """What `active` must be."""
+        return self.started + self.provisional + self.revived - sum(self.ended.values()) - self.expired
+
+
+class Finished(NamedTuple):
+    """A session that ended or expired just now, to be summarised for other systems."""
+
+    session: "Session"
+    revision: int
+    """1 for its first finish; one more each time that it finishes again after a revival."""
+
+
+class Changes(NamedTuple):
+    """All that changed in one slot since the last call of `Tracker.take_changes`."""
+
+    sessions: Sequence["Session"]
+    """To be written in full."""
+    forgotten: Sequence[str]
+    """Session ids to be deleted."""
+    finished: Sequence[Finished]
+    ledger: Ledger
+    """A copy."""
+    paused_s: float
+    increments: Increments
+    """Amounts that are new since the last call."""
+
+
+class Policy(NamedTuple):
+    """The rules of the house that sessions live by."""
+
+    heartbeat_interval_s: int = 30
+    expiry_intervals: int = 3
+    revive_window_s: float = 1_800.0
+
+
+Counts = Mapping[Key, float]

@@ -1,0 +1,142 @@
+"""
+What a player can tell us: one small record per input.
+
+Theory of operation: `serve_app` validates the wire and turns it into these; they cross to the
+shard as plain arrays (`actors/messages.py`); `Tracker.receive` takes one with the server's time.
+`at` is always the player's own clock, in seconds since the epoch; it never decides liveness.
+`None` means that the player did not say. `bytes` fields are opaque here: descriptive data that is
+kept and given back (see `storage/codec.py`), never measured.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Start(NamedTuple):
+    """`session/start`: a player asked for a stream."""
+
+    session_id: str
+    at: float
+    stream_id: str
+    channel_id: str
+    creator_id: str
+    program_id: str
+    platform: str
+    country: str
+    connection_type: str
+    quality: str
+    """The initial one, `auto` included; later ones that differ are switches."""
+    profile: bytes = b""
+    """Who and on what: user, device, app, geo, referrer, titles."""
+
+
+class Heartbeat(NamedTuple):
+    """`session/heartbeat`: the player is alive, and this is what it is doing."""
+
+    session_id: str
+    at: float
+    playback: str | None = None
+    """`paused`, `rebuffering` or `playing`: the first of its three flags that is true, in this order; None: no flag was."""
+    stream_id: str | None = None
+    channel_id: str | None = None
+    creator_id: str | None = None
+    program_id: str | None = None
+    quality: str | None = None
+    bitrate_bps: int | None = None
+    """Already capped by `limits.BITRATE_BPS_MAX`."""
+    latency_us: int | None = None
+    """Already capped by `limits.LATENCY_US_MAX`."""
+    rebuffer_count: int | None = None
+    """The player's own counter of stalls since its start."""
+    vitals: bytes = b""
+    """The newest engagement, volume, buffer health, DVR offset, program progress."""
+
+
+class Happening(NamedTuple):
+    """One entry of `events`: something that happened in a session."""
+
+    event_id: str
+    type: str
+    """One of `EVENT_TYPES`."""
+    at: float
+    fatal: bool = False
+    """`stream_error` only."""
+    quality: str | None = None
+    """`quality_change` only."""
+    program_id: str | None = None
+    """`program_change` only."""
+    program_title: str | None = None
+    """`program_change` only."""
+
+
+class Happenings(NamedTuple):
+    """`live/events`: a list of them, judged one by one."""
+
+    session_id: str
+    stream_id: str | None
+    creator_id: str | None
+    happenings: tuple[Happening, ...]
+
+
+class End(NamedTuple):
+    """`session/end`: the viewer left."""
+
+    session_id: str
+    at: float
+    reason: str
+    """One of `END_REASONS`."""
+    total_watch_s: int
+    """The player's own total, stored beside ours and given back."""
+    rebuffer_count: int
+    quality_switches: int
+    farewell: bytes = b""
+    """The player's own summary, kept for the finished session."""
+
+
+class Beacon(NamedTuple):
+    """`GET /icon.gif`: a pixel. It carries no time of its own, so the server's is used."""
+
+    session_id: str
+    """`beacon_id(...)`: holds NULs, which no posted id may."""
+    type: str
+    """One of `BEACON_TYPES`."""
+    video_id: str
+    """The beacon's `v`; it is the session's stream."""
+    pullzone: str
+    visible: bool = True
+    profile: bytes = b""
+    """User id and referrer."""
+
+
+Event = Start | Heartbeat | Happenings | End | Beacon
+
+PLATFORMS: Final = ("web", "ios", "android", "roku", "firetv", "appletv")
+LATENCY_MODES: Final = ("low", "normal")
+CONNECTION_TYPES: Final = ("wifi", "cellular", "ethernet")
+END_REASONS: Final = ("user_exit", "error", "timeout", "inactivity")
+BEACON_TYPES: Final = ("view", "play", "check")
+EVENT_TYPES: Final = (
+    "stream_start",
+    "stream_buffer_start",
+    "stream_buffer_end",
+    "stream_reconnect",
+    "stream_reconnect_success",
+    "stream_error",
+    "program_change",
+    "quality_change",
+    "fullscreen_enter",
+    "fullscreen_exit",
+    "mute",
+    "unmute",
+    "dvr_seek",
+    "dvr_resume_live",
+    "reaction",
+    "share",
+    "follow",
+    "subscribe",
+    "tip",
+)
+
+
+def beacon_id(*, pullzone: str, video_id: str, user_id: str) -> str:
+    """Name the one session of one viewer of one video; NUL keeps it out of reach of every POST."""
+    return f"\0{pullzone}\0{video_id}\0{user_id}"

@@ -1,0 +1,61 @@
+"""Every bound of the system, by name. Units stand last in the names; nothing here is a setting."""
+
+from typing import Final
+
+# On the wire
+BODY_BYTES_MAX: Final = 256 * 1024
+"""Of one request body, as sent and as inflated."""
+EVENTS_PER_REQUEST_MAX: Final = 500
+ID_CHARS_MAX: Final = 256
+TEXT_CHARS_MAX: Final = 2_048
+"""Of one descriptive text (a title, a page, a referrer)."""
+OPAQUE_BYTES_MAX: Final = 8_192
+"""Of what is kept unmeasured of one request (profile, vitals, farewell)."""
+LABEL_CHARS_MAX: Final = 128
+"""Of one label value in a scrape; longer ones are cut."""
+
+# What a player reports is capped before it is summed
+BITRATE_BPS_MAX: Final = 1_000_000_000
+LATENCY_US_MAX: Final = 3_600_000_000
+PLAYER_COUNTER_MAX: Final = 1_000_000
+
+# One session
+REORDER_WINDOW_S: Final = 60.0
+"""How long, in the player's time, inputs stay sorted and provisional."""
+WINDOW_INPUTS_MAX: Final = 512
+"""Inputs kept in that window; past it the oldest are folded early."""
+WILD_AHEAD_S: Final = 60.0
+"""A timestamp further ahead of its session's clock than this is wild."""
+SEEK_CAUSES_STALL_S: Final = 5.0
+"""A stall that begins within this time of a dvr_seek was caused by it."""
+EVENT_IDS_MAX: Final = 1_024
+"""Event ids remembered per session for deduplication."""
+STORY_ENTRIES_MAX: Final = 48
+STREAMS_PER_WINDOW_MAX: Final = 200
+"""Streams that one session may visit inside one reordering window; past it the window is folded early."""
+STRETCH_MAX: Final = 4
+"""How far `next_heartbeat_seconds` may be stretched under load."""
+
+# One shard
+SESSIONS_PER_SHARD_MAX: Final = 1_000_000
+"""Remembered sessions (active, expired or ended) of posts."""
+BEACON_SESSIONS_PER_SHARD_MAX: Final = 250_000
+"""The same for pixels, which strangers can send."""
+EXPIRIES_PER_SLICE_MAX: Final = 1_000
+"""Deadlines worked off before the caller gets the thread back."""
+
+# On the way to a shard
+BATCH_ITEMS_MAX: Final = 1_000
+BATCH_BYTES_MAX: Final = 90_000
+"""Under Ray's inline limit of 100 KB."""
+WAITING_ITEMS_MAX: Final = 8_192
+"""Requests of one replica that wait for one shard; past it they are shed with 503."""
+REQUEST_DEADLINE_S: Final = 10.0
+
+# The journal
+FINISHED_STREAM_MAX: Final = 100_000
+"""Entries (about) kept in the stream of finished sessions."""
+
+# Labels
+STREAM_LABELS_MAX: Final = 1_000
+OTHER_LABELS_MAX: Final = 100

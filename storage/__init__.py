@@ -1,0 +1,1 @@
+"""The journal: what was acknowledged, durably, under the fence of an epoch."""

@@ -1,0 +1,141 @@
+"""
+What a journal promises, whoever keeps it.
+
+The journal holds one data set: for every slot a *fence* (epoch, commit number, owner), a *record*
+(ledger, pauses, increments not yet delivered; opaque bytes, see `codec.py`), the time when its owner was last
+alive, and its sessions (opaque bytes by session id). Beside them: a capped stream of finished sessions.
+
+- `claim` is compare-and-set: it raises the epoch, so that whoever owned the slot before can write nothing more.
+- `commit` writes a whole batch, over many slots, or nothing. Each slot's write carries (epoch, number). A number
+  already written is ignored, so that the identical batch may be sent again after a time-out. The journal's own
+  client never retries.
+- A data set that vanished under its owners is told from one that never was: `WipedError`.
+
+Every method raises `JournalUnavailableError` if the journal did not answer: what was asked may or may not have happened.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class JournalError(Exception):
+    """The journal could not do what it was asked."""
+
+
+class JournalUnavailableError(JournalError):
+    """No answer, or not now (down, loading, full, read-only). It may or may not have been done; sending it again is safe."""
+
+
+class WipedError(JournalError):
+    """The data set is gone, or older than what its owner wrote: the owners must write back all that they hold."""
+
+    def __init__(self, slots: Sequence[int] = ()) -> None:
+        super().__init__(f"the journal lost the data set, or what was written last; slots concerned: {list(slots) or 'all'}")
+        self.slots = tuple(slots)
+
+
+class StaleEpochError(JournalError):
+    """Somebody else owns these slots now; nothing of the batch was written."""
+
+    def __init__(self, slots: Sequence[int]) -> None:
+        super().__init__(f"slots owned elsewhere by now: {sorted(slots)}")
+        self.slots = tuple(slots)
+
+
+class DataSetConflictError(JournalError):
+    """The data set cannot be used so: another cluster is alive on it, or its number of slots differs. The message says which."""
+
+
+class Fence(NamedTuple):
+    """Who may write a slot."""
+
+    epoch: int
+    """0: never owned."""
+    number: int
+    """Of the last commit in this epoch; a claim sets it to 0."""
+    owner: str
+
+
+class Claimed(NamedTuple):
+    """What a successful claim tells of one slot."""
+
+    epoch: int
+    """The new one."""
+    alive_at: float | None
+    """When the previous owner last said that it was alive (server time, seconds); None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSlot:
+    """A slot as it is in the journal at one instant."""
+
+    fence: Fence
+    record: bytes | None
+    sessions: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotWrite:
+    """One slot's part of a batch."""
+
+    slot: int
+    epoch: int
+    number: int
+    """One more than the slot's last commit in this epoch; the first is 1."""
+    record: bytes
+    sessions: Mapping[str, bytes] = field(default_factory=dict)
+    """Written in full, by session id."""
+    forgotten: Sequence[str] = ()
+    replace: bool = False
+    """True: the slot's sessions in the journal are dropped first (an owner that writes back all that it holds)."""
+
+
+class Journal(Protocol):
+    """See the module. All methods are coroutines; times are the server's, in seconds since the epoch."""
+
+    async def open_data_set(self, *, slots: int, instance: str, run: str, now: float) -> None:
+        """
+        Create the data set, or take its lease for this run of this instance.
+
+        Raises `DataSetConflictError` if it has another number of slots, or if another *instance* renewed its lease
+        within the last `LEASE_S` seconds. The same instance takes over at once (its data folder's lock proves that its last run is over).
+        """
+
+    async def renew_lease(self, *, run: str, now: float) -> bool:
+        """Say that the cluster is alive. False: another run holds the lease; stop. Raises `WipedError` if there is no data set."""
+
+    async def fences(self) -> Mapping[int, Fence]:
+        """Return the map: every slot that was ever owned. Raises `WipedError` if there is no data set."""
+
+    async def claim(self, expected: Mapping[int, int], *, owner: str, after_wipe: bool = False) -> Mapping[int, Claimed]:
+        """
+        Take slots whose epoch is still the expected one (0: never owned); return those taken, with the epoch one higher.
+
+        `after_wipe`: the journal may have lost the fence; then the expected epoch (the claimer's own) is taken as the stored one.
+        Creates nothing else; a missing data set raises `WipedError` unless `after_wipe`, where the fence alone is written
+        (the directory writes the data set again with `open_data_set`).
+        """
+
+    async def release(self, epochs: Mapping[int, int]) -> None:
+        """Give slots up: their owner becomes "", their epoch stays. Slots with another epoch are left alone."""
+
+    async def load(self, slot: int) -> StoredSlot:
+        """Read one slot at one instant: what `audit` and a new owner need."""
+
+    async def commit(self, writes: Sequence[SlotWrite], *, finished: Sequence[bytes] = (), alive_at: float) -> None:
+        """
+        Write the whole batch, or nothing, and mark its slots' owner alive.
+
+        `finished`: JSON summaries for the stream. Raises `StaleEpochError`, `WipedError` (no data set, or a slot's number
+        is behind), `JournalUnavailableError`.
+        """
+
+    async def touch(self, epochs: Mapping[int, int], *, alive_at: float) -> None:
+        """Mark slots' owner alive without writing anything else. Raises as `commit` does; slots still owned are marked all the same."""
+
+    async def ping(self) -> None:
+        """Return if the journal answers and takes writes."""
+
+    async def close(self) -> None:
+        """Let the connections go."""
