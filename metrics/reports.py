@@ -1,0 +1,70 @@
+"""
+What a shard tells the exporter every second, and what an ingest replica does: plain data, no Ray.
+
+A shard sends the whole of a slot once, then only what changed, until the exporter says that it has it: the exporter
+asks with the number of the last report that it added (`Known`), so that a lost report is sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sessions.changes import Audience, Increments, Ledger
+
+
+class SlotReport(NamedTuple):
+    """One slot, as of its last successful commit or later."""
+
+    slot: int
+    epoch: int
+    full: bool
+    """True: `audience` is all there is; False: only the keys that changed, with their new values (0: gone)."""
+    audience: Audience
+    ledger: Ledger
+    batch: int
+    """Number of the handed increments, growing over the life of the data set; 0: none are handed."""
+    increments: Increments
+
+
+class ShardReport(NamedTuple):
+    """Everything new in one shard."""
+
+    shard: str
+    incarnation: str
+    """Differs after each restart of the shard."""
+    number: int
+    """Of this report in this incarnation, from 1."""
+    epochs: Mapping[int, int]
+    """Every slot that the shard serves, with its epoch: whatever it does not name, it does not hold."""
+    slots: Sequence[SlotReport]
+    """Those that changed since the report that the exporter knows."""
+    sessions: int
+    """Remembered, in any state."""
+    restarts: int
+    pending_calls: int
+    journal_up: bool
+    unwritten_sessions: int
+    """Applied, but not yet in the journal."""
+    map_version: int
+    """Sum of the epochs owned: grows with every change of ownership."""
+    increments: Increments
+    """Of the shard itself since the reported `number` - 1, such as ("batch_events", "le", "3"): lost if the shard dies."""
+
+
+class Known(NamedTuple):
+    """What the exporter has of one shard, sent with each collection."""
+
+    incarnation: str = ""
+    number: int = 0
+    batches: Mapping[int, int] = {}
+    """The last batch of increments added, by slot: an acknowledgement."""
+
+
+class ReplicaReport(NamedTuple):
+    """What an ingest replica counted: increments, numbered, sent again until they were taken."""
+
+    replica: str
+    number: int
+    increments: Increments
+    """As ("rejected", endpoint, reason), ("ingest_seconds", "le", "4", endpoint), ("ingest_seconds", "sum", endpoint)."""
+
+
