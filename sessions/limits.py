@@ -59,3 +59,9 @@ FINISHED_STREAM_MAX: Final = 100_000
 # Labels
 STREAM_LABELS_MAX: Final = 1_000
 OTHER_LABELS_MAX: Final = 100
+
+# The exporter
+PEAKS_MAX: Final = 20_000
+"""Streams whose all-time peak is remembered; past it those that nobody watches go, the smallest peaks first."""
+REPLICAS_REMEMBERED_MAX: Final = 4_096
+"""Ingest replicas whose last report number is remembered; the longest silent go first."""

@@ -1,0 +1,194 @@
+"""
+Every metric, declared once: type, unit, labels, help, and which keys of the core feed it.
+
+It decides what exists; it does not know how numbers are added up (`totals.py`) or rendered (`collector.py`). Three
+closed tables lead from the core's keys (`sessions/changes.py`) to a metric: `AUDIENCE`, `INCREMENTS` and `LEDGER`.
+A key that none of them names is a broken invariant, never silence. A new metric is a new row here.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+from typing import Final
+
+from sessions.changes import Key
+from sessions.errors import InvariantError
+from sessions.events import BEACON_TYPES, END_REASONS, EVENT_TYPES
+from sessions.histograms import BOUNDS
+from sessions.limits import OTHER_LABELS_MAX, STREAM_LABELS_MAX
+from sessions.states import PLAYBACKS
+
+PREFIX: Final = "headcount_"
+STATES: Final = tuple(str(state) for state in PLAYBACKS)
+
+
+class Kind(StrEnum):
+    """How a metric behaves; the names are OpenMetrics'."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One row of `qoe.md`, section 4."""
+
+    name: str
+    """Without prefix, and without the `_total` of counters."""
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    """OpenMetrics' unit; the name then ends in it."""
+    audience: str = ""
+    """First entry of the audience keys that it shows."""
+    increments: str = ""
+    """First entry of the increment keys that it sums."""
+    ledger: str = ""
+    """Field of the ledger that it serves."""
+    values: tuple[str, ...] = ()
+    """The closed list of its last label: shown from the first scrape on, at zero, and nothing else is accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """A label whose values players choose, so that it needs a bound."""
+
+    label: str
+    most: int
+    """Values with a place of their own; the rest are `other`."""
+
+
+def _gauge(name: str, text: str, *labels: str, unit: str = "", audience: str = "") -> Metric:
+    return Metric(name=name, kind=Kind.GAUGE, help=text, labels=labels, unit=unit, audience=audience)
+
+
+def _counter(name: str, text: str, *labels: str, unit: str = "", increments: str = "", values: tuple[str, ...] = ()) -> Metric:
+    return Metric(name=name, kind=Kind.COUNTER, help=text, labels=labels, unit=unit, increments=increments, values=values)
+
+
+def _ledger(name: str, text: str, field: str) -> Metric:
+    return Metric(name=name, kind=Kind.COUNTER, help=text, ledger=field)
+
+
+def _histogram(name: str, text: str, *labels: str, unit: str = "", increments: str) -> Metric:
+    return Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, unit=unit, increments=increments)
+
+
+DIMENSIONS: Final[dict[str, Dimension]] = {
+    "stream": Dimension(label="stream_id", most=STREAM_LABELS_MAX),
+    **{
+        name: Dimension(label=name, most=OTHER_LABELS_MAX)
+        for name in ("channel", "creator", "program", "platform", "country", "quality", "connection", "pullzone")
+    },
+}
+"""By first entry of the audience key. The platform and the connection are closed lists on the wire, and bounded all the same."""
+
+SESSIONS: Final = Metric(
+    name="sessions", kind=Kind.GAUGE, labels=("state",), values=STATES, audience="state",
+    help="Sessions that are active now, by playback state; watching is playing + rebuffering + starting.",
+)
+STREAM_SESSIONS: Final = _gauge(
+    "stream_sessions", "Sessions that are active now, by stream and playback state.", "stream_id", "state", audience="stream"
+)
+STREAM_PEAK: Final = _gauge(
+    "stream_sessions_peak", "Greatest number of active sessions in the last 60 s, at one-second resolution over all shards.", "stream_id"
+)
+SHARD_SESSIONS: Final = _gauge("shard_sessions", "Sessions that a shard remembers, in any liveness: active, expired or ended.", "shard")
+SHARD_PENDING: Final = _gauge("shard_pending_calls", "Calls that wait in a shard, or are being worked on.", "shard")
+SHARD_MAP: Final = _gauge("shard_map_version", "Sum of the epochs that a shard owns; grows with every change of ownership.", "shard")
+SHARD_RESTARTS: Final = _counter("shard_restarts", "Restarts of a shard.", "shard")
+JOURNAL_UP: Final = _gauge("journal_up", "1 if the journal takes what every shard writes, 0 if not, or if no shard reports.")
+UNWRITTEN: Final = _gauge("journal_unwritten_sessions", "Sessions with a change that is applied, but not yet in the journal.")
+SNAPSHOT_AGE: Final = _gauge(
+    "snapshot_age_seconds", "Age of the oldest shard report that the gauges use; since the exporter's start, if there is none.", unit="seconds"
+)
+
+CATALOG: Final[tuple[Metric, ...]] = (
+    SESSIONS,
+    STREAM_SESSIONS,
+    STREAM_PEAK,
+    *(
+        _gauge(f"{name}_sessions", f"Sessions that are active now, by {name}.", dimension.label, audience=name)
+        for name, dimension in DIMENSIONS.items()
+        if name != "stream"
+    ),
+    _ledger("sessions_started", "Sessions opened by a start, or by a first beacon.", "started"),
+    _ledger("sessions_provisional", "Sessions opened by something else, their start being late or lost.", "provisional"),
+    _ledger("sessions_promoted", "Provisional sessions whose start came after all.", "promoted"),
+    _ledger("sessions_revived", "Expired sessions that came back inside the revive window.", "revived"),
+    _ledger("sessions_expired", "Sessions whose heartbeats stopped.", "expired"),
+    Metric(
+        name="sessions_ended", kind=Kind.COUNTER, labels=("reason",), values=END_REASONS, ledger="ended",
+        help="Sessions whose player said that it left, by its reason.",
+    ),
+    _counter("events", "Events taken, by type; a duplicate is not counted again.", "type", increments="events", values=EVENT_TYPES),
+    _counter("beacons", "Pixels taken, by type.", "type", increments="beacons", values=BEACON_TYPES),
+    _counter("heartbeats", "Heartbeats taken.", increments="heartbeats"),
+    _counter("rejected", "Requests and events that were not taken.", "endpoint", "reason", increments="rejected"),
+    _counter("duplicates", "Inputs that had been taken before and moved nothing.", increments="duplicates"),
+    _counter("late_events", "Inputs older than the reordering window: counted by type, moving nothing.", increments="late_events"),
+    _histogram(
+        "clock_skew_seconds", "Distance between the player's clock and the server's, without its sign.",
+        unit="seconds", increments="clock_skew",
+    ),
+    _histogram(
+        "ingest_seconds", "From a request's arrival to its acknowledgement, journal included.", "endpoint",
+        unit="seconds", increments="ingest_seconds",
+    ),
+    SHARD_SESSIONS,
+    _histogram("shard_batch_events", "Requests that one call carried to a shard.", "shard", increments="batch_events"),
+    _histogram("shard_commit_seconds", "Round trip of one commit to the journal.", "shard", unit="seconds", increments="commit_seconds"),
+    SHARD_PENDING,
+    SHARD_MAP,
+    SHARD_RESTARTS,
+    JOURNAL_UP,
+    UNWRITTEN,
+    SNAPSHOT_AGE,
+)
+
+AUDIENCE: Final = {metric.audience: metric for metric in CATALOG if metric.audience}
+INCREMENTS: Final = {metric.increments: metric for metric in CATALOG if metric.increments}
+LEDGER: Final = {metric.ledger: metric for metric in CATALOG if metric.ledger}
+BOUNDED: Final = {dimension.label: name for name, dimension in DIMENSIONS.items()}
+"""Which dimension bounds a label, by the label's name."""
+
+
+def labels_of(key: Key) -> tuple[Metric, Key]:
+    """
+    Return the metric that an increment key feeds, and its labels' values in order.
+
+    A histogram's keys are (name, "le", bucket index, labels…) and (name, "sum", labels…). The label `shard` is not in
+    the key: whoever adds the report knows it. Raises `InvariantError` for a key that no row of the catalog takes.
+    """
+    metric = INCREMENTS.get(key[0]) if key else None
+    if metric is None:
+        raise InvariantError("no metric takes this increment", story=key)
+    if metric.kind is not Kind.HISTOGRAM:
+        values = key[1:]
+    elif key[1:2] == ("sum",):
+        values = key[2:]
+    elif key[1:2] == ("le",) and key[2:3] and key[2].isdecimal() and int(key[2]) <= len(BOUNDS[metric.increments]):
+        values = key[3:]
+    else:
+        raise InvariantError("not a bucket of this histogram", story=key)
+    if len(values) != len(metric.labels) - ("shard" in metric.labels):
+        raise InvariantError(f"{metric.name} has the labels {metric.labels}", story=key)
+    if metric.values and values[-1] not in metric.values:
+        raise InvariantError(f"a label outside the closed list of {metric.name}", story=key)
+    return metric, values
+
+
+def check_increment(key: Key, amount: float) -> None:
+    """Raise `InvariantError` unless the catalog takes this key, and the amount can be added to a counter."""
+    labels_of(key)
+    if not (isfinite(amount) and amount >= 0):
+        raise InvariantError("not an amount to add to a counter", story=(key, amount))
+
+
+def check_audience(key: Key) -> None:
+    """Raise `InvariantError` unless a gauge of the catalog shows this key."""
+    metric = AUDIENCE.get(key[0]) if key else None
+    if metric is None or len(key) != len(metric.labels) + 1 or ("state" in metric.labels and key[-1] not in STATES):
+        raise InvariantError("no gauge shows this audience key", story=key)

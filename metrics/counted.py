@@ -1,0 +1,73 @@
+"""
+The counters and histograms that increments add up to, by metric and labels.
+
+Labels that players choose are put into their place, or into `other`, when the increment comes: every amount lands in
+exactly one series, so that rates add up, and `other` never jumps when a label loses its place. The series that lost its
+place is dropped; should it come back, it begins at zero, which Prometheus takes as the reset that it is.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from metrics.catalog import BOUNDED, DIMENSIONS, INCREMENTS, Kind, Metric, labels_of
+from metrics.labels import Labels
+from sessions.changes import Key
+from sessions.histograms import BOUNDS
+
+SHARD: Final = "shard"
+"""The label that no key carries: the adder knows it."""
+
+
+class Counted:
+    """Running sums of everything that the catalog takes increments of."""
+
+    def __init__(self, labels: Mapping[str, Labels]) -> None:
+        self._labels = labels
+        self._counters: dict[str, dict[Key, float]] = {name: {} for name in INCREMENTS}
+        """Sums by the labels' values."""
+        self._histograms: dict[str, dict[Key, list[float]]] = {name: {} for name in INCREMENTS}
+        """Observations by bucket, then the sum of what was observed."""
+
+    def add(self, key: Key, amount: float, *, shard: str = "") -> None:
+        """Add one increment; raises `InvariantError` if the catalog does not take it."""
+        metric, values = labels_of(key)
+        places = tuple(
+            shard if label == SHARD else self._labels[BOUNDED[label]].shown(value) if label in BOUNDED else value
+            for label, value in zip(metric.labels, (*values, ""), strict=False)
+        )
+        if metric.kind is Kind.HISTOGRAM:
+            sums = self._histograms[key[0]].get(places)
+            if sums is None:
+                sums = self._histograms[key[0]][places] = [0.0] * (len(BOUNDS[key[0]]) + 2)
+            sums[int(key[2]) if key[1] == "le" else -1] += amount
+        else:
+            counters = self._counters[key[0]]
+            counters[places] = counters.get(places, 0) + amount
+
+    def forget(self, dimension: str, lost: Collection[str]) -> None:
+        """Drop the series of labels that lost their place."""
+        place = DIMENSIONS[dimension].label
+        for name, metric in INCREMENTS.items():
+            if place in metric.labels:
+                at = metric.labels.index(place)
+                series: dict[str, dict[Key, float]] | dict[str, dict[Key, list[float]]]
+                for series in (self._counters, self._histograms):
+                    for places in [places for places in series[name] if places[at] in lost]:
+                        del series[name][places]
+
+    def counters(self, metric: Metric) -> Mapping[Key, float]:
+        """Return a counter's sums by its labels' values; those of a closed list are there from the beginning."""
+        sums = self._counters[metric.increments]
+        if not metric.labels:
+            return {(): sums.get((), 0)}
+        if metric.values and len(metric.labels) == 1:
+            return {(value,): sums.get((value,), 0) for value in metric.values}
+        return sums
+
+    def histograms(self, metric: Metric) -> Iterator[tuple[Key, list[float], float]]:
+        """Yield (labels' values, observations in each bucket, +Inf last; sum of what was observed)."""
+        series = self._histograms[metric.increments]
+        if not metric.labels and not series:
+            yield (), [0.0] * (len(BOUNDS[metric.increments]) + 1), 0.0
+        for places, sums in series.items():
+            yield places, sums[:-1], sums[-1]

@@ -1,0 +1,298 @@
+"""
+What every shard and replica says, added up once.
+
+Theory of operation: reports come in at any time, some twice, some never; once a second `tick` closes the second.
+- *Gauges* come from the slots' audiences. A slot counts by the report of its highest epoch; when its owner falls silent,
+  or gives it up, what it said stands until a higher epoch reports, at most `LOST_S`, and is then no longer counted.
+  A report of another owner whose epoch is not higher is stale, unless the slot's holder has been silent for as long
+  (a journal that came back empty counts its epochs anew).
+- *Increments* are numbered: by slot and batch, by replica and report, by shard, incarnation and report. Each number is added once.
+- The *ledger* is absolute (`ledgers.py`).
+
+Running sums change with what a report changes, so that a quiet second costs nothing. It knows no clock: `now` is told.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
+
+from metrics.catalog import DIMENSIONS, STATES, check_audience, check_increment
+from metrics.counted import Counted
+from metrics.labels import OTHER, Labels, label_of
+from metrics.ledgers import Ledgers
+from metrics.peaks import Peak, Peaks
+from metrics.reports import Known, ReplicaReport, ShardReport, SlotReport
+from sessions.changes import Audience, Key
+from sessions.errors import InvariantError
+from sessions.limits import REPLICAS_REMEMBERED_MAX
+
+LOST_S: Final = 15.0
+"""How long a silent owner's sessions are still counted."""
+PAST_INCARNATIONS_MAX: Final = 16
+
+_EVERYONE: Final = "\0everyone"
+_OTHERS: Final = "\0others"
+_Name = TypeVar("_Name", str, Key)
+
+
+class Watched(NamedTuple):
+    """One stream's audience, for people."""
+
+    sessions: int
+    states: Mapping[str, int]
+    recent_peak: int
+    """Greatest in the last 60 s."""
+    peak: Peak | None
+    """Greatest since the exporter began."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    epoch: int = 0
+    shard: str = ""
+    said_at: float = float("-inf")
+    """When its owner last said that it serves it."""
+    counted: bool = False
+    audience: Audience = field(default_factory=dict)
+    batch: int = 0
+
+
+@dataclass(slots=True)
+class _Shard:
+    report: ShardReport
+    at: float
+    past: tuple[str, ...] = ()
+    """Earlier incarnations, whose reports come too late."""
+    out_of_step: bool = False
+    """It must send all that it holds: a change came for something that is not held here."""
+
+
+class Totals:
+    """Everything that a scrape shows, and what has to be remembered to add each report once."""
+
+    def __init__(self, *, now: float) -> None:
+        self._began_at = now
+        self._slots: dict[int, _Slot] = {}
+        self._shards: dict[str, _Shard] = {}
+        self._replicas: dict[str, int] = {}
+        """Last report number added, the longest silent first."""
+        self._states: dict[str, int] = {}
+        self._stream_states: dict[Key, int] = {}
+        """Sessions by (stream's label, state)."""
+        self._changed: set[str] = set()
+        """Streams whose total changed since the last tick, by full id."""
+        self._long_ids: dict[str, int] = {}
+        """Sessions of streams whose id is not its own label."""
+        self.labels: dict[str, Labels] = {name: Labels(most=dimension.most) for name, dimension in DIMENSIONS.items()}
+        self.peaks = Peaks()
+        self.ledgers = Ledgers()
+        self.counted = Counted(self.labels)
+
+    def known(self, shard: str) -> Known:
+        """Return what to ask this shard with: what is held of it, and which of its increments were added."""
+        batches = {number: slot.batch for number, slot in self._slots.items() if slot.batch}
+        held = self._shards.get(shard)
+        if held is None:
+            return Known(batches=batches)
+        batches = {number: batches[number] for number in held.report.epochs if number in batches}
+        if held.out_of_step:
+            return Known(batches=batches)
+        return Known(held.report.incarnation, held.report.number, batches)
+
+    def add_shard(self, report: ShardReport, *, now: float) -> bool:
+        """
+        Add one shard's report; False: it was added before, or comes too late.
+
+        Raises `InvariantError` if it holds something that the catalog does not know; then nothing of it was added.
+        """
+        held = self._shards.get(report.shard)
+        past: tuple[str, ...] = ()
+        if held is not None:
+            past = held.past
+            if report.incarnation == held.report.incarnation:
+                if report.number <= held.report.number:
+                    return False
+            elif report.incarnation in past:
+                return False
+            else:
+                past = (*past, held.report.incarnation)[-PAST_INCARNATIONS_MAX:]
+        _check(report)
+        self._shards[report.shard] = shard = _Shard(report, now, past)
+        for slot_report in report.slots:
+            self._add_slot(slot_report, shard, now=now)
+        for number, epoch in report.epochs.items():
+            slot = self._slots.setdefault(number, _Slot())
+            if slot.shard == report.shard and slot.epoch == epoch:
+                slot.said_at = now
+                self._count(slot)
+            elif epoch > slot.epoch or now - slot.said_at > LOST_S:
+                shard.out_of_step = True
+        self._refresh(now=now)
+        for key, amount in report.increments.items():
+            self.counted.add(key, amount, shard=report.shard)
+        for slot_report in report.slots:
+            slot = self._slots.setdefault(slot_report.slot, _Slot())
+            if slot_report.batch > slot.batch:
+                slot.batch = slot_report.batch
+                for key, amount in slot_report.increments.items():
+                    self.counted.add(key, amount)
+        return True
+
+    def add_replica(self, report: ReplicaReport) -> int:
+        """Add one replica's report unless its number was added before; return the last number added, to acknowledge it."""
+        for key, amount in report.increments.items():
+            check_increment(key, amount)
+        added = self._replicas.pop(report.replica, 0)
+        if report.number > added:
+            for key, amount in report.increments.items():
+                self.counted.add(key, amount)
+            added = report.number
+        self._replicas[report.replica] = added
+        if len(self._replicas) > REPLICAS_REMEMBERED_MAX:
+            del self._replicas[next(iter(self._replicas))]
+        return added
+
+    def tick(self, *, now: float) -> None:
+        """Close a second: stop counting what was lost for too long, and sample the peaks."""
+        for slot in self._slots.values():
+            if slot.counted and now - slot.said_at > LOST_S:
+                slot.counted = False
+                self._move(slot.audience, {})
+        self._refresh(now=now)
+        streams = self.labels["stream"]
+        names = self._changed | {label_of(value) for value in self._changed}
+        self._changed = set()
+        placed = sum(streams.sizes.get(label, 0) for label in streams.placed)
+        sampled = [(name, self._long_ids.get(name, 0) if label_of(name) != name else streams.sizes.get(name, 0)) for name in names]
+        self.peaks.sample([*sampled, (_EVERYONE, streams.total), (_OTHERS, streams.total - placed)], now=now)
+
+    def states(self) -> Mapping[str, int]:
+        """Return active sessions by playback state, those at zero too."""
+        return {state: self._states.get(state, 0) for state in STATES}
+
+    def streams(self) -> Iterator[tuple[str, Mapping[str, int]]]:
+        """Yield (label, sessions by state) of each stream that has a place, and of `other`: their sum is every session."""
+        rest = self._all_stream_states()
+        for label in self.labels["stream"].placed:
+            states = {state: self._stream_states.get((label, state), 0) for state in STATES}
+            for state, count in states.items():
+                rest[state] -= count
+            yield label, states
+        yield OTHER, rest
+
+    def dimension(self, name: str) -> Iterator[tuple[str, int]]:
+        """Yield (label, sessions) of one dimension, `other` last: their sum is all that carry it."""
+        labels = self.labels[name]
+        rest = labels.total
+        for label in labels.placed:
+            size = labels.sizes.get(label, 0)
+            rest -= size
+            yield label, size
+        yield OTHER, rest
+
+    def recent_peak(self, label: str) -> int:
+        """Return the greatest total of a stream's label, or of `other`, in the last 60 s."""
+        return self.peaks.recent(_OTHERS if label == OTHER else label)
+
+    def everyone(self) -> Watched:
+        """Return the audience of all streams together."""
+        return Watched(sum(self._states.values()), self.states(), self.peaks.recent(_EVERYONE), self.peaks.all_time(_EVERYONE))
+
+    def watched(self, stream_id: str) -> Watched:
+        """Return one stream's audience, by its full id, whether it has a label or not."""
+        counted = [slot.audience for slot in self._slots.values() if slot.counted]
+        states = {state: sum(audience.get(("stream", stream_id, state), 0) for audience in counted) for state in STATES}
+        return Watched(sum(states.values()), states, self.peaks.recent(stream_id), self.peaks.all_time(stream_id))
+
+    def shards(self, *, now: float) -> Iterable[ShardReport]:
+        """Return the last report of each shard that was heard within `LOST_S`."""
+        return [shard.report for shard in self._shards.values() if now - shard.at <= LOST_S]
+
+    def age_s(self, *, now: float) -> float:
+        """Return the age of the oldest report in use; since the beginning, if none is."""
+        return now - min((shard.at for shard in self._shards.values() if now - shard.at <= LOST_S), default=self._began_at)
+
+    def _add_slot(self, report: SlotReport, shard: _Shard, *, now: float) -> None:
+        slot = self._slots.setdefault(report.slot, _Slot())
+        name = shard.report.shard
+        same = slot.shard == name and slot.epoch == report.epoch
+        if not same and report.epoch <= slot.epoch and now - slot.said_at <= LOST_S:
+            return
+        if not (same or report.full):
+            shard.out_of_step = True
+            return
+        before = slot.audience if slot.counted else {}
+        if report.full:
+            after = {key: count for key, count in report.audience.items() if count}
+            self._move(before, after)
+            slot.audience = after
+        else:
+            self._count(slot)
+            self._move({key: slot.audience.get(key, 0) for key in report.audience}, report.audience)
+            for key, count in report.audience.items():
+                if count:
+                    slot.audience[key] = count
+                else:
+                    slot.audience.pop(key, None)
+        slot.epoch, slot.shard, slot.said_at, slot.counted = report.epoch, name, now, True
+        self.ledgers.take(report.slot, report.ledger)
+
+    def _count(self, slot: _Slot) -> None:
+        if not slot.counted:
+            slot.counted = True
+            self._move({}, slot.audience)
+
+    def _move(self, before: Audience, after: Audience) -> None:
+        """Bring the running sums from what was counted to what is to be."""
+        for key in before.keys() | after.keys():
+            amount = after.get(key, 0) - before.get(key, 0)
+            if amount:
+                self._shift(key, amount)
+
+    def _shift(self, key: Key, amount: int) -> None:
+        head, value = key[0], key[1]
+        if head == "state":
+            _add(self._states, value, amount)
+            return
+        self.labels[head].add(value, amount)
+        if head == "stream":
+            label = label_of(value)
+            _add(self._stream_states, (label, key[2]), amount)
+            if label != value:
+                _add(self._long_ids, value, amount)
+            self._changed.add(value)
+
+    def _all_stream_states(self) -> dict[str, int]:
+        rest = dict.fromkeys(STATES, 0)
+        for (_, state), count in self._stream_states.items():
+            rest[state] += count
+        return rest
+
+    def _refresh(self, *, now: float) -> None:
+        for name, labels in self.labels.items():
+            lost = labels.refresh(now=now)
+            if lost:
+                self.counted.forget(name, set(lost))
+
+
+def _check(report: ShardReport) -> None:
+    for key, amount in report.increments.items():
+        check_increment(key, amount)
+    for slot in report.slots:
+        for key, amount in slot.increments.items():
+            check_increment(key, amount)
+        for audience_key, count in slot.audience.items():
+            check_audience(audience_key)
+            if count < 0:
+                raise InvariantError("an audience below zero", story=(slot.slot, audience_key, count))
+
+
+def _add(sums: dict[_Name, int], name: _Name, amount: int) -> None:
+    """Add to a running sum that is not there when it is zero."""
+    total = sums.get(name, 0) + amount
+    if total < 0:
+        raise InvariantError("a sum below zero", story=(name, total))
+    if total:
+        sums[name] = total
+    else:
+        del sums[name]
