@@ -1,0 +1,125 @@
+"""
+Every formula of `qoe.md`, section 2, each once.
+
+They read a session or its account and change nothing. Seconds, bits/s, ratios 0-1; None wherever a value is unknown, which is never zero.
+"""
+
+from math import exp, sqrt
+
+from sessions.account import (
+    BITRATE_S,
+    BITS,
+    FAILURES,
+    LATENCY_S,
+    LATENCY_US_S,
+    PAUSED_S,
+    PLAYING_S,
+    REBUFFERING_S,
+    SEEK_REBUFFERING_S,
+    STARTING_S,
+    Account,
+)
+from sessions.session import Session
+from sessions.states import Liveness
+
+
+def watch_time_s(account: Account) -> float:
+    """`watch_time`: playing + rebuffering."""
+    return account.sums[PLAYING_S] + account.sums[REBUFFERING_S]
+
+
+def rebuffering_ratio(account: Account) -> float | None:
+    """Rebuffering / (playing + rebuffering), 0-1; None: nothing was watched."""
+    watched = watch_time_s(account)
+    return account.sums[REBUFFERING_S] / watched if watched > 0 else None
+
+
+def connection_induced_rebuffering_ratio(account: Account) -> float | None:
+    """CIRR: the same without the stalls that a seek caused."""
+    watched = watch_time_s(account)
+    return (account.sums[REBUFFERING_S] - account.sums[SEEK_REBUFFERING_S]) / watched if watched > 0 else None
+
+
+def average_bitrate_bps(account: Account) -> float | None:
+    """Σ bitrate·dt / Σ dt over the playing time for which a bitrate is known; None: it never was."""
+    known = account.sums[BITRATE_S]
+    return account.sums[BITS] / known if known > 0 else None
+
+
+def live_latency_s(account: Account) -> float | None:
+    """The same weighting of the latency; seconds."""
+    known = account.sums[LATENCY_S]
+    return account.sums[LATENCY_US_S] / known / 1e6 if known > 0 else None
+
+
+def experience_score(
+    *, success: int, startup_time_s: float | None, rebuffers: int, ratio: float, showed_frame: bool
+) -> float:
+    """
+    Return the experience score, 0-100 (`qoe.md`, section 2; every part is a published curve).
+
+    `success` is 100 (played), 50 (left before the video started) or 0 (failed).
+    """
+    if not showed_frame:
+        return success * 0.5
+    smoothness = 50.0 / sqrt(1.0 + (rebuffers / 2.0) ** 2) + 50.0 * exp(-10.0 * ratio)
+    if startup_time_s is None:
+        return success / 100.0 * smoothness
+    startup = 100.0 * 8.0 / (8.0 + startup_time_s)
+    return success / 100.0 * (0.4 * startup + 0.6 * smoothness)
+
+
+def startup_time_s(session: Session) -> float | None:
+    """`startup_time`: first frame - start, never negative; None if either is unknown or the session is provisional."""
+    if session.first_frame_at is None or session.started_at is None:
+        return None
+    return max(0.0, session.first_frame_at - session.started_at)
+
+
+def exited_before_start(session: Session) -> bool:
+    """EBVS: started, over, without a frame or a failure, after at least a second."""
+    if session.liveness is Liveness.ACTIVE or session.is_beacon or session.started_at is None:
+        return False
+    account = session.settled()
+    if account.frame or account.failure:
+        return False
+    return session.newest_at - session.started_at >= 1.0
+
+
+def score(session: Session) -> float | None:
+    """Return the experience score, 0-100, of a session that is over; None while it is active, or was only shown."""
+    if session.liveness is Liveness.ACTIVE or (session.is_beacon and not session.frame):
+        return None
+    account = session.settled()
+    success = 0 if account.failure else 100 if account.frame else 50
+    return experience_score(
+        success=success,
+        startup_time_s=startup_time_s(session),
+        rebuffers=max(account.rebuffers, session.player_rebuffers),
+        ratio=rebuffering_ratio(account) or 0.0,
+        showed_frame=account.frame,
+    )
+
+
+def figures(session: Session) -> dict[str, object]:
+    """Return the account in `qoe.md`'s names, provisional time included; seconds, bits/s, ratios 0-1; None: unknown."""
+    account = session.settled()
+    return {
+        "startup_time_s": startup_time_s(session),
+        "starting_time_s": account.sums[STARTING_S],
+        "playing_time_s": account.sums[PLAYING_S],
+        "rebuffering_time_s": account.sums[REBUFFERING_S],
+        "paused_time_s": account.sums[PAUSED_S],
+        "watch_time_s": watch_time_s(account),
+        "rebuffering_ratio": rebuffering_ratio(account),
+        "connection_induced_rebuffering_ratio": connection_induced_rebuffering_ratio(account),
+        "rebuffer_count": max(account.rebuffers, session.player_rebuffers),
+        "quality_switches": account.switches,
+        "average_bitrate_bps": average_bitrate_bps(account),
+        "live_latency_s": live_latency_s(account),
+        "errors": session.errors,
+        "failure": FAILURES[account.failure],
+        "exit_before_video_start": exited_before_start(session),
+        "experience_score": score(session),
+        "player_total_watch_s": session.total_watch_s,
+    }

@@ -1,0 +1,297 @@
+"""
+One session: who it is, whether it counts, and the reordering window in front of its account.
+
+Theory of operation: `note` puts an input at its place among the last 60 s of inputs (player's time; packed records in `window`). What
+falls out of the window is folded into the account, in order. In order is the usual case and costs an append; out of order costs
+a replay of the window. Live state is that of the newest timestamp. `stop` folds everything: at the end, and at expiry.
+
+Clocks: `created_at`, `seen_at` are the server's; `newest_at`, `heartbeat_at`, `started_at`, `first_frame_at`, `ended_at` the
+player's; `due_at` is the slot's clock (`tracker.py`). `offset` is the server's minus the player's, the smallest seen: what the
+network delayed least.
+"""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from struct import Struct
+from sys import intern
+from typing import Any, Final
+from zlib import crc32
+
+from sessions.limits import (
+    EVENT_IDS_MAX,
+    REORDER_WINDOW_S,
+    STORY_ENTRIES_MAX,
+    STREAMS_PER_WINDOW_MAX,
+    WILD_AHEAD_S,
+    WINDOW_INPUTS_MAX,
+)
+from sessions.account import AT, UNKNOWN_NUMBER, Account
+from sessions.states import PLAYBACKS, Liveness, Playback
+from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
+
+UNKNOWN: Final = "unknown"
+"""The value of a dimension that the player has not said (yet)."""
+NEVER: Final = float("-inf")
+EVENT_ID_BYTES: Final = 8
+
+_INPUT: Final = Struct("<dBBHIII")
+"""One input in the window: player's time, cue, stream index, cap in s, bitrate, latency, quality's fingerprint."""
+_STORY: Final = Struct("<dBB")
+"""One entry of the story: server's time, what (`story.What`), detail."""
+
+
+def fingerprint(quality: str) -> int:
+    """Return what stands for a quality in the window: never 0, which stands for none."""
+    return crc32(quality.encode()) or 1
+
+
+class Session:
+    """See the module. Slots, plain values and bytes: a process holds a million of them."""
+
+    __slots__ = (
+        "account", "beacon_types", "bucket", "channel_id", "connection_type", "country", "created_at", "creator_id", "due_at",
+        "duplicates", "end_reason", "ended_at", "errors", "event_ids", "farewell", "first_frame_at", "frame",
+        "heartbeat_at", "interval_s", "late", "liveness", "newest_at", "offset", "platform", "playback", "player_rebuffers",
+        "previous_offset", "profile", "program_id", "provisional", "pullzone", "quality", "revision", "seen_at", "session_id", "started_at",
+        "story", "stream_id", "streams", "total_watch_s", "visible", "vitals", "wild", "window",
+    )  # fmt: skip
+
+    def __init__(self, session_id: str, *, now: float) -> None:
+        self.session_id = session_id
+        self.liveness: Liveness = Liveness.ACTIVE
+        self.provisional = False
+        """Its start never arrived (yet)."""
+        self.created_at = now
+        self.seen_at = now
+        """The last sign of life, server's clock."""
+        self.due_at = NEVER
+        """When it expires or, once expired or ended, is forgotten; slot's clock."""
+        self.bucket = 0
+        """Where `Tracker` keeps that deadline."""
+        self.interval_s = 0
+        """The heartbeat interval last promised."""
+        self.stream_id = UNKNOWN
+        self.channel_id = UNKNOWN
+        self.creator_id = UNKNOWN
+        self.program_id = UNKNOWN
+        self.platform = UNKNOWN
+        self.country = UNKNOWN
+        self.quality = UNKNOWN
+        self.connection_type = UNKNOWN
+        self.pullzone: str | None = None
+        """Beacon sessions only."""
+        self.visible = True
+        self.playback: Playback = Playback.STARTING
+        """As of `newest_at`."""
+        self.frame = False
+        """A first frame was shown, as of `newest_at`."""
+        self.offset = NEVER
+        self.previous_offset: float | None = None
+        """What `offset` was before a wild timestamp, to find the way back to."""
+        self.newest_at = NEVER
+        self.heartbeat_at = NEVER
+        self.started_at: float | None = None
+        self.first_frame_at: float | None = None
+        """By stream_start, or a beacon's play after its view; a heartbeat is too late to tell."""
+        self.ended_at: float | None = None
+        self.end_reason: str | None = None
+        self.total_watch_s: int | None = None
+        """The player's own total, from its end."""
+        self.player_rebuffers = 0
+        """The player's own counter of stalls, the greatest seen."""
+        self.errors = 0
+        self.duplicates = 0
+        self.late = 0
+        self.wild = 0
+        self.revision = 0
+        """How often it finished."""
+        self.beacon_types: tuple[str, ...] = ()
+        """View and play, once each has counted."""
+        self.window = b""
+        self.streams: tuple[str, ...] = (UNKNOWN,)
+        """What the stream indices in the window and the account mean; the last is the present one."""
+        self.account = Account()
+        self.event_ids = b""
+        """Digests of the last event ids, 8 bytes each, oldest first."""
+        self.profile = b""
+        self.vitals = b""
+        self.farewell = b""
+        self.story = b""
+
+    @property
+    def is_beacon(self) -> bool:
+        """Tell whether it lives on pixels."""
+        return self.session_id.startswith("\0")
+
+    def sync_clock(self, at: float, *, now: float) -> bool:
+        """
+        Compare a timestamp with what the session's offset predicts; re-anchor the ordering if it is wild.
+
+        Wild: more than 60 s ahead. If, after a wild one, a timestamp fits the clock of before, the wild one was a
+        blip and the ordering goes back. Return True if the timestamp was wild.
+        """
+        offset = now - at
+        if offset >= self.offset:
+            previous = self.previous_offset
+            if previous is not None and at < self.newest_at - REORDER_WINDOW_S and abs(offset - previous) <= WILD_AHEAD_S:
+                self._anchor(at, offset)
+            return False
+        if offset >= self.offset - WILD_AHEAD_S or self.offset == NEVER:
+            self.offset = offset
+            return False
+        before = self.offset
+        self._anchor(at, offset)
+        self.previous_offset = before
+        self.wild += 1
+        return True
+
+    def _anchor(self, at: float, offset: float) -> None:
+        self.fold(float("inf"))
+        self.newest_at = at
+        self.heartbeat_at = NEVER
+        self.account.sums[AT] = min(self.account.sums[AT], at)
+        self.offset = offset
+        self.previous_offset = None
+
+    def note(
+        self,
+        cue: int,
+        at: float,
+        *,
+        cap_s: int,
+        bitrate: int = UNKNOWN_NUMBER,
+        latency: int = UNKNOWN_NUMBER,
+        quality: int = 0,
+    ) -> bool:
+        """
+        Put one input at its place by the player's time.
+
+        `cap_s`: the most that the interval which it begins may count. False: it is older than the window, and moved nothing.
+        """
+        record = _INPUT.pack(at, cue, len(self.streams) - 1, cap_s, bitrate, latency, quality)
+        if at >= self.newest_at:
+            self.newest_at = at
+            self.window = window = self.window + record
+            after = AFTER_FRAME[cue] if self.frame else BEFORE_FRAME[cue]
+            if after is not None:
+                self.playback = after
+                if after is Playback.PLAYING:
+                    self.frame = True
+            if len(window) > _INPUT.size:
+                self.fold(at - REORDER_WINDOW_S)
+            return True
+        if at < self.newest_at - REORDER_WINDOW_S or at < self.account.sums[AT]:
+            return False
+        self._insert(at, record)
+        return True
+
+    def _insert(self, at: float, record: bytes) -> None:
+        # Among equal times the order of arrival stands. The stream is that of its neighbour in time: a late input moves no stream.
+        window, place, stream = self.window, 0, self.account.stream
+        for start in range(0, len(window), _INPUT.size):
+            other_at, _, other_stream, *_ = _INPUT.unpack_from(window, start)
+            if other_at > at:
+                break
+            place, stream = start + _INPUT.size, other_stream
+        self.window = window[:place] + record[:9] + bytes((stream,)) + record[10:] + window[place:]
+        tip = self.settled()
+        self.playback, self.frame = tip.playback, tip.frame
+        if len(self.window) > WINDOW_INPUTS_MAX * _INPUT.size:
+            self.fold(NEVER)
+
+    def settled(self) -> Account:
+        """Return the account as it would be if nothing more came, what is provisional included; to be read only."""
+        if not self.window:
+            return self.account
+        account = self.account.copy()
+        for record in _INPUT.iter_unpack(self.window):
+            account.apply(*record)
+        return account
+
+    def fold(self, until: float) -> None:
+        """Move what is older than `until` (player's time) from the window into the account, and what the window has no room for."""
+        window, account, size = self.window, self.account, _INPUT.size
+        done = 0
+        while done < len(window):
+            record = _INPUT.unpack_from(window, done)
+            if record[0] >= until and len(window) - done <= WINDOW_INPUTS_MAX * size:
+                break
+            account.apply(*record)
+            done += size
+        if done:
+            self.window = window[done:]
+
+    def stop(self) -> None:
+        """Fold everything and close the last interval at the newest input: the session ended, or expired."""
+        self.fold(float("inf"))
+        self.account.stop()
+
+    def watch(self, stream_id: str) -> None:
+        """Let what follows count for another stream; time stays where it was spent."""
+        self.stream_id = stream_id
+        if self.streams == (UNKNOWN,) and not self.window and not self.account.running:
+            self.streams = (stream_id,)
+            return
+        if len(self.streams) >= STREAMS_PER_WINDOW_MAX:
+            self.fold(float("inf"))
+        if not self.window:
+            self.streams = (self.streams[self.account.stream],)
+            self.account.stream = 0
+        self.streams = (*self.streams, stream_id)
+
+    def knows_event(self, digest: bytes) -> bool:
+        """Tell whether an event id (by its 8-byte digest) was seen among the last 1,024."""
+        place = self.event_ids.find(digest)
+        while place != -1 and place % EVENT_ID_BYTES:
+            place = self.event_ids.find(digest, place + 1)
+        return place != -1
+
+    def remember_event(self, digest: bytes) -> None:
+        """Keep an event id's digest; the oldest goes when there are too many."""
+        self.event_ids = (self.event_ids + digest)[-EVENT_IDS_MAX * EVENT_ID_BYTES :]
+
+    def tell(self, what: int, *, now: float, detail: int = 0) -> None:
+        """Add an entry to the story; the oldest goes when there are too many."""
+        self.story = (self.story + _STORY.pack(now, what, detail))[-STORY_ENTRIES_MAX * _STORY.size :]
+
+    def story_entries(self) -> list[tuple[float, int, int]]:
+        """Return (server's time, what, detail) of each entry, oldest first."""
+        return list(_STORY.iter_unpack(self.story))
+
+    def window_inputs(self) -> list[tuple[float, int, int, int, int, int, int]]:
+        """Return the provisional inputs in order, as `Account.apply` takes them."""
+        return list(_INPUT.iter_unpack(self.window))
+
+    def dump(self) -> tuple[object, ...]:
+        """Return plain values in a fixed order, for a codec; `load` takes them back."""
+        return (self.account.dump(), *_FIELDS_OF(self))
+
+    @classmethod
+    def load(cls, values: Sequence[Any]) -> "Session":
+        """Rebuild a session from what `dump` gave; missing trailing values keep their defaults, extra ones are ignored."""
+        account, session_id, *rest = values
+        session = cls(session_id, now=0.0)
+        session.account = Account.load(account)
+        for name, value in zip(FIELDS[1:], rest, strict=False):
+            setattr(session, name, intern(value) if name in DIMENSIONS else value)
+        session.liveness = Liveness(session.liveness)
+        session.playback = Playback(session.playback)
+        session.streams = tuple(session.streams)
+        session.beacon_types = tuple(session.beacon_types)
+        return session
+
+
+DIMENSIONS: Final = frozenset({
+    "stream_id", "channel_id", "creator_id", "program_id", "platform", "country", "quality", "connection_type",
+})  # fmt: skip
+"""Strings that many sessions share: kept once."""
+
+FIELDS: Final = (
+    "session_id", "liveness", "provisional", "created_at", "seen_at", "due_at", "interval_s", "stream_id", "channel_id",
+    "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pullzone", "visible", "playback", "frame",
+    "offset", "previous_offset", "newest_at", "heartbeat_at", "started_at", "first_frame_at", "ended_at", "end_reason",
+    "total_watch_s", "player_rebuffers", "errors", "duplicates", "late", "wild", "revision", "beacon_types",
+    "window", "streams", "event_ids", "profile", "vitals", "farewell", "story",
+)  # fmt: skip
+"""What is stored of a session beside its account, in this order for ever: new ones are added at the end."""
+_FIELDS_OF: Final = attrgetter(*FIELDS)

@@ -1,0 +1,81 @@
+"""
+The two machines of a session, never mixed: liveness (the server's clock) and playback (the player's own).
+
+Theory of operation: `transitions.py` holds both as literal tables. Liveness says whether a session is counted and
+moves the ledger; playback says in which state, and whose time an interval is.
+"""
+
+from enum import IntEnum, StrEnum
+
+
+class Liveness(StrEnum):
+    """Is the viewer there? Decided by the server's clock alone."""
+
+    UNKNOWN = "unknown"
+    """Never heard of, or forgotten after the revive window."""
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    """Its deadline passed; an input inside the revive window brings it back."""
+    ENDED = "ended"
+    """The player said so; final."""
+
+
+class Playback(StrEnum):
+    """What the player is doing, by its own clock (CMCD playback states, see `qoe.md`)."""
+
+    SHOWN = "shown"
+    """A beacon's view: a player is there, nobody asked to play."""
+    STARTING = "starting"
+    """Asked to play, no frame yet."""
+    PLAYING = "playing"
+    REBUFFERING = "rebuffering"
+    """Stalled mid-play."""
+    PAUSED = "paused"
+    FAILED = "failed"
+    """A fatal error."""
+
+
+PLAYBACKS: tuple[Playback, ...] = tuple(Playback)
+
+
+class Input(StrEnum):
+    """What moves liveness."""
+
+    START = "start"
+    HEARTBEAT = "heartbeat"
+    EVENT = "event"
+    END = "end"
+    BEACON = "beacon"
+    DEADLINE = "deadline"
+
+
+class Cue(IntEnum):
+    """What moves playback: one byte in the reordering window."""
+
+    START = 0
+    BEAT = 1
+    """A heartbeat of which no flag was true."""
+    BEAT_PLAYING = 2
+    BEAT_REBUFFERING = 3
+    BEAT_PAUSED = 4
+    STREAM_START = 5
+    BUFFER_START = 6
+    BUFFER_END = 7
+    RECONNECT = 8
+    RECONNECT_SUCCESS = 9
+    ERROR = 10
+    FATAL_ERROR = 11
+    QUALITY_CHANGE = 12
+    PROGRAM_CHANGE = 13
+    DVR_SEEK = 14
+    DVR_RESUME_LIVE = 15
+    ENGAGED = 16
+    """Fullscreen, mute, reaction, share, follow, subscribe, tip: counted by type, moves nothing."""
+    END = 17
+    VIEW = 18
+    PLAY = 19
+    CHECK = 20
+    FIRST_CHECK = 21
+    """A check that is its session's first input: it was playing before we knew of it."""
+    END_FOR_ERROR = 22
+    """An end whose reason is `error`."""

@@ -1,0 +1,134 @@
+"""
+Both machines as literal tables, and the page of the documentation that is made from them.
+
+`LIVENESS` is design.md's section 6: for every input in every state, where the session goes and which ledger
+counts move. `PLAYBACK` is the first table of qoe.md's section 1: for every cue, where playback goes once a frame was shown,
+and before that.
+"""
+
+from typing import Final
+
+from sessions.states import Cue, Input, Liveness, Playback
+
+LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] = {
+    (Liveness.UNKNOWN, Input.START): (Liveness.ACTIVE, ("started",)),
+    (Liveness.UNKNOWN, Input.BEACON): (Liveness.ACTIVE, ("started",)),
+    (Liveness.UNKNOWN, Input.HEARTBEAT): (Liveness.ACTIVE, ("provisional",)),
+    (Liveness.UNKNOWN, Input.EVENT): (Liveness.ACTIVE, ("provisional",)),
+    (Liveness.UNKNOWN, Input.END): (Liveness.ENDED, ("provisional", "ended")),
+    (Liveness.ACTIVE, Input.START): (Liveness.ACTIVE, ()),
+    (Liveness.ACTIVE, Input.BEACON): (Liveness.ACTIVE, ()),
+    (Liveness.ACTIVE, Input.HEARTBEAT): (Liveness.ACTIVE, ()),
+    (Liveness.ACTIVE, Input.EVENT): (Liveness.ACTIVE, ()),
+    (Liveness.ACTIVE, Input.END): (Liveness.ENDED, ("ended",)),
+    (Liveness.ACTIVE, Input.DEADLINE): (Liveness.EXPIRED, ("expired",)),
+    (Liveness.EXPIRED, Input.START): (Liveness.ACTIVE, ("revived",)),
+    (Liveness.EXPIRED, Input.BEACON): (Liveness.ACTIVE, ("revived",)),
+    (Liveness.EXPIRED, Input.HEARTBEAT): (Liveness.ACTIVE, ("revived",)),
+    (Liveness.EXPIRED, Input.EVENT): (Liveness.ACTIVE, ("revived",)),
+    (Liveness.EXPIRED, Input.END): (Liveness.ENDED, ("revived", "ended")),
+    (Liveness.EXPIRED, Input.DEADLINE): (Liveness.UNKNOWN, ()),
+    (Liveness.ENDED, Input.START): (Liveness.ENDED, ()),
+    (Liveness.ENDED, Input.BEACON): (Liveness.ENDED, ()),
+    (Liveness.ENDED, Input.HEARTBEAT): (Liveness.ENDED, ()),
+    (Liveness.ENDED, Input.EVENT): (Liveness.ENDED, ()),
+    (Liveness.ENDED, Input.END): (Liveness.ENDED, ()),
+    (Liveness.ENDED, Input.DEADLINE): (Liveness.UNKNOWN, ()),
+}
+"""(liveness, input) → (liveness, ledger counts that grow by one). A start that meets a provisional session adds `promoted`."""
+
+PLAYBACK: Final[dict[Cue, tuple[Playback | None, Playback | None]]] = {
+    Cue.START: (Playback.STARTING, Playback.STARTING),
+    Cue.BEAT: (None, None),
+    Cue.BEAT_PLAYING: (Playback.PLAYING, Playback.PLAYING),
+    Cue.BEAT_REBUFFERING: (Playback.REBUFFERING, Playback.STARTING),
+    Cue.BEAT_PAUSED: (Playback.PAUSED, Playback.PAUSED),
+    Cue.STREAM_START: (Playback.PLAYING, Playback.PLAYING),
+    Cue.BUFFER_START: (Playback.REBUFFERING, Playback.STARTING),
+    Cue.BUFFER_END: (Playback.PLAYING, Playback.PLAYING),
+    Cue.RECONNECT: (Playback.REBUFFERING, Playback.STARTING),
+    Cue.RECONNECT_SUCCESS: (Playback.PLAYING, Playback.PLAYING),
+    Cue.ERROR: (None, None),
+    Cue.FATAL_ERROR: (Playback.FAILED, Playback.FAILED),
+    Cue.QUALITY_CHANGE: (None, None),
+    Cue.PROGRAM_CHANGE: (None, None),
+    Cue.DVR_SEEK: (None, None),
+    Cue.DVR_RESUME_LIVE: (Playback.PLAYING, Playback.PLAYING),
+    Cue.ENGAGED: (None, None),
+    Cue.END: (None, None),
+    Cue.VIEW: (None, Playback.SHOWN),
+    Cue.PLAY: (Playback.PLAYING, Playback.PLAYING),
+    Cue.CHECK: (None, None),
+    Cue.FIRST_CHECK: (Playback.PLAYING, Playback.PLAYING),
+    Cue.END_FOR_ERROR: (Playback.FAILED, Playback.FAILED),
+}
+"""Cue → (playback once a frame was shown, playback before the first frame). None: stays."""
+
+AFTER_FRAME: Final[tuple[Playback | None, ...]] = tuple(PLAYBACK[cue][0] for cue in Cue)
+BEFORE_FRAME: Final[tuple[Playback | None, ...]] = tuple(PLAYBACK[cue][1] for cue in Cue)
+"""The same, by the cue's number: what the hot path reads."""
+
+CUE_OF_EVENT: Final[dict[str, Cue]] = {
+    "stream_start": Cue.STREAM_START,
+    "stream_buffer_start": Cue.BUFFER_START,
+    "stream_buffer_end": Cue.BUFFER_END,
+    "stream_reconnect": Cue.RECONNECT,
+    "stream_reconnect_success": Cue.RECONNECT_SUCCESS,
+    "stream_error": Cue.ERROR,
+    "program_change": Cue.PROGRAM_CHANGE,
+    "quality_change": Cue.QUALITY_CHANGE,
+    "fullscreen_enter": Cue.ENGAGED,
+    "fullscreen_exit": Cue.ENGAGED,
+    "mute": Cue.ENGAGED,
+    "unmute": Cue.ENGAGED,
+    "dvr_seek": Cue.DVR_SEEK,
+    "dvr_resume_live": Cue.DVR_RESUME_LIVE,
+    "reaction": Cue.ENGAGED,
+    "share": Cue.ENGAGED,
+    "follow": Cue.ENGAGED,
+    "subscribe": Cue.ENGAGED,
+    "tip": Cue.ENGAGED,
+}
+
+CUE_OF_FLAG: Final[dict[str | None, Cue]] = {
+    None: Cue.BEAT,
+    "playing": Cue.BEAT_PLAYING,
+    "rebuffering": Cue.BEAT_REBUFFERING,
+    "paused": Cue.BEAT_PAUSED,
+}
+
+CUE_OF_BEACON: Final[dict[str, Cue]] = {"view": Cue.VIEW, "play": Cue.PLAY, "check": Cue.CHECK}
+
+
+def as_markdown() -> str:
+    """Write both tables as `docs/session-states.md`; a test compares the two."""
+    lines = [
+        "# The states of a session",
+        "",
+        "Made from `sessions/transitions.py` by `make docs`; do not edit.",
+        "",
+        "## Liveness, and what it does to the ledger",
+        "",
+        "| session was | input | becomes | ledger, + 1 each |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {before} | {moved_by} | {after if after is not Liveness.UNKNOWN else 'forgotten'} | {', '.join(ledger) or '–'} |"
+        for (before, moved_by), (after, ledger) in LIVENESS.items()
+    ]
+    lines += [
+        "",
+        "A start that meets a provisional session also adds 1 to `promoted`, outside the equation.",
+        "",
+        "## Playback",
+        "",
+        "| cue | once a frame was shown | before the first frame |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {cue.name.lower()} | {after or 'stays'} | {before or 'stays'} |" for cue, (after, before) in PLAYBACK.items()
+    ]
+    lines += ["", "## Which cue an event is", "", "| event type | cue |", "|---|---|"]
+    lines += [f"| {kind} | {cue.name.lower()} |" for kind, cue in CUE_OF_EVENT.items()]
+    lines += ["", "A `stream_error` whose `metadata.fatal` is true is the cue fatal_error.", ""]
+    return "\n".join(lines)
