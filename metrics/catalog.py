@@ -129,6 +129,7 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _counter("rejected", "Requests and events that were not taken.", "endpoint", "reason", increments="rejected"),
     _counter("duplicates", "Inputs that had been taken before and moved nothing.", increments="duplicates"),
     _counter("late_events", "Inputs older than the reordering window: counted by type, moving nothing.", increments="late_events"),
+    _counter("wild_timestamps", "Timestamps too far ahead of their session's clock, which began its order anew.", increments="wild_timestamps"),
     _histogram(
         "clock_skew_seconds", "Distance between the player's clock and the server's, without its sign.",
         unit="seconds", increments="clock_skew",

@@ -14,6 +14,7 @@ Running sums change with what a report changes, so that a quiet second costs not
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Final, NamedTuple, TypeVar
 
 from metrics.catalog import DIMENSIONS, STATES, check_audience, check_increment
@@ -193,6 +194,13 @@ class Totals:
     def recent_peak(self, label: str) -> int:
         """Return the greatest total of a stream's label, or of `other`, in the last 60 s."""
         return self.peaks.recent(_OTHERS if label == OTHER else label)
+
+    def biggest(self, count: int) -> Iterator[tuple[str, Watched]]:
+        """Yield (label, audience) of the streams with the most sessions, places or not, the biggest first."""
+        sizes = self.labels["stream"].sizes
+        for label in nsmallest(count, sizes, key=lambda label: (-sizes[label], label)):
+            states = {state: self._stream_states.get((label, state), 0) for state in STATES}
+            yield label, Watched(sizes[label], states, self.peaks.recent(label), self.peaks.all_time(label))
 
     def everyone(self) -> Watched:
         """Return the audience of all streams together."""

@@ -1,0 +1,144 @@
+"""
+The one actor that adds up what all shards and replicas counted, and renders it for a scrape.
+
+It asks every shard once a second, each on its own: one call in flight per shard, so that a dead one delays nobody. What
+is added up and how is `metrics.totals`; here is only what Ray needs. Everything runs on one event loop in short
+pieces: a scrape never waits for a collection, it shows what is known. After a restart the counters that come from
+increments begin at zero, once; the ledger's come back absolute with the first reports.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+import ray
+import structlog
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, RayError
+
+from actors import clock, names
+from actors.config import TrackerConfig
+from metrics.collector import render
+from metrics.reports import ReplicaReport, ShardReport
+from metrics.totals import Totals, Watched
+from sessions.errors import InvariantError
+from sessions.states import Playback
+
+COLLECT_EVERY_S: Final = 1.0
+ANSWERS_WITHIN_S: Final = 0.5
+"""How long a second's sums wait for slow shards; what comes later counts in the next."""
+CALL_S_MAX: Final = 30.0
+"""After this a call counts as lost; its report will be sent again."""
+LOOK_UP_EVERY_S: Final = 2.0
+BIGGEST_STREAMS: Final = 20
+WATCHING: Final = (Playback.PLAYING, Playback.REBUFFERING, Playback.STARTING)
+
+_log = structlog.get_logger(__name__)
+
+
+class Exporter:
+    """See the module; `start` makes it an actor."""
+
+    async def __init__(self, config: TrackerConfig) -> None:  # type: ignore[misc]  # Ray awaits it
+        self._config = config
+        self._began_at = clock.now()
+        self._totals = Totals(now=self._began_at)
+        self._shards: dict[str, ActorHandle[Any]] = {}
+        self._calls: dict[str, asyncio.Task[None]] = {}
+        self._loops = [asyncio.create_task(loop) for loop in (self._collect_forever(), self._look_up_forever())]
+        for loop in self._loops:
+            loop.add_done_callback(_die_with)
+
+    async def ping(self) -> None:
+        """Return if the actor is up."""
+
+    async def render(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - an actor call, always by keyword or position alone
+        """Return the body of a scrape: OpenMetrics 1.0, or Prometheus text 0.0.4."""
+        return render(self._totals, openmetrics=openmetrics, now=clock.now())
+
+    async def concurrency(self, stream_id: str | None = None) -> dict[str, object]:
+        """
+        Return who is watching now: one stream, or all together with the biggest streams.
+
+        Times are seconds since the epoch; `peak` is the greatest since `since`, when this exporter began.
+        """
+        totals, now = self._totals, clock.now()
+        answer: dict[str, object] = {"since": self._began_at, "age_s": totals.age_s(now=now)}
+        if stream_id is not None:
+            return {"stream_id": stream_id, **_shown(totals.watched(stream_id)), **answer}
+        streams = [{"stream_id": label, **_shown(watched)} for label, watched in totals.biggest(BIGGEST_STREAMS)]
+        return {"stream_id": None, **_shown(totals.everyone()), **answer, "streams": streams}
+
+    async def report(self, report: ReplicaReport) -> int:
+        """Add what an ingest replica counted; return the number of its last report that was added."""
+        return self._totals.add_replica(report)
+
+    async def _collect_forever(self) -> None:
+        due_at = clock.monotonic()
+        while True:
+            for name, shard in self._shards.items():
+                if name not in self._calls:
+                    self._calls[name] = asyncio.create_task(self._collect(name, shard))
+            if self._calls:
+                await asyncio.wait(set(self._calls.values()), timeout=ANSWERS_WITHIN_S)
+            self._totals.tick(now=clock.now())
+            due_at = max(due_at + COLLECT_EVERY_S, clock.monotonic())
+            await asyncio.sleep(due_at - clock.monotonic())
+
+    async def _collect(self, name: str, shard: ActorHandle[Any]) -> None:
+        try:
+            report: ShardReport = await asyncio.wait_for(shard.collect.remote(self._totals.known(name)), CALL_S_MAX)
+            self._totals.add_shard(report, now=clock.now())
+        except ActorDiedError:
+            self._shards.pop(name, None)
+        except (RayError, TimeoutError) as error:
+            _log.warning("shard gave no report", shard=name, error=type(error).__name__)
+        except InvariantError as error:
+            # Refused whole, and asked for again: its gauges grow old, which `headcount_snapshot_age_seconds` shows.
+            _log.error("shard's report refused", shard=name, error=str(error))
+        finally:
+            del self._calls[name]
+
+    async def _look_up_forever(self) -> None:
+        while True:
+            try:
+                self._shards = await asyncio.to_thread(_find_shards, self._config.namespace, dict(self._shards))
+            except (RayError, ValueError) as error:
+                _log.warning("cannot look the shards up", error=type(error).__name__)
+            await asyncio.sleep(LOOK_UP_EVERY_S if self._shards else LOOK_UP_EVERY_S / 10)
+
+
+def start(config: TrackerConfig) -> ActorHandle[Any]:
+    """Create the exporter of this namespace; there must be none yet."""
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "enable_task_events": False}
+    actor: Any = ray.remote(Exporter)
+    handle: ActorHandle[Any] = actor.options(name=names.EXPORTER, namespace=config.namespace, lifetime="detached", **options).remote(config)
+    return handle
+
+
+def _find_shards(namespace: str, held: Mapping[str, ActorHandle[Any]]) -> dict[str, ActorHandle[Any]]:
+    """Return the handles of all living shards, looking only new ones up. Blocks: not for the event loop."""
+    found = {
+        entry["name"]
+        for entry in ray.util.list_named_actors(all_namespaces=True)
+        if entry["namespace"] == namespace and entry["name"].startswith(names.SHARD_PREFIX)
+    }
+    return {name: held.get(name) or ray.get_actor(name, namespace=namespace) for name in sorted(found)}
+
+
+def _die_with(loop: asyncio.Task[None]) -> None:
+    """End the process when one of its loops ended: Ray starts it anew."""
+    if not loop.cancelled():
+        _log.critical("the exporter's loop broke", error=repr(loop.exception()))
+        os._exit(1)
+
+
+def _shown(watched: Watched) -> dict[str, object]:
+    return {
+        "sessions": watched.sessions,
+        "watching": sum(watched.states[state] for state in WATCHING),
+        "states": dict(watched.states),
+        "peak_60s": watched.recent_peak,
+        "peak": None if watched.peak is None else {"sessions": watched.peak.sessions, "at": watched.peak.at},
+    }
