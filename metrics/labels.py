@@ -97,6 +97,8 @@ class Labels:
                 self._granted_at[label] = now
         elif free or (self._crowded and now - self._looked_at >= LOOK_S):
             return self._contend(now=now)
+        if not self._crowded:
+            self._ahead_since.clear()
         return []
 
     @property

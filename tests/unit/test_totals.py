@@ -1,0 +1,280 @@
+"""Everything added once, whatever the network and the shards do."""
+
+import pytest
+
+from metrics.catalog import INCREMENTS
+from metrics.labels import OTHER
+from metrics.reports import Known, ReplicaReport, ShardReport, SlotReport
+from metrics.totals import LOST_S, Totals
+from sessions.changes import Audience, Increments, Ledger
+from sessions.errors import InvariantError
+
+
+def slot(
+    number: int = 0,
+    *,
+    epoch: int = 1,
+    audience: Audience | None = None,
+    full: bool = True,
+    ledger: Ledger | None = None,
+    batch: int = 0,
+    increments: Increments | None = None,
+) -> SlotReport:
+    return SlotReport(number, epoch, full, audience or {}, ledger or Ledger(), batch, increments or {})
+
+
+def shard(
+    *slots: SlotReport,
+    name: str = "shard-0",
+    incarnation: str = "first",
+    number: int = 1,
+    epochs: dict[int, int] | None = None,
+    increments: Increments | None = None,
+) -> ShardReport:
+    return ShardReport(
+        shard=name,
+        incarnation=incarnation,
+        number=number,
+        epochs={each.slot: each.epoch for each in slots} if epochs is None else epochs,
+        slots=slots,
+        sessions=0,
+        restarts=0,
+        pending_calls=0,
+        journal_up=True,
+        unwritten_sessions=0,
+        map_version=0,
+        increments=increments or {},
+    )
+
+
+def playing(count: int, *, stream: str = "s") -> Audience:
+    return {("state", "playing"): count, ("stream", stream, "playing"): count}
+
+
+def counted(totals: Totals, name: str) -> dict[tuple[str, ...], float]:
+    return dict(totals.counted.counters(INCREMENTS[name]))
+
+
+def test_slots_of_all_shards_are_added_up() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(0, audience=playing(3)), slot(1, audience=playing(4))), now=1.0)
+    totals.add_shard(shard(slot(2, audience=playing(5)), name="shard-1"), now=1.0)
+    assert totals.states()["playing"] == 12
+    assert totals.watched("s").sessions == 12
+
+
+def test_a_change_replaces_only_the_keys_that_it_names() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(audience=playing(3, stream="a") | playing(3, stream="b"))), now=1.0)
+    totals.add_shard(shard(slot(full=False, audience={("stream", "a", "playing"): 0, ("state", "playing"): 2}), number=2), now=2.0)
+    assert totals.watched("a").sessions == 0
+    assert totals.watched("b").sessions == 3
+    assert totals.states()["playing"] == 2
+
+
+def test_the_same_report_twice_counts_once() -> None:
+    totals = Totals(now=0.0)
+    report = shard(slot(audience=playing(3), batch=1, increments={("heartbeats",): 7}), increments={("batch_events", "sum"): 2.0})
+    assert totals.add_shard(report, now=1.0)
+    assert not totals.add_shard(report, now=2.0)
+    assert totals.states()["playing"] == 3
+    assert counted(totals, "heartbeats") == {(): 7}
+    assert list(totals.counted.histograms(INCREMENTS["batch_events"]))[0][2] == 2.0
+
+
+def test_a_batch_that_a_successor_offers_again_counts_once() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(batch=4, increments={("heartbeats",): 7})), now=1.0)
+    totals.add_shard(shard(slot(epoch=2, batch=4, increments={("heartbeats",): 7}), name="shard-1"), now=2.0)
+    totals.add_shard(shard(slot(epoch=2, full=False, batch=5, increments={("heartbeats",): 1}), name="shard-1", number=2), now=3.0)
+    assert counted(totals, "heartbeats") == {(): 8}
+
+
+def test_a_moved_slot_is_counted_once_while_both_owners_report_it() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(epoch=1, audience=playing(3))), now=1.0)
+    totals.add_shard(shard(slot(epoch=2, audience=playing(4)), name="shard-1"), now=1.5)
+    assert totals.states()["playing"] == 4
+    totals.add_shard(shard(slot(epoch=1, full=False, audience=playing(9)), number=2), now=2.0)
+    assert totals.states()["playing"] == 4
+    assert totals.known("shard-0") == Known("first", 2)
+
+
+def test_a_released_slot_stands_until_its_next_owner_reports() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(epoch=1, audience=playing(3))), now=1.0)
+    totals.add_shard(shard(number=2), now=2.0)
+    totals.tick(now=2.0)
+    assert totals.states()["playing"] == 3
+    totals.add_shard(shard(slot(epoch=2, audience=playing(3)), name="shard-1"), now=3.0)
+    assert totals.states()["playing"] == 3
+
+
+def test_a_lost_shards_sessions_are_counted_for_fifteen_seconds_and_no_longer() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(audience=playing(3))), now=1.0)
+    totals.tick(now=1.0 + LOST_S)
+    assert totals.states()["playing"] == 3
+    totals.tick(now=1.1 + LOST_S)
+    assert totals.states()["playing"] == 0
+    assert totals.watched("s").sessions == 0
+    assert totals.labels["stream"].total == 0
+
+
+def test_a_shard_that_comes_back_after_that_is_counted_again_from_its_changes_alone() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(audience=playing(3))), now=1.0)
+    totals.tick(now=30.0)
+    totals.add_shard(shard(slot(full=False, audience=playing(4)), number=2), now=31.0)
+    assert totals.states()["playing"] == 4
+    assert totals.watched("s").sessions == 4
+
+
+def test_a_quiet_shard_that_only_names_its_slots_keeps_them_counted() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(audience=playing(3))), now=1.0)
+    for number in range(2, 60):
+        totals.add_shard(shard(number=number, epochs={0: 1}), now=float(number))
+        totals.tick(now=float(number))
+    assert totals.states()["playing"] == 3
+
+
+def test_an_epoch_that_began_anew_after_a_wipe_is_taken_when_its_old_holder_was_lost() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(epoch=9, audience=playing(3))), now=1.0)
+    wiped = shard(slot(epoch=1, audience=playing(2)), name="shard-1")
+    totals.add_shard(wiped, now=2.0)
+    assert totals.states()["playing"] == 3
+    totals.tick(now=20.0)
+    totals.add_shard(shard(number=2, epochs={0: 1}, name="shard-1"), now=20.0)
+    assert totals.known("shard-1") == Known()
+    totals.add_shard(wiped._replace(number=3), now=21.0)
+    assert totals.states()["playing"] == 2
+
+
+def test_a_change_of_what_is_not_held_asks_for_everything() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(full=False, audience=playing(3), batch=2, increments={("heartbeats",): 1})), now=1.0)
+    assert totals.states()["playing"] == 0
+    assert totals.known("shard-0") == Known(batches={0: 2})
+
+
+def test_known_acknowledges_the_last_report_and_the_batches_of_the_shards_slots() -> None:
+    totals = Totals(now=0.0)
+    assert totals.known("shard-0") == Known()
+    totals.add_shard(shard(slot(3, batch=5), slot(4), number=7), now=1.0)
+    totals.add_shard(shard(slot(9, batch=2), name="shard-1"), now=1.0)
+    assert totals.known("shard-0") == Known("first", 7, {3: 5})
+
+
+def test_a_late_report_of_an_earlier_incarnation_is_ignored() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(number=5), now=1.0)
+    totals.add_shard(shard(incarnation="second"), now=2.0)
+    assert not totals.add_shard(shard(number=6, increments={("batch_events", "sum"): 9.0}), now=3.0)
+    assert totals.known("shard-0") == Known("second", 1)
+
+
+def test_ledger_counters_are_absolute_and_stand_while_a_slot_has_no_owner() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(0, ledger=Ledger(started=5, ended={"error": 2})), slot(1, ledger=Ledger(started=1))), now=1.0)
+    totals.tick(now=100.0)
+    assert totals.ledgers.sums[("started",)] == 6
+    totals.add_shard(shard(slot(0, epoch=2, ledger=Ledger(started=7, ended={"error": 3})), name="shard-1"), now=101.0)
+    assert totals.ledgers.sums[("started",)] == 8
+    assert totals.ledgers.sums[("ended", "error")] == 3
+
+
+def test_a_ledger_counter_never_falls() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(ledger=Ledger(started=5))), now=1.0)
+    totals.add_shard(shard(slot(epoch=2, ledger=Ledger(started=4)), incarnation="second"), now=2.0)
+    assert totals.ledgers.sums[("started",)] == 5
+    totals.add_shard(shard(slot(epoch=2, ledger=Ledger(started=6)), incarnation="second", number=2), now=3.0)
+    assert totals.ledgers.sums[("started",)] == 6
+
+
+def test_a_peak_is_a_peak_of_sums_not_a_sum_of_peaks() -> None:
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(0, audience=playing(10))), now=1.0)
+    totals.add_shard(shard(slot(1, audience=playing(1)), name="shard-1"), now=1.0)
+    totals.tick(now=1.0)
+    totals.add_shard(shard(slot(0, audience=playing(1)), number=2), now=2.0)
+    totals.add_shard(shard(slot(1, audience=playing(10)), name="shard-1", number=2), now=2.0)
+    totals.tick(now=2.0)
+    assert totals.recent_peak("s") == 11
+    assert totals.everyone().recent_peak == 11
+    peak = totals.watched("s").peak
+    assert peak is not None
+    assert (peak.sessions, peak.at) == (11, 1.0)
+
+
+def test_streams_without_a_place_are_other_and_every_sum_is_exact() -> None:
+    totals = Totals(now=0.0)
+    audience: Audience = {("stream", f"s{number}", "playing"): number for number in range(1, 1_202)}
+    audience[("stream", OTHER, "paused")] = 5
+    totals.add_shard(shard(slot(audience=audience)), now=1.0)
+    totals.tick(now=1.0)
+    streams = dict(totals.streams())
+    assert len(streams) == 1_001
+    assert streams[OTHER] == {"shown": 0, "starting": 0, "playing": sum(range(1, 202)), "rebuffering": 0, "paused": 5, "failed": 0}
+    assert sum(sum(states.values()) for states in streams.values()) == sum(audience.values())
+    assert totals.recent_peak(OTHER) == sum(range(1, 202)) + 5
+    assert totals.watched(OTHER).sessions == 5
+    assert totals.watched("s1").sessions == 1
+    assert [label for label, _ in totals.biggest(2)] == ["s1201", "s1200"]
+
+
+def test_long_ids_share_a_label_and_keep_their_own_count() -> None:
+    totals = Totals(now=0.0)
+    one, two = "x" * 200, "x" * 200 + "y"
+    totals.add_shard(shard(slot(audience={("stream", one, "playing"): 2, ("stream", two, "playing"): 3})), now=1.0)
+    totals.tick(now=1.0)
+    assert dict(totals.streams())["x" * 128]["playing"] == 5
+    assert totals.recent_peak("x" * 128) == 5
+    assert (totals.watched(one).sessions, totals.watched(one).recent_peak) == (2, 2)
+    assert (totals.watched(two).sessions, totals.watched(two).recent_peak) == (3, 3)
+
+
+def test_a_replicas_report_sent_again_counts_once_and_is_acknowledged_again() -> None:
+    totals = Totals(now=0.0)
+    report = ReplicaReport("r", 3, {("rejected", "start", "bad_field"): 2})
+    assert totals.add_replica(report) == 3
+    assert totals.add_replica(report) == 3
+    assert totals.add_replica(report._replace(number=4)) == 4
+    assert counted(totals, "rejected") == {("start", "bad_field"): 4}
+
+
+@pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf")])
+def test_an_amount_that_no_counter_can_take_is_a_broken_invariant(amount: float) -> None:
+    with pytest.raises(InvariantError):
+        Totals(now=0.0).add_replica(ReplicaReport("r", 1, {("heartbeats",): amount}))
+
+
+def test_an_unknown_key_is_a_broken_invariant_and_nothing_of_its_report_is_added() -> None:
+    totals = Totals(now=0.0)
+    good: Increments = {("heartbeats",): 1}
+    for bad in (
+        shard(slot(audience=playing(1), batch=1, increments=good), increments={("nonsense",): 1}),
+        shard(slot(audience=playing(1) | {("nonsense", "x"): 1}, batch=1, increments=good)),
+        shard(slot(audience=playing(1) | {("stream", "s", "nonsense"): 1}, batch=1, increments=good)),
+        shard(slot(audience=playing(1), batch=1, increments={**good, ("events", "nonsense"): 1})),
+        shard(slot(audience=playing(1), batch=1, increments={**good, ("clock_skew", "le", "99"): 1})),
+    ):
+        with pytest.raises(InvariantError):
+            totals.add_shard(bad, now=1.0)
+    with pytest.raises(InvariantError):
+        totals.add_replica(ReplicaReport("r", 1, {**good, ("nonsense",): 1}))
+    assert totals.known("shard-0") == Known()
+    assert totals.states()["playing"] == 0
+    assert counted(totals, "heartbeats") == {(): 0}
+
+
+def test_age_is_that_of_the_oldest_report_in_use() -> None:
+    totals = Totals(now=100.0)
+    assert totals.age_s(now=103.0) == 3.0
+    totals.add_shard(shard(), now=104.0)
+    totals.add_shard(shard(name="shard-1"), now=106.0)
+    assert totals.age_s(now=107.0) == 3.0
+    assert totals.age_s(now=120.0) == 14.0
+    assert [report.shard for report in totals.shards(now=120.0)] == ["shard-1"]
