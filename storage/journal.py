@@ -9,6 +9,7 @@ alive, and its sessions (opaque bytes by session id). Beside them: a capped stre
 - `commit` writes a whole batch, over many slots, or nothing. Each slot's write carries (epoch, number). A number
   already written is ignored, so that the identical batch may be sent again after a time-out. The journal's own
   client never retries.
+- Nobody may write a slot that was released, until somebody claims it.
 - A data set that vanished under its owners is told from one that never was: `WipedError`.
 
 Every method raises `JournalUnavailableError` if the journal did not answer: what was asked may or may not have happened.
@@ -16,7 +17,12 @@ Every method raises `JournalUnavailableError` if the journal did not answer: wha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from sessions.errors import InvariantError
+
+LEASE_S: Final = 15.0
+"""A cluster that has not renewed its lease for so long is taken for gone."""
 
 
 class JournalError(Exception):
@@ -24,7 +30,7 @@ class JournalError(Exception):
 
 
 class JournalUnavailableError(JournalError):
-    """No answer, or not now (down, loading, full, read-only). It may or may not have been done; sending it again is safe."""
+    """No answer, or not now (down, loading, full, read-only). It may or may not have been done; sending the same again is safe."""
 
 
 class WipedError(JournalError):
@@ -114,21 +120,28 @@ class Journal(Protocol):
 
         `after_wipe`: the journal may have lost the fence; then the expected epoch (the claimer's own) is taken as the stored one.
         Creates nothing else; a missing data set raises `WipedError` unless `after_wipe`, where the fence alone is written
-        (the directory writes the data set again with `open_data_set`).
+        (the directory writes the data set again with `open_data_set`). A stored epoch lower than the expected one is
+        taken for what an older copy of the data holds, and overtaken too.
         """
 
     async def release(self, epochs: Mapping[int, int]) -> None:
         """Give slots up: their owner becomes "", their epoch stays. Slots with another epoch are left alone."""
 
     async def load(self, slot: int) -> StoredSlot:
-        """Read one slot at one instant: what `audit` and a new owner need."""
+        """
+        Read one slot at one instant: what `audit` and a new owner need. A slot never owned has epoch 0 and is empty.
+
+        Raises `WipedError` if there is no data set.
+        """
 
     async def commit(self, writes: Sequence[SlotWrite], *, finished: Sequence[bytes] = (), alive_at: float) -> None:
         """
         Write the whole batch, or nothing, and mark its slots' owner alive.
 
         `finished`: JSON summaries for the stream. Raises `StaleEpochError`, `WipedError` (no data set, or a slot's number
-        is behind), `JournalUnavailableError`.
+        is behind), `JournalUnavailableError`; `InvariantError` if only some of the slots were written before under these
+        numbers. So what was asked without an answer is asked again as it was, or without the slots that were lost meanwhile,
+        but never mixed with anything new.
         """
 
     async def touch(self, epochs: Mapping[int, int], *, alive_at: float) -> None:
@@ -139,3 +152,33 @@ class Journal(Protocol):
 
     async def close(self) -> None:
         """Let the connections go."""
+
+
+def check_batch(writes: Sequence[SlotWrite], finished: Sequence[bytes]) -> None:
+    """Raise `InvariantError` if a batch could not be told from its own repetition."""
+    if len({write.slot for write in writes}) < len(writes):
+        problem = "a batch writes a slot twice"
+        raise InvariantError(problem, story=sorted(write.slot for write in writes))
+    if finished and not writes:
+        problem = "finished sessions without a slot's write: sent again, they would be in the stream twice"
+        raise InvariantError(problem)
+
+
+def mixed_batch(repeated: Sequence[int]) -> InvariantError:
+    """Return the error of a batch of which only some slots were written before."""
+    return InvariantError("a batch mixes what was written before with what is new; nothing was written", story=sorted(repeated))
+
+
+def slots_conflict(*, stored: int, wanted: int) -> DataSetConflictError:
+    """Return the error of a data set with another number of slots."""
+    return DataSetConflictError(
+        f"the data set was made with {stored} slots, and HEADCOUNT_SLOTS is {wanted}: the number is fixed for the life of a data set"
+    )
+
+
+def lease_conflict(*, instance: str, age_s: float) -> DataSetConflictError:
+    """Return the error of a data set that another cluster uses."""
+    return DataSetConflictError(
+        f"another cluster (instance {instance}) is alive on this data set: it said so {age_s:.1f} s ago; "
+        f"stop it, wait {LEASE_S:.0f} s, and start again"
+    )

@@ -1,0 +1,271 @@
+"""
+Bytes that an older and a newer build can read.
+
+Decides how sessions, slot records and descriptive data look in the journal. Every stored value opens with the format's
+version, one byte; what follows is a msgpack array that only ever grows at its end. So a value that an older build wrote
+lacks trailing entries, which take their defaults, and one that a newer build wrote has some to spare, which are ignored.
+The version changes only when neither would do, and then an older build says so (`UnreadableError`).
+
+Descriptive data (`Profile`, `Vitals`, `Farewell`) is opaque to the core: `serve_app` packs it, and it is unpacked for
+people only. It has no version of its own, because it lives inside a session. It does not know what any of it means.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from sessions.changes import Finished, Increments, Key, Ledger
+from sessions.session import Session
+from sessions.summary import summarise
+from storage.journal import JournalError
+
+SESSION_FORMAT: Final = 1
+RECORD_FORMAT: Final = 1
+SUMMARY_SCHEMA: Final = 1
+"""`schema` of a finished summary; rises when a field changes its meaning or goes, not when one is added."""
+
+
+class UnreadableError(JournalError):
+    """Stored bytes that this build cannot read: written by a newer one, or damaged."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_values_decoder = msgspec.msgpack.Decoder(list[Any])
+
+
+def encode_session(session: Session) -> bytes:
+    """Return a session as bytes."""
+    return bytes((SESSION_FORMAT,)) + _encoder.encode(session.dump())
+
+
+def decode_session(stored: bytes) -> Session:
+    """Rebuild a session. Raises `UnreadableError`."""
+    values = _decode(_values_decoder, stored, what="session", version=SESSION_FORMAT)
+    try:
+        return Session.load(values)
+    except (TypeError, ValueError) as error:
+        msg = f"a stored session does not hold what a session needs: {error}"
+        raise UnreadableError(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """What is kept of a slot beside its sessions."""
+
+    ledger: Ledger
+    paused_s: float = 0.0
+    """Our outages so far, by which the slot's deadlines lie later."""
+    batch: int = 0
+    """Number of the handed increments, or of the last that were handed if there are none; grows for the life of the data set."""
+    handed: Increments = field(default_factory=dict)
+    """Frozen under `batch`: offered to the exporter, perhaps already added there."""
+    open: Increments = field(default_factory=dict)
+    """What came after them, under no number yet."""
+
+
+class _StoredLedger(msgspec.Struct, array_like=True, frozen=True):
+    active: int = 0
+    started: int = 0
+    provisional: int = 0
+    promoted: int = 0
+    revived: int = 0
+    expired: int = 0
+    ended: dict[str, int] = {}
+
+
+class _StoredRecord(msgspec.Struct, array_like=True, frozen=True):
+    ledger: _StoredLedger = _StoredLedger()
+    paused_s: float = 0.0
+    batch: int = 0
+    handed: dict[Key, int | float] = {}
+    open: dict[Key, int | float] = {}
+
+
+_record_decoder = msgspec.msgpack.Decoder(_StoredRecord)
+
+
+def encode_record(record: SlotRecord) -> bytes:
+    """Return a slot's record as bytes."""
+    ledger = record.ledger
+    stored_ledger = _StoredLedger(
+        ledger.active, ledger.started, ledger.provisional, ledger.promoted, ledger.revived, ledger.expired, ledger.ended
+    )
+    stored = _StoredRecord(stored_ledger, record.paused_s, record.batch, record.handed, record.open)
+    return bytes((RECORD_FORMAT,)) + _encoder.encode(stored)
+
+
+def decode_record(stored: bytes) -> SlotRecord:
+    """Rebuild a slot's record. Raises `UnreadableError`."""
+    record = _decode(_record_decoder, stored, what="slot record", version=RECORD_FORMAT)
+    ledger = record.ledger
+    return SlotRecord(
+        ledger=Ledger(
+            active=ledger.active,
+            started=ledger.started,
+            provisional=ledger.provisional,
+            promoted=ledger.promoted,
+            revived=ledger.revived,
+            expired=ledger.expired,
+            ended=dict(ledger.ended),
+        ),
+        paused_s=record.paused_s,
+        batch=record.batch,
+        handed=dict(record.handed),
+        open=dict(record.open),
+    )
+
+
+def _decode(decoder: "msgspec.msgpack.Decoder[Any]", stored: bytes, *, what: str, version: int) -> Any:
+    if not stored or stored[0] != version:
+        written = f"format {stored[0]}" if stored else "no format at all"
+        msg = f"a stored {what} has {written}; this build reads format {version}"
+        raise UnreadableError(msg)
+    try:
+        return decoder.decode(memoryview(stored)[1:])
+    except msgspec.DecodeError as error:
+        msg = f"a stored {what} is damaged: {error}"
+        raise UnreadableError(msg) from error
+
+
+class Profile(msgspec.Struct, array_like=True, frozen=True):
+    """Who watches, on what and where from, as the start said; of a beacon the user and the referrer's page only."""
+
+    user_id: str | None = None
+    referrer_page: str | None = None
+    device_id: str | None = None
+    app_version: str | None = None
+    creator_name: str | None = None
+    program_title: str | None = None
+    program_position_seconds: float | int | None = None
+    latency_mode: str | None = None
+    dvr_enabled: bool | None = None
+    device_type: str | None = None
+    os: str | None = None
+    os_version: str | None = None
+    browser: str | None = None
+    browser_version: str | None = None
+    screen_resolution: str | None = None
+    state: str | None = None
+    city: str | None = None
+    timezone: str | None = None
+    referrer_source: str | None = None
+    referrer_section: str | None = None
+
+
+class Vitals(msgspec.Struct, array_like=True, frozen=True):
+    """What the newest heartbeat said beside what is measured."""
+
+    program_title: str | None = None
+    program_elapsed_seconds: float | int | None = None
+    program_progress_percent: float | int | None = None
+    volume_level: float | int | None = None
+    dvr_offset_seconds: float | int | None = None
+    buffer_health_seconds: float | int | None = None
+    engagement: dict[str, Any] | None = None
+    """As the player sent it."""
+    device_id: str | None = None
+    """This and `user_id` are worth their bytes only where no start has named them: in a provisional session."""
+    user_id: str | None = None
+
+
+class Farewell(msgspec.Struct, array_like=True, frozen=True):
+    """The player's own account of the session, as its end sent it: three JSON objects, whole."""
+
+    watch_summary: dict[str, Any] | None = None
+    """`programs_watched` included."""
+    performance: dict[str, Any] | None = None
+    engagement: dict[str, Any] | None = None
+
+
+_profile_decoder = msgspec.msgpack.Decoder(Profile)
+_vitals_decoder = msgspec.msgpack.Decoder(Vitals)
+_farewell_decoder = msgspec.msgpack.Decoder(Farewell)
+
+_PROFILE_GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "device": {
+        "type": "device_type",
+        "os": "os",
+        "os_version": "os_version",
+        "browser": "browser",
+        "browser_version": "browser_version",
+        "screen_resolution": "screen_resolution",
+    },
+    "geo": {"state": "state", "city": "city", "timezone": "timezone"},
+    "referrer": {"source": "referrer_source", "page": "referrer_page", "section": "referrer_section"},
+}
+_GROUPED: Final = frozenset(name for names in _PROFILE_GROUPS.values() for name in names.values())
+
+
+def pack(described: Profile | Vitals | Farewell) -> bytes:
+    """Return descriptive data in as few bytes as it needs: empty if nothing was said, and nothing for what is missing at the end."""
+    values = msgspec.structs.astuple(described)
+    said = len(values)
+    while said and values[said - 1] is None:
+        said -= 1
+    if not said:
+        return b""
+    try:
+        return _encoder.encode(values[:said])
+    except OverflowError:
+        # A JSON object may hold integers of any length; msgpack's end at 64 bits.
+        return _encoder.encode([_bounded(value) for value in values[:said]])
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _bounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bounded(inner) for inner in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
+    return value
+
+
+def unpack_profile(packed: bytes) -> dict[str, Any]:
+    """Return what is known of who watches, in the shape in which the start sent it; what was not said is left out."""
+    said = _said(_profile_decoder, packed, what="profile")
+    unpacked = {name: value for name, value in said.items() if name not in _GROUPED}
+    for group, names in _PROFILE_GROUPS.items():
+        members = {name: said[stored] for name, stored in names.items() if stored in said}
+        if members:
+            unpacked[group] = members
+    return unpacked
+
+
+def unpack_vitals(packed: bytes) -> dict[str, Any]:
+    """Return what the newest heartbeat said; what it did not say is left out."""
+    return _said(_vitals_decoder, packed, what="vitals")
+
+
+def unpack_farewell(packed: bytes) -> dict[str, Any]:
+    """Return the player's own account as its end sent it; empty if there was no end."""
+    return _said(_farewell_decoder, packed, what="farewell")
+
+
+def _said(decoder: "msgspec.msgpack.Decoder[Any]", packed: bytes, *, what: str) -> dict[str, Any]:
+    if not packed:
+        return {}
+    try:
+        described = decoder.decode(packed)
+    except msgspec.DecodeError as error:
+        msg = f"a stored {what} is damaged: {error}"
+        raise UnreadableError(msg) from error
+    return {name: value for name, value in msgspec.structs.asdict(described).items() if value is not None}
+
+
+def unpack_opaque(described: Mapping[str, object]) -> dict[str, object]:
+    """Return what `story.describe` or `summary.summarise` gave, with its opaque bytes unpacked: JSON-ready."""
+    unpacked = dict(described)
+    for name, unpack in (("profile", unpack_profile), ("vitals", unpack_vitals), ("farewell", unpack_farewell)):
+        packed = unpacked.get(name)
+        if isinstance(packed, bytes):
+            unpacked[name] = unpack(packed)
+    return unpacked
+
+
+def summary_json(finished: Finished) -> bytes:
+    """Return one finished session as the JSON object that goes into the stream; a later `revision` replaces an earlier one."""
+    summary = summarise(finished.session, revision=finished.revision)
+    return msgspec.json.encode({"schema": SUMMARY_SCHEMA, **unpack_opaque(summary)})

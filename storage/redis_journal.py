@@ -1,0 +1,231 @@
+"""
+The journal on one Redis (6.2 or newer) or Valkey primary.
+
+Layout, for all slots of the data set:
+
+    headcount:dataset     hash    slots, instance, run, renewed_at
+    headcount:fences      hash    slot -> "epoch number owner"
+    headcount:records     hash    slot -> bytes
+    headcount:alive       hash    slot -> time
+    headcount:slot:{n}    hash    session id -> bytes
+    headcount:finished    stream  summary -> JSON; about the last `FINISHED_STREAM_MAX`
+
+A commit is one call of `commit.lua`, whatever the number of slots: the script checks every fence before it writes
+anything, and the server runs and persists it as a whole. Nothing is ever sent twice from here: the client's own retries
+are off, and a script that the server has forgotten was not run, so that loading it and calling it again is the first time.
+
+It does not know what the bytes mean, and reads no clock.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from sessions.errors import InvariantError
+from sessions.limits import FINISHED_STREAM_MAX
+from storage.journal import (
+    LEASE_S,
+    Claimed,
+    Fence,
+    JournalUnavailableError,
+    SlotWrite,
+    StaleEpochError,
+    StoredSlot,
+    WipedError,
+    check_batch,
+    lease_conflict,
+    mixed_batch,
+    slots_conflict,
+)
+from storage.redis_address import RedisAddress, translate
+
+DATA_SET: Final = "headcount:dataset"
+FENCES: Final = "headcount:fences"
+RECORDS: Final = "headcount:records"
+ALIVE: Final = "headcount:alive"
+FINISHED: Final = "headcount:finished"
+PROBE: Final = "headcount:probe"
+"""Written by `ping`, to see that writes are taken."""
+
+REPLY_S: Final = 5.0
+"""How long a reply may take. A server that needs longer is away, as far as players are concerned."""
+CONNECT_S: Final = 2.0
+_COMMITS, _LOADS, _UPKEEP = 2, 4, 2
+"""Connections for each use: a load of many slots must not hold up a commit, nor a commit a sign of life."""
+
+
+def slot_key(slot: int) -> str:
+    """Return the key of a slot's sessions."""
+    return f"headcount:slot:{slot}"
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        self.text = files("storage").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisJournal:
+    """See `storage.journal.Journal` for what each method promises. Belongs to the event loop that first uses it."""
+
+    def __init__(self, url: str, *, reply_s: float = REPLY_S) -> None:
+        """Take the server's address; connects when first used. Raises `ValueError`, without the password, if the URL is no good."""
+        self._address = RedisAddress.parse(url)
+        self._commits, self._loads, self._upkeep = (
+            self._client(connections, reply_s=reply_s) for connections in (_COMMITS, _LOADS, _UPKEEP)
+        )
+        self._commit, self._touch, self._claim = _Script("commit"), _Script("touch"), _Script("claim")
+        self._release, self._open, self._renew = _Script("release"), _Script("open_data_set"), _Script("renew_lease")
+
+    def __repr__(self) -> str:
+        """Leave the password out."""
+        return f"RedisJournal({self._address})"
+
+    def _client(self, connections: int, *, reply_s: float) -> Redis:
+        pool = BlockingConnectionPool(
+            max_connections=connections,
+            timeout=reply_s,
+            socket_timeout=reply_s,
+            socket_connect_timeout=CONNECT_S,
+            retry=None,
+            retry_on_error=[],
+            protocol=2,
+            driver_info=None,
+            **self._address.connection_arguments(),
+        )
+        return Redis(connection_pool=pool)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            raise translate(error, address=self._address) from None
+
+    async def _run(self, client: Redis, script: _Script, keys: Sequence[str], args: Sequence[Any]) -> list[bytes]:
+        """Run a script and return its reply; raise `WipedError` or `StaleEpochError` if it says so."""
+        with self._translated():
+            try:
+                reply: list[bytes] = await _send(client, "EVALSHA", script.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                await _send(client, "SCRIPT LOAD", script.text)
+                reply = await _send(client, "EVALSHA", script.sha, len(keys), *keys, *args)
+        if reply[0] == b"WIPED":
+            raise WipedError([int(slot) for slot in reply[1:]])
+        if reply[0] == b"STALE":
+            raise StaleEpochError([int(slot) for slot in reply[1:]])
+        return reply
+
+    async def _read(self, client: Redis, *commands: tuple[str, ...]) -> list[Any]:
+        """Run reading commands at one instant. Raises `WipedError` if there is no data set."""
+        with self._translated():
+            async with client.pipeline(transaction=True) as together:
+                together.execute_command("EXISTS", DATA_SET)
+                for command in commands:
+                    together.execute_command(*command)
+                exists, *replies = await together.execute()
+        if not exists:
+            raise WipedError
+        return replies
+
+    async def open_data_set(self, *, slots: int, instance: str, run: str, now: float) -> None:
+        """Create the data set, or take its lease."""
+        reply = await self._run(self._upkeep, self._open, [DATA_SET], [slots, instance, run, now, LEASE_S])
+        if reply[0] == b"SLOTS":
+            raise slots_conflict(stored=int(reply[1]), wanted=slots)
+        if reply[0] == b"LEASED":
+            raise lease_conflict(instance=reply[1].decode(), age_s=float(reply[2]))
+
+    async def renew_lease(self, *, run: str, now: float) -> bool:
+        """Say that the cluster is alive."""
+        reply = await self._run(self._upkeep, self._renew, [DATA_SET], [run, now])
+        return reply[0] == b"OK"
+
+    async def fences(self) -> Mapping[int, Fence]:
+        """Return the map."""
+        (fences,) = await self._read(self._upkeep, ("HGETALL", FENCES))
+        return {int(slot): _fence(stored) for slot, stored in fences.items()}
+
+    async def claim(self, expected: Mapping[int, int], *, owner: str, after_wipe: bool = False) -> Mapping[int, Claimed]:
+        """Take the slots whose epoch is still the expected one."""
+        if not expected:
+            return {}
+        asked = [value for slot, epoch in expected.items() for value in (slot, epoch, epoch + 1)]
+        reply = await self._run(self._upkeep, self._claim, [DATA_SET, FENCES, ALIVE], [owner, int(after_wipe), *asked])
+        return {
+            int(slot): Claimed(expected[int(slot)] + 1, float(alive_at) if alive_at else None)
+            for slot, alive_at in zip(reply[1::2], reply[2::2], strict=True)
+        }
+
+    async def release(self, epochs: Mapping[int, int]) -> None:
+        """Give slots up."""
+        if epochs:
+            await self._run(self._upkeep, self._release, [FENCES], _flat(epochs))
+
+    async def load(self, slot: int) -> StoredSlot:
+        """Read one slot at one instant."""
+        fence, record, sessions = await self._read(
+            self._loads, ("HGET", FENCES, str(slot)), ("HGET", RECORDS, str(slot)), ("HGETALL", slot_key(slot))
+        )
+        return StoredSlot(
+            fence=_fence(fence) if fence else Fence(0, 0, ""),
+            record=record,
+            sessions={session_id.decode(): stored for session_id, stored in sessions.items()},
+        )
+
+    async def commit(self, writes: Sequence[SlotWrite], *, finished: Sequence[bytes] = (), alive_at: float) -> None:
+        """Write the whole batch, or nothing."""
+        check_batch(writes, finished)
+        if not writes:
+            return
+        keys = [DATA_SET, FENCES, RECORDS, ALIVE, FINISHED]
+        args: list[Any] = [alive_at, FINISHED_STREAM_MAX, len(finished), *finished]
+        for write in writes:
+            keys.append(slot_key(write.slot))
+            args += (write.slot, write.epoch, write.number, write.record, int(write.replace), 2 * len(write.sessions))
+            for session in write.sessions.items():
+                args += session
+            args.append(len(write.forgotten))
+            args += write.forgotten
+        reply = await self._run(self._commits, self._commit, keys, args)
+        if reply[0] == b"MIXED":
+            raise mixed_batch([int(slot) for slot in reply[1:]])
+        if reply[0] != b"OK":
+            problem = "the journal's script gave an answer that it does not have"
+            raise InvariantError(problem, story=reply)
+
+    async def touch(self, epochs: Mapping[int, int], *, alive_at: float) -> None:
+        """Mark slots' owner alive."""
+        await self._run(self._upkeep, self._touch, [DATA_SET, FENCES, ALIVE], [alive_at, *_flat(epochs)])
+
+    async def ping(self) -> None:
+        """Return if the journal answers and takes writes."""
+        with self._translated():
+            written = await _send(self._upkeep, "SET", PROBE, "1")
+        if not written:
+            msg = f"{self._address} did not take a write"
+            raise JournalUnavailableError(msg)
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        for client in (self._commits, self._loads, self._upkeep):
+            await client.aclose()
+            await client.connection_pool.disconnect()
+
+
+async def _send(client: Redis, *command: object) -> Any:
+    return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+def _fence(stored: bytes) -> Fence:
+    epoch, number, owner = stored.decode().split(" ", 2)
+    return Fence(int(epoch), int(number), owner)
+
+
+def _flat(epochs: Mapping[int, int]) -> list[int]:
+    return [value for pair in epochs.items() for value in pair]
