@@ -1,0 +1,187 @@
+"""
+What an operator may set, and what is wrong with it; nothing here acts on a setting.
+
+Everything comes from environment variables that begin with `HEADCOUNT_`; an empty variable counts as unset. All are
+judged together, so that one start names every mistake.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX: Final = "HEADCOUNT_"
+RUN_VARIABLE: Final = "HEADCOUNT_RUN"
+"""Not a setting: the id that `headcount up` gives to every process of one run (see `serve_app/runs.py`)."""
+
+INTERNAL_PORTS_COUNT: Final = 200
+"""Ports that one instance keeps for itself beside the front door, in one block."""
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """Settings are wrong. Each of `problems` is one line that names its variable and never shows a secret."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Durations in seconds. Frozen, and safe to print: secrets stay out of its repr."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    """Interface of the front door: an IPv4 address, or `localhost`. `0.0.0.0` is every interface."""
+    port: int = Field(default=8000, ge=1, le=65_535)
+    """Port of the front door."""
+    internal_ports: int | None = Field(default=None, ge=1_024, le=65_535 - INTERNAL_PORTS_COUNT)
+    """First of the 200 ports of HAProxy's statistics and of the ingest replicas. Unset: a free block is chosen at start."""
+    data_dir: Path = Path("data")
+    """Tokens, the embedded journal, the record of the running processes. Made absolute."""
+    redis_url: str | None = Field(default=None, repr=False)
+    """The journal, `redis://` or `rediss://`. Unset: an embedded Valkey in the data folder."""
+    shards: int = Field(default_factory=lambda: max(1, _cores() // 2), ge=1, le=4_096)
+    """Actors that hold the sessions."""
+    replicas: int = Field(default_factory=_cores, ge=1, le=64)
+    """Ingest replicas. On one machine more than its cores gain nothing; each, and each that died lately, takes a port."""
+    slots: int = Field(default=256, ge=1, le=16_384)
+    """Units of ownership; fixed for the life of a data set."""
+    heartbeat_interval_s: int = Field(default=30, ge=1, le=3_600)
+    expiry_intervals: int = Field(default=3, ge=1, le=100)
+    """Missed heartbeat intervals after which a session expires."""
+    revive_window_s: float = Field(default=1_800.0, ge=0, le=7 * 86_400, allow_inf_nan=False)
+    """How long an expired or ended session is remembered."""
+    ingest_token: str | None = Field(default=None, repr=False)
+    """Bearer token of players. Unset: made at first start, kept in the data folder."""
+    ops_token: str | None = Field(default=None, repr=False)
+    """Bearer token of operators. Unset: made at first start, kept in the data folder."""
+    jwt_public_key_file: Path | None = None
+    """PEM file; JWTs signed by its private half are then the ingest tokens. Made absolute."""
+    auth: Literal["on", "off"] = "on"
+    beacon_pullzones: Names = ()
+    """Allowed values of the beacon's `p`, comma-separated; none: any."""
+    cors_origins: Names = ("*",)
+    """Origins that the player endpoints answer to, comma-separated."""
+    ray_metrics: bool = False
+    """Whether Ray collects its own metrics; costs 20-40 µs of processor time per request."""
+
+    @property
+    def front_door_url(self) -> str:
+        """Return where this machine reaches the front door, without a final slash."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self.port}"
+
+    @field_validator("beacon_pullzones", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Read a comma-separated list; blanks around and between commas do not count."""
+        if isinstance(value, str):
+            return tuple(name for part in value.split(",") if (name := part.strip()))
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _host_can_be_bound(cls, value: str) -> str:
+        if value == "localhost":
+            return value
+        try:
+            return str(IPv4Address(value))
+        except AddressValueError:
+            message = "must be an IPv4 address or localhost"
+            raise ValueError(message) from None
+
+    @field_validator("data_dir")
+    @classmethod
+    def _data_dir_is_a_folder(cls, value: Path) -> Path:
+        folder = value.expanduser().absolute()
+        if folder.exists() and not folder.is_dir():
+            message = f"{folder} is not a folder"
+            raise ValueError(message)
+        return folder
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_names_a_server(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        message = "must look like redis://[user:password@]host[:port][/database] or rediss://…"
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:
+            raise ValueError(message) from None
+        if parts.scheme not in {"redis", "rediss"} or not parts.hostname or port == 0:
+            raise ValueError(message)
+        return value
+
+    @field_validator("ingest_token", "ops_token")
+    @classmethod
+    def _token_fits_a_header(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isascii() and value.isprintable() and " " not in value):
+            message = "must be printable ASCII without blanks, as it travels in a header"
+            raise ValueError(message)
+        return value
+
+    @field_validator("jwt_public_key_file")
+    @classmethod
+    def _key_file_is_readable(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        file = value.expanduser().absolute()
+        if not (file.is_file() and os.access(file, os.R_OK)):
+            message = f"{file} is not a file that can be read"
+            raise ValueError(message)
+        return file
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        problems = []
+        if self.shards > self.slots:
+            problems.append(f"{PREFIX}SHARDS ({self.shards}) is greater than {PREFIX}SLOTS ({self.slots}): a shard owns at least one slot")
+        if self.ingest_token is not None and self.ingest_token == self.ops_token:
+            problems.append(f"{PREFIX}INGEST_TOKEN and {PREFIX}OPS_TOKEN are the same: players would read operators' pages")
+        first = self.internal_ports
+        if first is not None and first <= self.port < first + INTERNAL_PORTS_COUNT:
+            problems.append(f"{PREFIX}PORT ({self.port}) lies inside the block of {PREFIX}INTERNAL_PORTS ({first} and the next 199)")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def load_settings() -> Settings:
+    """Return the settings that the environment holds. Raises `SettingsError` with one line per bad one."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(_describe(error)) from None
+
+
+def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names in `environ` that look like ours but set nothing: most often a slip of the pen."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {RUN_VARIABLE}
+    return tuple(sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known))
+
+
+def _describe(error: ValidationError) -> tuple[str, ...]:
+    """Return one line per problem. Values are left out: some are secrets, and the operator has them at hand."""
+    problems: list[str] = []
+    for detail in error.errors(include_url=False, include_input=False):
+        text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        if detail["loc"]:
+            problems.append(f"{PREFIX}{str(detail['loc'][0]).upper()}: {text[0].lower()}{text[1:]}")
+        else:
+            problems.extend(text.splitlines())
+    return tuple(problems)
