@@ -9,8 +9,8 @@ still in the window is provisional and is added on a copy by whoever asks.
 It knows neither the server's clock nor liveness.
 """
 
-from array import array
-from collections.abc import Sequence
+from operator import attrgetter
+from struct import Struct
 from typing import Final
 
 from sessions.limits import SEEK_CAUSES_STALL_S
@@ -20,28 +20,12 @@ from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
 UNKNOWN_NUMBER: Final = 0xFFFF_FFFF
 """Of a bitrate or a latency: the player did not say."""
 
-# Where each sum stands in `Account.sums`: an array of doubles, because a million sessions hold one each.
-AT: Final = 0
-"""Player's time of the last input folded."""
-SEEK_AT: Final = 1
-"""Player's time of the last dvr_seek that caused no stall yet; -inf: none."""
-STARTING_S: Final = 2
-PLAYING_S: Final = 3
-REBUFFERING_S: Final = 4
-SEEK_REBUFFERING_S: Final = 5
-"""The part of REBUFFERING_S that a seek caused."""
-PAUSED_S: Final = 6
-BITS: Final = 7
-"""Σ bitrate·dt, playing, where a bitrate is known."""
-BITRATE_S: Final = 8
-"""Σ dt of the same."""
-LATENCY_US_S: Final = 9
-"""Σ latency·dt, playing, where a latency is known; µs·s."""
-LATENCY_S: Final = 10
-"""Σ dt of the same."""
 FAILURES: Final = (None, "start", "playback")
 """A fatal error, or an end for an error: before the first frame (VSF), or after it (VPF)."""
-_BLANK: Final = (float("-inf"), float("-inf"), *(0.0,) * 9)
+NEVER: Final = float("-inf")
+
+_PACKED: Final = Struct("<13d6IH6B")
+"""An account at rest: a million sessions hold one each, and only the one that is spoken of needs to be an object. It grows at its end."""
 
 
 class Account:
@@ -52,72 +36,57 @@ class Account:
     """
 
     __slots__ = (
-        "bitrate",
-        "by_seek",
-        "cap_s",
-        "failure",
-        "frame",
-        "latency",
-        "playback",
-        "quality",
-        "rebuffers",
-        "running",
-        "seek_rebuffers",
-        "stream",
-        "sums",
-        "switches",
-    )
+        "at", "seek_at", "started_at", "first_frame_at", "starting_s", "playing_s", "rebuffering_s", "seek_rebuffering_s", "paused_s", "bits", "bitrate_s",
+        "latency_us_s", "latency_s", "bitrate", "latency", "quality", "rebuffers", "seek_rebuffers", "switches", "cap_s",
+        "stream", "state", "frame", "running", "by_seek", "failure",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.sums: array[float] = array("d", _BLANK)
-        self.playback: Playback = Playback.STARTING
-        self.frame = False
-        """A first frame was shown."""
-        self.running = False
-        """An interval is open: it began at `sums[AT]`, in `playback`."""
-        self.by_seek = False
-        """The present stall was caused by a seek."""
-        self.cap_s = 0
-        self.stream = 0
-        """Index into the session's streams: whose the open interval is."""
-        self.bitrate = UNKNOWN_NUMBER
-        """The last known, bits/s."""
-        self.latency = UNKNOWN_NUMBER
-        """The last known, µs."""
-        self.quality = 0
-        """Fingerprint of the last quality; 0: none yet."""
-        self.rebuffers = 0
-        self.seek_rebuffers = 0
-        self.switches = 0
-        self.failure = 0
-        """Index into `FAILURES`: at most one per session, the first."""
+    def __init__(self, packed: bytes = b"") -> None:
+        """Open what `pack` gave; nothing: a new account."""
+        # `started_at`, `first_frame_at`: of the start (or a beacon's view), and of stream_start (or its play): a heartbeat is too
+        # late to tell. The order is that of `_PACKED` and of the slots.
+        (
+            self.at,
+            self.seek_at,
+            self.started_at,
+            self.first_frame_at,
+            self.starting_s,
+            self.playing_s,
+            self.rebuffering_s,
+            self.seek_rebuffering_s,
+            self.paused_s,
+            self.bits,
+            self.bitrate_s,
+            self.latency_us_s,
+            self.latency_s,
+            self.bitrate,
+            self.latency,
+            self.quality,
+            self.rebuffers,
+            self.seek_rebuffers,
+            self.switches,
+            self.cap_s,
+            self.stream,
+            self.state,
+            self.frame,
+            self.running,
+            self.by_seek,
+            self.failure,
+        ) = _PACKED.unpack_from(packed or _NEW)
+
+    def pack(self) -> bytes:
+        """Return the account at rest: fixed size, little-endian; a later build may append to it."""
+        return _PACKED.pack(*_VALUES_OF(self))
 
     def apply(self, at: float, cue: int, stream: int, cap_s: int, bitrate: int, latency: int, quality: int) -> None:
         """Close the open interval at `at` (player's time), then let the cue set the state of the next one."""
-        sums = self.sums
-        playback = self.playback
         if self.running:
-            elapsed = at - sums[AT]
+            elapsed = at - self.at
             if elapsed > self.cap_s:
-                elapsed = float(self.cap_s)
+                elapsed = self.cap_s
             if elapsed > 0.0:
-                if playback is Playback.PLAYING:
-                    sums[PLAYING_S] += elapsed
-                    if self.bitrate != UNKNOWN_NUMBER:
-                        sums[BITS] += self.bitrate * elapsed
-                        sums[BITRATE_S] += elapsed
-                    if self.latency != UNKNOWN_NUMBER:
-                        sums[LATENCY_US_S] += self.latency * elapsed
-                        sums[LATENCY_S] += elapsed
-                elif playback is Playback.PAUSED:
-                    sums[PAUSED_S] += elapsed
-                elif playback is Playback.REBUFFERING:
-                    sums[REBUFFERING_S] += elapsed
-                    if self.by_seek:
-                        sums[SEEK_REBUFFERING_S] += elapsed
-                elif playback is Playback.STARTING:
-                    sums[STARTING_S] += elapsed
-        sums[AT] = at
+                self._spend(elapsed)
+        self.at = at
         self.running = True
         self.cap_s = cap_s
         self.stream = stream
@@ -126,68 +95,74 @@ class Account:
         if latency != UNKNOWN_NUMBER:
             self.latency = latency
         if quality and quality != self.quality:
-            if self.quality:
-                self.switches += 1
+            self.switches += self.quality != 0
             self.quality = quality
-        after = AFTER_FRAME[cue] if self.frame else BEFORE_FRAME[cue]
-        if after is not None and after is not playback:
-            self._enter(after, at)
-        if cue == Cue.DVR_SEEK:
-            sums[SEEK_AT] = at
+        after = (AFTER_FRAME if self.frame else BEFORE_FRAME)[cue]
+        if after is not None:
+            state = _STATE_OF[after]
+            if state != self.state:
+                self._enter(state)
+        if cue in _MARKS:
+            self._mark(cue, at)
 
-    def _enter(self, playback: Playback, at: float) -> None:
-        self.playback = playback
+    def _mark(self, cue: int, at: float) -> None:
+        if cue == Cue.DVR_SEEK:
+            self.seek_at = at
+        elif cue in (Cue.START, Cue.VIEW):
+            if self.started_at == NEVER:
+                self.started_at = at
+        elif self.first_frame_at == NEVER and (cue == Cue.STREAM_START or self.started_at != NEVER):
+            # A beacon's play tells when the first frame came only after its view.
+            self.first_frame_at = at
+
+    def _spend(self, elapsed: float) -> None:
+        state = self.state
+        if state == _PLAYING:
+            self.playing_s += elapsed
+            if self.bitrate != UNKNOWN_NUMBER:
+                self.bits += self.bitrate * elapsed
+                self.bitrate_s += elapsed
+            if self.latency != UNKNOWN_NUMBER:
+                self.latency_us_s += self.latency * elapsed
+                self.latency_s += elapsed
+        elif state == _PAUSED:
+            self.paused_s += elapsed
+        elif state == _REBUFFERING:
+            self.rebuffering_s += elapsed
+            if self.by_seek:
+                self.seek_rebuffering_s += elapsed
+        elif state == _STARTING:
+            self.starting_s += elapsed
+
+    def _enter(self, state: int) -> None:
+        self.state = state
         self.by_seek = False
-        if playback is Playback.PLAYING:
+        if state == _PLAYING:
             self.frame = True
-        elif playback is Playback.FAILED and not self.failure:
-            self.failure = 2 if self.frame else 1
-        elif playback is Playback.REBUFFERING:
+        elif state == _FAILED:
+            self.failure = self.failure or (2 if self.frame else 1)
+        elif state == _REBUFFERING:
             self.rebuffers += 1
-            if at - self.sums[SEEK_AT] <= SEEK_CAUSES_STALL_S:
+            if self.at - self.seek_at <= SEEK_CAUSES_STALL_S:
                 self.by_seek = True
                 self.seek_rebuffers += 1
-                self.sums[SEEK_AT] = float("-inf")
+                self.seek_at = NEVER
 
-    def stop(self) -> None:
-        """Close the account where it stands: no time counts until the next input (expired, or ended)."""
-        self.running = False
+    @property
+    def playback(self) -> Playback:
+        """The state that the last input set."""
+        playback: Playback = PLAYBACKS[self.state]
+        return playback
 
-    def copy(self) -> "Account":
-        """Return an independent copy, for looking ahead."""
-        return Account.load(self.dump())
 
-    def dump(self) -> tuple[object, ...]:
-        """Return plain values; `load` takes them back."""
-        return (
-            self.sums.tolist(),
-            PLAYBACKS.index(self.playback),
-            self.frame,
-            self.running,
-            self.by_seek,
-            self.cap_s,
-            self.stream,
-            self.bitrate,
-            self.latency,
-            self.quality,
-            self.rebuffers,
-            self.seek_rebuffers,
-            self.switches,
-            self.failure,
-        )
-
-    @classmethod
-    def load(cls, values: Sequence[object]) -> "Account":
-        """Rebuild an account; sums that an older build did not know are zero."""
-        account = cls()
-        sums, playback, *rest = values
-        for index, value in enumerate(sums[: len(_BLANK)]):  # type: ignore[index]
-            account.sums[index] = value
-        account.playback = PLAYBACKS[playback]  # type: ignore[call-overload]
-        names = (
-            "frame", "running", "by_seek", "cap_s", "stream", "bitrate", "latency", "quality",
-            "rebuffers", "seek_rebuffers", "switches", "failure",
-        )  # fmt: skip
-        for name, value in zip(names, rest, strict=False):
-            setattr(account, name, value)
-        return account
+_VALUES_OF: Final = attrgetter(*Account.__slots__)
+_MARKS: Final = frozenset({Cue.DVR_SEEK, Cue.START, Cue.VIEW, Cue.STREAM_START, Cue.PLAY})
+_STATE_OF: Final = {playback: state for state, playback in enumerate(PLAYBACKS)}
+_STARTING: Final = _STATE_OF[Playback.STARTING]
+_PLAYING: Final = _STATE_OF[Playback.PLAYING]
+_REBUFFERING: Final = _STATE_OF[Playback.REBUFFERING]
+_PAUSED: Final = _STATE_OF[Playback.PAUSED]
+_FAILED: Final = _STATE_OF[Playback.FAILED]
+_NEW: Final = _PACKED.pack(
+    NEVER, NEVER, NEVER, NEVER, *(0.0,) * 9, UNKNOWN_NUMBER, UNKNOWN_NUMBER, 0, 0, 0, 0, 0, 0, _STARTING, False, False, False, 0
+)

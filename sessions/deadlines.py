@@ -20,27 +20,34 @@ def bucket_of(due_at: float) -> int:
     return int(due_at * BUCKETS_PER_S) + 1
 
 
+def due_at_of(bucket: int) -> float:
+    """Return when a bucket is due."""
+    return bucket / BUCKETS_PER_S
+
+
 class Deadlines(Generic[T]):
     """Items by the bucket in which they fall due."""
 
     __slots__ = ("_buckets", "_numbers")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, dict[T, None]] = {}
+        self._buckets: dict[int, tuple[int, dict[T, None]]] = {}
         self._numbers: list[int] = []
 
-    def add(self, item: T, bucket: int) -> None:
-        """Set an item's deadline; it must have none."""
-        items = self._buckets.get(bucket)
-        if items is None:
-            self._buckets[bucket] = {item: None}
+    def add(self, item: T, bucket: int) -> int:
+        """Set an item's deadline; it must have none. Return the bucket's number, one object for all its items."""
+        known = self._buckets.get(bucket)
+        if known is None:
+            self._buckets[bucket] = (bucket, {item: None})
             heappush(self._numbers, bucket)
-        else:
-            items[item] = None
+            return bucket
+        bucket, items = known
+        items[item] = None
+        return bucket
 
     def remove(self, item: T, bucket: int) -> None:
         """Take an item's deadline away; `KeyError` if it is not in this bucket."""
-        items = self._buckets[bucket]
+        _, items = self._buckets[bucket]
         del items[item]
         if not items:
             del self._buckets[bucket]
@@ -48,7 +55,7 @@ class Deadlines(Generic[T]):
     def next_due_at(self) -> float | None:
         """Return when the earliest bucket is due; None: there is none."""
         self._drop_empty()
-        return self._numbers[0] / BUCKETS_PER_S if self._numbers else None
+        return due_at_of(self._numbers[0]) if self._numbers else None
 
     def pop_due(self, *, now: float, limit: int) -> Iterator[T]:
         """Yield at most `limit` items whose buckets are due, earliest bucket first, taking each out."""
@@ -58,7 +65,7 @@ class Deadlines(Generic[T]):
             if not self._numbers or self._numbers[0] > last:
                 return
             bucket = self._numbers[0]
-            items = self._buckets[bucket]
+            _, items = self._buckets[bucket]
             while items and limit > 0:
                 # The newest first: taking the oldest would step over all the holes that its forerunners left.
                 item, _ = items.popitem()
@@ -69,7 +76,7 @@ class Deadlines(Generic[T]):
 
     def items(self) -> Iterator[tuple[T, int]]:
         """Yield every item with its bucket, for checks."""
-        for bucket, items in self._buckets.items():
+        for bucket, items in self._buckets.values():
             for item in items:
                 yield item, bucket
 

@@ -43,6 +43,14 @@ BEACON_SESSIONS_PER_SHARD_MAX: Final = 250_000
 """The same for pixels, which strangers can send."""
 EXPIRIES_PER_SLICE_MAX: Final = 1_000
 """Deadlines worked off before the caller gets the thread back."""
+GROUP_ITEMS_MAX: Final = 2_000
+"""Requests in one commit; at least one batch, whatever its size."""
+SHARD_WAITING_ITEMS_MAX: Final = 65_536
+"""Requests of all replicas that wait in a shard; past it a batch is answered OVERLOADED."""
+RESTORES_PER_SLICE_MAX: Final = 500
+"""Stored sessions decoded before the caller gets the thread back."""
+WRITE_BACK_SESSIONS_MAX: Final = 2_000
+"""Sessions in one commit of what a wiped journal gets back; at least one slot, whatever its size."""
 
 # On the way to a shard
 BATCH_ITEMS_MAX: Final = 1_000

@@ -6,50 +6,39 @@ They read a session or its account and change nothing. Seconds, bits/s, ratios 0
 
 from math import exp, sqrt
 
-from sessions.account import (
-    BITRATE_S,
-    BITS,
-    FAILURES,
-    LATENCY_S,
-    LATENCY_US_S,
-    PAUSED_S,
-    PLAYING_S,
-    REBUFFERING_S,
-    SEEK_REBUFFERING_S,
-    STARTING_S,
-    Account,
-)
+from sessions.account import FAILURES, NEVER, Account
 from sessions.session import Session
 from sessions.states import Liveness
 
 
 def watch_time_s(account: Account) -> float:
     """`watch_time`: playing + rebuffering."""
-    return account.sums[PLAYING_S] + account.sums[REBUFFERING_S]
+    watched: float = account.playing_s + account.rebuffering_s
+    return watched
 
 
 def rebuffering_ratio(account: Account) -> float | None:
     """Rebuffering / (playing + rebuffering), 0-1; None: nothing was watched."""
     watched = watch_time_s(account)
-    return account.sums[REBUFFERING_S] / watched if watched > 0 else None
+    return account.rebuffering_s / watched if watched > 0 else None
 
 
 def connection_induced_rebuffering_ratio(account: Account) -> float | None:
     """CIRR: the same without the stalls that a seek caused."""
     watched = watch_time_s(account)
-    return (account.sums[REBUFFERING_S] - account.sums[SEEK_REBUFFERING_S]) / watched if watched > 0 else None
+    return (account.rebuffering_s - account.seek_rebuffering_s) / watched if watched > 0 else None
 
 
 def average_bitrate_bps(account: Account) -> float | None:
     """Σ bitrate·dt / Σ dt over the playing time for which a bitrate is known; None: it never was."""
-    known = account.sums[BITRATE_S]
-    return account.sums[BITS] / known if known > 0 else None
+    known = account.bitrate_s
+    return account.bits / known if known > 0 else None
 
 
 def live_latency_s(account: Account) -> float | None:
     """The same weighting of the latency; seconds."""
-    known = account.sums[LATENCY_S]
-    return account.sums[LATENCY_US_S] / known / 1e6 if known > 0 else None
+    known = account.latency_s
+    return account.latency_us_s / known / 1e6 if known > 0 else None
 
 
 def experience_score(
@@ -69,21 +58,21 @@ def experience_score(
     return success / 100.0 * (0.4 * startup + 0.6 * smoothness)
 
 
-def startup_time_s(session: Session) -> float | None:
-    """`startup_time`: first frame - start, never negative; None if either is unknown or the session is provisional."""
-    if session.first_frame_at is None or session.started_at is None:
+def startup_time_s(account: Account) -> float | None:
+    """`startup_time`: first frame - start, never negative; None if either is unknown (a provisional session has no start)."""
+    if account.first_frame_at == NEVER or account.started_at == NEVER:
         return None
-    return max(0.0, session.first_frame_at - session.started_at)
+    startup: float = account.first_frame_at - account.started_at
+    return max(0.0, startup)
 
 
 def exited_before_start(session: Session) -> bool:
     """EBVS: started, over, without a frame or a failure, after at least a second."""
-    if session.liveness is Liveness.ACTIVE or session.is_beacon or session.started_at is None:
-        return False
     account = session.settled()
-    if account.frame or account.failure:
+    if session.liveness is Liveness.ACTIVE or session.is_beacon or account.frame or account.failure:
         return False
-    return session.newest_at - session.started_at >= 1.0
+    asked_for: float = session.newest_at - account.started_at
+    return account.started_at != NEVER and asked_for >= 1.0
 
 
 def score(session: Session) -> float | None:
@@ -94,7 +83,7 @@ def score(session: Session) -> float | None:
     success = 0 if account.failure else 100 if account.frame else 50
     return experience_score(
         success=success,
-        startup_time_s=startup_time_s(session),
+        startup_time_s=startup_time_s(account),
         rebuffers=max(account.rebuffers, session.player_rebuffers),
         ratio=rebuffering_ratio(account) or 0.0,
         showed_frame=account.frame,
@@ -105,11 +94,11 @@ def figures(session: Session) -> dict[str, object]:
     """Return the account in `qoe.md`'s names, provisional time included; seconds, bits/s, ratios 0-1; None: unknown."""
     account = session.settled()
     return {
-        "startup_time_s": startup_time_s(session),
-        "starting_time_s": account.sums[STARTING_S],
-        "playing_time_s": account.sums[PLAYING_S],
-        "rebuffering_time_s": account.sums[REBUFFERING_S],
-        "paused_time_s": account.sums[PAUSED_S],
+        "startup_time_s": startup_time_s(account),
+        "starting_time_s": account.starting_s,
+        "playing_time_s": account.playing_s,
+        "rebuffering_time_s": account.rebuffering_s,
+        "paused_time_s": account.paused_s,
         "watch_time_s": watch_time_s(account),
         "rebuffering_ratio": rebuffering_ratio(account),
         "connection_induced_rebuffering_ratio": connection_induced_rebuffering_ratio(account),
@@ -117,9 +106,9 @@ def figures(session: Session) -> dict[str, object]:
         "quality_switches": account.switches,
         "average_bitrate_bps": average_bitrate_bps(account),
         "live_latency_s": live_latency_s(account),
-        "errors": session.errors,
+        "errors": session.tallies.errors,
         "failure": FAILURES[account.failure],
         "exit_before_video_start": exited_before_start(session),
         "experience_score": score(session),
-        "player_total_watch_s": session.total_watch_s,
+        "player_total_watch_s": None if session.ending is None else session.ending.total_watch_s,
     }

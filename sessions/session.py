@@ -5,16 +5,16 @@ Theory of operation: `note` puts an input at its place among the last 60 s of in
 falls out of the window is folded into the account, in order. In order is the usual case and costs an append; out of order costs
 a replay of the window. Live state is that of the newest timestamp. `stop` folds everything: at the end, and at expiry.
 
-Clocks: `created_at`, `seen_at` are the server's; `newest_at`, `heartbeat_at`, `started_at`, `first_frame_at`, `ended_at` the
-player's; `due_at` is the slot's clock (`tracker.py`). `offset` is the server's minus the player's, the smallest seen: what the
-network delayed least.
+Clocks: `created_at`, `seen_at` are the server's; `newest_at`, `heartbeat_at`, `ending.at` the
+player's; `bucket` is in the slot's clock (`tracker.py`). `offset` is the server's minus the player's, the smallest seen: what
+the network delayed least.
 """
 
 from collections.abc import Sequence
 from operator import attrgetter
 from struct import Struct
 from sys import intern
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from sessions.limits import (
@@ -25,14 +25,13 @@ from sessions.limits import (
     WILD_AHEAD_S,
     WINDOW_INPUTS_MAX,
 )
-from sessions.account import AT, UNKNOWN_NUMBER, Account
+from sessions.account import NEVER, UNKNOWN_NUMBER, Account
 from sessions.states import PLAYBACKS, Liveness, Playback
 from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
 
 UNKNOWN: Final = "unknown"
 """The value of a dimension that the player has not said (yet)."""
-NEVER: Final = float("-inf")
-EVENT_ID_BYTES: Final = 8
+EVENT_ID_BYTES: Final = 7
 
 _INPUT: Final = Struct("<dBBHIII")
 """One input in the window: player's time, cue, stream index, cap in s, bitrate, latency, quality's fingerprint."""
@@ -45,15 +44,44 @@ def fingerprint(quality: str) -> int:
     return crc32(quality.encode()) or 1
 
 
+class Tallies(NamedTuple):
+    """What is counted of a session apart from its account; most sessions have none of it, and share one."""
+
+    duplicates: int = 0
+    late: int = 0
+    wild: int = 0
+    errors: int = 0
+
+
+class Pixel(NamedTuple):
+    """What only a beacon session has."""
+
+    pullzone: str
+    types: tuple[str, ...] = ()
+    """View and play, once each has counted."""
+    visible: bool = True
+
+
+_NO_TALLIES: Final = Tallies()
+
+
+class Ending(NamedTuple):
+    """What the player said when it ended its session."""
+
+    at: float
+    reason: str
+    total_watch_s: int
+    """The player's own total."""
+    farewell: bytes
+
+
 class Session:
     """See the module. Slots, plain values and bytes: a process holds a million of them."""
 
     __slots__ = (
-        "account", "beacon_types", "bucket", "channel_id", "connection_type", "country", "created_at", "creator_id", "due_at",
-        "duplicates", "end_reason", "ended_at", "errors", "event_ids", "farewell", "first_frame_at", "frame",
-        "heartbeat_at", "interval_s", "late", "liveness", "newest_at", "offset", "platform", "playback", "player_rebuffers",
-        "previous_offset", "profile", "program_id", "provisional", "pullzone", "quality", "revision", "seen_at", "session_id", "started_at",
-        "story", "stream_id", "streams", "total_watch_s", "visible", "vitals", "wild", "window",
+        "account", "bucket", "channel_id", "connection_type", "country", "creator_id", "ending", "event_ids", "frame", "heartbeat_at", "interval_s", "liveness", "newest_at", "offset", "pixel", "platform", "playback",
+        "player_rebuffers", "previous_offset", "profile", "program_id", "provisional", "quality", "revision", "seen_at",
+        "session_id", "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
 
     def __init__(self, session_id: str, *, now: float) -> None:
@@ -61,13 +89,10 @@ class Session:
         self.liveness: Liveness = Liveness.ACTIVE
         self.provisional = False
         """Its start never arrived (yet)."""
-        self.created_at = now
         self.seen_at = now
         """The last sign of life, server's clock."""
-        self.due_at = NEVER
-        """When it expires or, once expired or ended, is forgotten; slot's clock."""
         self.bucket = 0
-        """Where `Tracker` keeps that deadline."""
+        """Of its deadline (`deadlines.py`; slot's clock): when it expires or, once it is over, is forgotten. 0: it has none."""
         self.interval_s = 0
         """The heartbeat interval last promised."""
         self.stream_id = UNKNOWN
@@ -78,9 +103,8 @@ class Session:
         self.country = UNKNOWN
         self.quality = UNKNOWN
         self.connection_type = UNKNOWN
-        self.pullzone: str | None = None
+        self.pixel: Pixel | None = None
         """Beacon sessions only."""
-        self.visible = True
         self.playback: Playback = Playback.STARTING
         """As of `newest_at`."""
         self.frame = False
@@ -90,33 +114,33 @@ class Session:
         """What `offset` was before a wild timestamp, to find the way back to."""
         self.newest_at = NEVER
         self.heartbeat_at = NEVER
-        self.started_at: float | None = None
-        self.first_frame_at: float | None = None
-        """By stream_start, or a beacon's play after its view; a heartbeat is too late to tell."""
-        self.ended_at: float | None = None
-        self.end_reason: str | None = None
-        self.total_watch_s: int | None = None
-        """The player's own total, from its end."""
+        self.ending: Ending | None = None
         self.player_rebuffers = 0
         """The player's own counter of stalls, the greatest seen."""
-        self.errors = 0
-        self.duplicates = 0
-        self.late = 0
-        self.wild = 0
+        self.tallies = _NO_TALLIES
         self.revision = 0
         """How often it finished."""
-        self.beacon_types: tuple[str, ...] = ()
-        """View and play, once each has counted."""
         self.window = b""
-        self.streams: tuple[str, ...] = (UNKNOWN,)
-        """What the stream indices in the window and the account mean; the last is the present one."""
-        self.account = Account()
+        self.streams: tuple[str, ...] = ()
+        """Those before the present one: what the stream indices in the window and the account mean."""
+        self.account = b""
+        """An `Account` at rest; empty until the window first lets something go."""
         self.event_ids = b""
-        """Digests of the last event ids, 8 bytes each, oldest first."""
+        """Digests of the last event ids, 7 bytes each, oldest first."""
         self.profile = b""
         self.vitals = b""
-        self.farewell = b""
         self.story = b""
+
+    @property
+    def created_at(self) -> float:
+        """When its first input came, server's clock: the first entry of the story, which is never dropped."""
+        at: float = _STORY.unpack_from(self.story)[0]
+        return at
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why it ended, in the player's words."""
+        return None if self.ending is None else self.ending.reason
 
     @property
     def is_beacon(self) -> bool:
@@ -142,14 +166,15 @@ class Session:
         before = self.offset
         self._anchor(at, offset)
         self.previous_offset = before
-        self.wild += 1
+        self.tally(wild=1)
         return True
 
     def _anchor(self, at: float, offset: float) -> None:
-        self.fold(float("inf"))
+        account = self._fold_all()
+        account.at = min(account.at, at)
+        self.account = account.pack()
         self.newest_at = at
         self.heartbeat_at = NEVER
-        self.account.sums[AT] = min(self.account.sums[AT], at)
         self.offset = offset
         self.previous_offset = None
 
@@ -168,7 +193,7 @@ class Session:
 
         `cap_s`: the most that the interval which it begins may count. False: it is older than the window, and moved nothing.
         """
-        record = _INPUT.pack(at, cue, len(self.streams) - 1, cap_s, bitrate, latency, quality)
+        record = _INPUT.pack(at, cue, len(self.streams), cap_s, bitrate, latency, quality)
         if at >= self.newest_at:
             self.newest_at = at
             self.window = window = self.window + record
@@ -180,14 +205,14 @@ class Session:
             if len(window) > _INPUT.size:
                 self.fold(at - REORDER_WINDOW_S)
             return True
-        if at < self.newest_at - REORDER_WINDOW_S or at < self.account.sums[AT]:
+        if at < self.newest_at - REORDER_WINDOW_S or (self.account and at < Account(self.account).at):
             return False
         self._insert(at, record)
         return True
 
     def _insert(self, at: float, record: bytes) -> None:
         # Among equal times the order of arrival stands. The stream is that of its neighbour in time: a late input moves no stream.
-        window, place, stream = self.window, 0, self.account.stream
+        window, place, stream = self.window, 0, Account(self.account).stream
         for start in range(0, len(window), _INPUT.size):
             other_at, _, other_stream, *_ = _INPUT.unpack_from(window, start)
             if other_at > at:
@@ -200,47 +225,54 @@ class Session:
             self.fold(NEVER)
 
     def settled(self) -> Account:
-        """Return the account as it would be if nothing more came, what is provisional included; to be read only."""
-        if not self.window:
-            return self.account
-        account = self.account.copy()
+        """Return the account as it would be if nothing more came: what is provisional included."""
+        account = Account(self.account)
         for record in _INPUT.iter_unpack(self.window):
             account.apply(*record)
         return account
 
     def fold(self, until: float) -> None:
         """Move what is older than `until` (player's time) from the window into the account, and what the window has no room for."""
-        window, account, size = self.window, self.account, _INPUT.size
-        done = 0
-        while done < len(window):
+        window, size = self.window, _INPUT.size
+        record = _INPUT.unpack_from(window)
+        if record[0] >= until and len(window) <= WINDOW_INPUTS_MAX * size:
+            return
+        account, done = Account(self.account), 0
+        while True:
+            account.apply(*record)
+            done += size
+            if done == len(window):
+                break
             record = _INPUT.unpack_from(window, done)
             if record[0] >= until and len(window) - done <= WINDOW_INPUTS_MAX * size:
                 break
-            account.apply(*record)
-            done += size
-        if done:
-            self.window = window[done:]
+        self.window = window[done:]
+        self.account = account.pack()
+
+    def _fold_all(self) -> Account:
+        account = self.settled()
+        self.window = b""
+        return account
 
     def stop(self) -> None:
         """Fold everything and close the last interval at the newest input: the session ended, or expired."""
-        self.fold(float("inf"))
-        self.account.stop()
+        account = self._fold_all()
+        account.running = False
+        self.account = account.pack()
 
     def watch(self, stream_id: str) -> None:
         """Let what follows count for another stream; time stays where it was spent."""
+        if self.window or self.account:
+            if len(self.streams) >= STREAMS_PER_WINDOW_MAX:
+                account = self._fold_all()
+                self.streams = ((*self.streams, self.stream_id)[account.stream],)
+                account.stream = 0
+                self.account = account.pack()
+            self.streams = (*self.streams, self.stream_id)
         self.stream_id = stream_id
-        if self.streams == (UNKNOWN,) and not self.window and not self.account.running:
-            self.streams = (stream_id,)
-            return
-        if len(self.streams) >= STREAMS_PER_WINDOW_MAX:
-            self.fold(float("inf"))
-        if not self.window:
-            self.streams = (self.streams[self.account.stream],)
-            self.account.stream = 0
-        self.streams = (*self.streams, stream_id)
 
     def knows_event(self, digest: bytes) -> bool:
-        """Tell whether an event id (by its 8-byte digest) was seen among the last 1,024."""
+        """Tell whether an event id (by its digest) was seen among the last 1,024."""
         place = self.event_ids.find(digest)
         while place != -1 and place % EVENT_ID_BYTES:
             place = self.event_ids.find(digest, place + 1)
@@ -250,9 +282,17 @@ class Session:
         """Keep an event id's digest; the oldest goes when there are too many."""
         self.event_ids = (self.event_ids + digest)[-EVENT_IDS_MAX * EVENT_ID_BYTES :]
 
+    def tally(self, *, duplicates: int = 0, late: int = 0, wild: int = 0, errors: int = 0) -> None:
+        """Add to what is counted apart from the account."""
+        now = self.tallies
+        self.tallies = Tallies(now.duplicates + duplicates, now.late + late, now.wild + wild, now.errors + errors)
+
     def tell(self, what: int, *, now: float, detail: int = 0) -> None:
-        """Add an entry to the story; the oldest goes when there are too many."""
-        self.story = (self.story + _STORY.pack(now, what, detail))[-STORY_ENTRIES_MAX * _STORY.size :]
+        """Add an entry to the story; the oldest but the first goes when there are too many."""
+        story, size = self.story + _STORY.pack(now, what, detail), _STORY.size
+        if len(story) > STORY_ENTRIES_MAX * size:
+            story = story[:size] + story[2 * size :]
+        self.story = story
 
     def story_entries(self) -> list[tuple[float, int, int]]:
         """Return (server's time, what, detail) of each entry, oldest first."""
@@ -264,20 +304,22 @@ class Session:
 
     def dump(self) -> tuple[object, ...]:
         """Return plain values in a fixed order, for a codec; `load` takes them back."""
-        return (self.account.dump(), *_FIELDS_OF(self))
+        return _FIELDS_OF(self)
 
     @classmethod
     def load(cls, values: Sequence[Any]) -> "Session":
         """Rebuild a session from what `dump` gave; missing trailing values keep their defaults, extra ones are ignored."""
-        account, session_id, *rest = values
-        session = cls(session_id, now=0.0)
-        session.account = Account.load(account)
-        for name, value in zip(FIELDS[1:], rest, strict=False):
+        session = cls(values[0], now=0.0)
+        for name, value in zip(FIELDS, values, strict=False):
             setattr(session, name, intern(value) if name in DIMENSIONS else value)
         session.liveness = Liveness(session.liveness)
         session.playback = Playback(session.playback)
         session.streams = tuple(session.streams)
-        session.beacon_types = tuple(session.beacon_types)
+        session.tallies = Tallies(*session.tallies)
+        if session.pixel is not None:
+            pullzone, types, visible = session.pixel
+            session.pixel = Pixel(pullzone, tuple(types), visible)
+        session.ending = None if session.ending is None else Ending(*session.ending)
         return session
 
 
@@ -287,11 +329,10 @@ DIMENSIONS: Final = frozenset({
 """Strings that many sessions share: kept once."""
 
 FIELDS: Final = (
-    "session_id", "liveness", "provisional", "created_at", "seen_at", "due_at", "interval_s", "stream_id", "channel_id",
-    "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pullzone", "visible", "playback", "frame",
-    "offset", "previous_offset", "newest_at", "heartbeat_at", "started_at", "first_frame_at", "ended_at", "end_reason",
-    "total_watch_s", "player_rebuffers", "errors", "duplicates", "late", "wild", "revision", "beacon_types",
-    "window", "streams", "event_ids", "profile", "vitals", "farewell", "story",
+    "session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s", "stream_id", "channel_id",
+    "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
+    "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
+    "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story",
 )  # fmt: skip
-"""What is stored of a session beside its account, in this order for ever: new ones are added at the end."""
+"""What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)

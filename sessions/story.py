@@ -84,11 +84,15 @@ def describe(session: Session, *, now: float, remaining_s: float = 0.0) -> dict[
         "heartbeat_interval_s": session.interval_s,
         "clock_offset_s": session.offset if session.offset != float("-inf") else None,
         "account": figures(session),
-        "ignored": {"duplicates": session.duplicates, "late": session.late, "wild_timestamps": session.wild},
+        "ignored": {
+            "duplicates": session.tallies.duplicates,
+            "late": session.tallies.late,
+            "wild_timestamps": session.tallies.wild,
+        },
         "story": [_entry(*entry) for entry in session.story_entries()],
         "profile": session.profile,
         "vitals": session.vitals,
-        "farewell": session.farewell,
+        "farewell": b"" if session.ending is None else session.ending.farewell,
     }
 
 
@@ -96,7 +100,7 @@ def attributes(session: Session) -> dict[str, object]:
     """Return what the session is about: state and dimensions."""
     return {
         "playback": str(session.playback),
-        "visible": session.visible,
+        "visible": session.pixel is None or session.pixel.visible,
         "provisional": session.provisional,
         "beacon": session.is_beacon,
         "stream_id": session.stream_id,
@@ -107,6 +111,6 @@ def attributes(session: Session) -> dict[str, object]:
         "country": session.country,
         "quality": session.quality,
         "connection_type": session.connection_type,
-        "pullzone": session.pullzone,
+        "pullzone": None if session.pixel is None else session.pixel.pullzone,
         "end_reason": session.end_reason,
     }

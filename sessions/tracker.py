@@ -16,14 +16,14 @@ from hashlib import blake2b
 from sys import intern
 from typing import Any, Final
 
-from sessions.account import UNKNOWN_NUMBER
+from sessions.account import NEVER, UNKNOWN_NUMBER
 from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy, Reason, Receipt
-from sessions.deadlines import Deadlines, bucket_of
+from sessions.deadlines import Deadlines, bucket_of, due_at_of
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS, Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.histograms import observe
 from sessions.limits import WILD_AHEAD_S
-from sessions.session import EVENT_ID_BYTES, NEVER, UNKNOWN, Session, fingerprint
+from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session, fingerprint
 from sessions.states import PLAYBACKS, Cue, Input, Liveness
 from sessions.story import What, describe
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, LIVENESS
@@ -48,8 +48,8 @@ def audience_keys(session: Session) -> list[Key]:
     """Return every key of `Audience` under which an active session counts."""
     keys: list[Key] = [("state", session.playback), ("stream", session.stream_id, session.playback)]
     keys += [(dimension, getattr(session, name)) for name, dimension in _DIMENSION_OF.items()]
-    if session.pullzone is not None:
-        keys.append(("pullzone", session.pullzone))
+    if session.pixel is not None:
+        keys.append(("pullzone", session.pixel.pullzone))
     return keys
 
 
@@ -84,8 +84,7 @@ class Tracker:
         for session in sessions:
             tracker._sessions[session.session_id] = session
             tracker.beacons += session.is_beacon
-            session.bucket = bucket_of(session.due_at)
-            tracker._deadlines.add(session, session.bucket)
+            session.bucket = tracker._deadlines.add(session, session.bucket)
             if session.liveness is Liveness.ACTIVE:
                 tracker._count(session, 1)
         return tracker
@@ -161,7 +160,7 @@ class Tracker:
 
     def remaining_s(self, session: Session, *, now: float) -> float:
         """Return the seconds until the session's next deadline."""
-        return max(0.0, session.due_at + self.paused_s - now)
+        return max(0.0, due_at_of(session.bucket) + self.paused_s - now)
 
     def _ledger_copy(self) -> Ledger:
         return replace(self.ledger, ended=dict(self.ledger.ended))
@@ -182,15 +181,13 @@ class Tracker:
                 self.ledger.promoted += 1
                 session.provisional = False
                 session.tell(What.PROMOTED, now=now)
-            if session.started_at is None:
-                session.started_at = event.at
             session.profile = session.profile or event.profile
             newer = event.at >= session.newest_at
             self._follow(session, event, newer=newer)
             for name in ("platform", "country", "connection_type"):
                 self._set(session, name, getattr(event, name), newer=newer)
             if not self._note(session, Cue.START, event.at, now, interval_s, quality=fingerprint(event.quality)):
-                session.late += 1
+                session.tally(late=1)
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s)
 
@@ -225,7 +222,7 @@ class Tracker:
                 latency=UNKNOWN_NUMBER if latency is None else latency,
                 quality=0 if quality is None else fingerprint(quality),
             ):
-                session.late += 1
+                session.tally(late=1)
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s)
 
@@ -246,7 +243,7 @@ class Tracker:
                 continue
             cue = CUE_OF_EVENT[happening.type]
             if cue is Cue.ERROR:
-                session.errors += 1
+                session.tally(errors=1)
                 session.tell(What.ERROR, now=now, detail=happening.fatal)
                 cue = Cue.FATAL_ERROR if happening.fatal else cue
             at = happening.at
@@ -258,21 +255,18 @@ class Tracker:
             self._set(session, "quality", happening.quality, newer=newer)
             quality = 0 if happening.quality is None else fingerprint(happening.quality)
             if not self._note(session, cue, at, now, interval_s, quality=quality):
-                session.late += 1
+                session.tally(late=1)
                 self._add(_LATE)
-            elif cue is Cue.STREAM_START and (session.first_frame_at is None or at < session.first_frame_at):
-                session.first_frame_at = at
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s, accepted_count=len(event.happenings))
 
     def _happenings_after_end(self, session: Session, event: Happenings, interval_s: int) -> Receipt:
         # Those stamped before the end are still taken, but the end has folded everything: they are late.
-        ended_at = NEVER if session.ended_at is None else session.ended_at
+        ended_at = NEVER if session.ending is None else session.ending.at
         rejected = tuple((each.event_id, Reason.SESSION_ENDED.value) for each in event.happenings if each.at > ended_at)
         for happening in event.happenings:
             if happening.at <= ended_at and self._is_new_event(session, happening):
-                session.errors += happening.type == "stream_error"
-                session.late += 1
+                session.tally(late=1, errors=happening.type == "stream_error")
                 self._add(_LATE)
         self._changed[session] = None
         accepted_count = len(event.happenings) - len(rejected)
@@ -291,9 +285,8 @@ class Tracker:
         session = self._arrive(event.session_id, Input.END, event.at, now)
         self._follow_clock(session, event.at, now)
         session.seen_at = now
-        session.ended_at, session.end_reason, session.total_watch_s = event.at, event.reason, event.total_watch_s
+        session.ending = Ending(event.at, event.reason, event.total_watch_s, event.farewell)
         session.player_rebuffers = max(session.player_rebuffers, event.rebuffer_count)
-        session.farewell = event.farewell
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
         self._note(session, cue, max(event.at, session.newest_at), now, interval_s)
         self._leave(session, Input.END, now)
@@ -302,26 +295,23 @@ class Tracker:
         )
 
     def _beacon(self, event: Beacon, now: float, interval_s: int) -> Receipt:
-        first = event.session_id not in self._sessions
         session = self._arrive(event.session_id, Input.BEACON, now, now)
         cue = CUE_OF_BEACON[event.type]
-        if event.type in session.beacon_types:
+        pixel = session.pixel
+        if pixel is None:
+            pixel = Pixel(intern(event.pullzone))
+            session.profile = event.profile
+            session.watch(intern(event.video_id))
+            if cue is Cue.CHECK:
+                cue = Cue.FIRST_CHECK
+        if event.type in pixel.types:
             self._ignore_duplicate(session)
             cue = Cue.CHECK
         else:
             self._add(("beacons", event.type))
-            if cue is not Cue.CHECK:
-                session.beacon_types = (*session.beacon_types, event.type)
-        if first:
-            session.stream_id = UNKNOWN
-            session.pullzone = intern(event.pullzone)
-            session.profile = event.profile
-            session.watch(intern(event.video_id))
-            cue = Cue.FIRST_CHECK if cue is Cue.CHECK else cue
-            session.started_at = now if cue is Cue.VIEW else None
-        elif cue is Cue.PLAY and session.first_frame_at is None:
-            session.first_frame_at = now
-        session.visible = event.visible
+            if event.type != "check":
+                pixel = pixel._replace(types=(*pixel.types, event.type))
+        session.pixel = pixel._replace(visible=event.visible)
         self._note(session, cue, max(now, session.newest_at), now, interval_s)
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s)
@@ -344,7 +334,7 @@ class Tracker:
                 observe(self._increments, "clock_skew", abs(session.offset))
         elif before is Liveness.EXPIRED:
             self._deadlines.remove(session, session.bucket)
-            session.bucket, session.due_at = 0, NEVER
+            session.bucket = 0
             session.liveness = Liveness.ACTIVE
             session.tell(What.REVIVED, now=now)
         else:
@@ -364,15 +354,16 @@ class Tracker:
             self._deadlines.remove(session, session.bucket)
         session.stop()
         session.revision += 1
-        if session.end_reason is None:
+        reason = session.end_reason
+        if reason is None:
             self.ledger.expired += 1
             session.tell(What.EXPIRED, now=now)
         else:
-            self.ledger.ended[session.end_reason] = self.ledger.ended.get(session.end_reason, 0) + 1
-            session.tell(What.ENDED, now=now, detail=END_REASONS.index(session.end_reason))
+            self.ledger.ended[reason] = self.ledger.ended.get(reason, 0) + 1
+            session.tell(What.ENDED, now=now, detail=END_REASONS.index(reason))
         self.ledger.active -= 1
         self._finished.append(Finished(session, session.revision))
-        self._schedule(session, now - self.paused_s + self.policy.revive_window_s)
+        session.bucket = self._deadlines.add(session, bucket_of(now - self.paused_s + self.policy.revive_window_s))
         self._changed[session] = None
 
     def _forget(self, session: Session) -> None:
@@ -385,22 +376,14 @@ class Tracker:
         """Take a sign of life: the deadline moves, never back (a longer promise holds until it is over)."""
         session.seen_at = now
         session.interval_s = interval_s
-        due_at = now - self.paused_s + interval_s * self.policy.expiry_intervals
-        bucket = bucket_of(due_at)
+        bucket = bucket_of(now - self.paused_s + interval_s * self.policy.expiry_intervals)
         if bucket > session.bucket:
             if session.bucket:
                 self._deadlines.remove(session, session.bucket)
             else:
                 self._count(session, 1)
-            session.due_at = due_at
-            session.bucket = bucket
-            self._deadlines.add(session, bucket)
+            session.bucket = self._deadlines.add(session, bucket)
         self._changed[session] = None
-
-    def _schedule(self, session: Session, due_at: float) -> None:
-        session.due_at = due_at
-        session.bucket = bucket_of(due_at)
-        self._deadlines.add(session, session.bucket)
 
     def _note(  # noqa: PLR0913 - an input is what it is
         self,
@@ -475,7 +458,7 @@ class Tracker:
         return True
 
     def _ignore_duplicate(self, session: Session) -> None:
-        session.duplicates += 1
+        session.tally(duplicates=1)
         self._add(_DUPLICATES)
         self._changed[session] = None
 
@@ -484,7 +467,7 @@ class Tracker:
             accepted=False,
             reason=Reason.SESSION_ENDED.value,
             interval_s=interval_s,
-            total_watch_s=session.total_watch_s,
+            total_watch_s=None if session.ending is None else session.ending.total_watch_s,
             end_reason=session.end_reason,
         )
 
@@ -525,13 +508,14 @@ class Tracker:
         self._require(len(scheduled) == len(self._sessions), "not every session has exactly one deadline")
         for session_id, session in self._sessions.items():
             self._require(session.session_id == session_id, "filed under another id", session)
-            self._require(scheduled.get(session) == session.bucket == bucket_of(session.due_at), "deadline out of place", session)
+            self._require(scheduled.get(session) == session.bucket, "deadline out of place", session)
             times = [record[0] for record in session.window_inputs()]
             self._require(times == sorted(times), "the window is out of order", session)
             self._require(not times or times[-1] == session.newest_at, "the window does not end at the newest input", session)
             tip = session.settled()
             self._require((tip.playback, tip.frame) == (session.playback, session.frame), "live state is not the newest input's", session)
-            self._require(session.streams[-1] == session.stream_id, "the present stream is not the last one", session)
+            known_streams = len(session.streams) + 1
+            self._require(all(record[2] < known_streams for record in session.window_inputs()), "an input of no known stream", session)
             self._require(session.liveness is Liveness.ACTIVE or not times, "over, but not folded", session)
 
     def _require(self, holds: bool, problem: str, session: Session | None = None) -> None:  # noqa: FBT001 - reads as an assertion
