@@ -9,7 +9,7 @@ increments begin at zero, once; the ledger's come back absolute with the first r
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 import ray
@@ -88,8 +88,8 @@ class Exporter:
 
     async def _collect(self, name: str, shard: ActorHandle[Any]) -> None:
         try:
-            report: ShardReport = await asyncio.wait_for(shard.collect.remote(self._totals.known(name)), CALL_S_MAX)
-            self._totals.add_shard(report, now=clock.now())
+            call: Awaitable[ShardReport] = shard.collect.remote(self._totals.known(name))
+            self._totals.add_shard(await asyncio.wait_for(call, CALL_S_MAX), now=clock.now())
         except ActorDiedError:
             self._shards.pop(name, None)
         except (RayError, TimeoutError) as error:

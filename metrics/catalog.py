@@ -86,7 +86,11 @@ DIMENSIONS: Final[dict[str, Dimension]] = {
 """By first entry of the audience key. The platform and the connection are closed lists on the wire, and bounded all the same."""
 
 SESSIONS: Final = Metric(
-    name="sessions", kind=Kind.GAUGE, labels=("state",), values=STATES, audience="state",
+    name="sessions",
+    kind=Kind.GAUGE,
+    labels=("state",),
+    values=STATES,
+    audience="state",
     help="Sessions that are active now, by playback state; watching is playing + rebuffering + starting.",
 )
 STREAM_SESSIONS: Final = _gauge(
@@ -102,7 +106,9 @@ SHARD_RESTARTS: Final = _counter("shard_restarts", "Restarts of a shard.", "shar
 JOURNAL_UP: Final = _gauge("journal_up", "1 if the journal takes what every shard writes, 0 if not, or if no shard reports.")
 UNWRITTEN: Final = _gauge("journal_unwritten_sessions", "Sessions with a change that is applied, but not yet in the journal.")
 SNAPSHOT_AGE: Final = _gauge(
-    "snapshot_age_seconds", "Age of the oldest shard report that the gauges use; since the exporter's start, if there is none.", unit="seconds"
+    "snapshot_age_seconds",
+    "Age of the oldest shard report that the gauges use; since the exporter's start, if there is none.",
+    unit="seconds",
 )
 
 CATALOG: Final[tuple[Metric, ...]] = (
@@ -120,7 +126,11 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _ledger("sessions_revived", "Expired sessions that came back inside the revive window.", "revived"),
     _ledger("sessions_expired", "Sessions whose heartbeats stopped.", "expired"),
     Metric(
-        name="sessions_ended", kind=Kind.COUNTER, labels=("reason",), values=END_REASONS, ledger="ended",
+        name="sessions_ended",
+        kind=Kind.COUNTER,
+        labels=("reason",),
+        values=END_REASONS,
+        ledger="ended",
         help="Sessions whose player said that it left, by its reason.",
     ),
     _counter("events", "Events taken, by type; a duplicate is not counted again.", "type", increments="events", values=EVENT_TYPES),
@@ -129,14 +139,21 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _counter("rejected", "Requests and events that were not taken.", "endpoint", "reason", increments="rejected"),
     _counter("duplicates", "Inputs that had been taken before and moved nothing.", increments="duplicates"),
     _counter("late_events", "Inputs older than the reordering window: counted by type, moving nothing.", increments="late_events"),
-    _counter("wild_timestamps", "Timestamps too far ahead of their session's clock, which began its order anew.", increments="wild_timestamps"),
-    _histogram(
-        "clock_skew_seconds", "Distance between the player's clock and the server's, without its sign.",
-        unit="seconds", increments="clock_skew",
+    _counter(
+        "wild_timestamps", "Timestamps too far ahead of their session's clock, which began its order anew.", increments="wild_timestamps"
     ),
     _histogram(
-        "ingest_seconds", "From a request's arrival to its acknowledgement, journal included.", "endpoint",
-        unit="seconds", increments="ingest_seconds",
+        "clock_skew_seconds",
+        "Distance between the player's clock and the server's, without its sign.",
+        unit="seconds",
+        increments="clock_skew",
+    ),
+    _histogram(
+        "ingest_seconds",
+        "From a request's arrival to its acknowledgement, journal included.",
+        "endpoint",
+        unit="seconds",
+        increments="ingest_seconds",
     ),
     SHARD_SESSIONS,
     _histogram("shard_batch_events", "Requests that one call carried to a shard.", "shard", increments="batch_events"),

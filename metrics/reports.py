@@ -66,5 +66,3 @@ class ReplicaReport(NamedTuple):
     number: int
     increments: Increments
     """As ("rejected", endpoint, reason), ("ingest_seconds", "le", "4", endpoint), ("ingest_seconds", "sum", endpoint)."""
-
-

@@ -107,16 +107,9 @@ class Totals:
         Raises `InvariantError` if it holds something that the catalog does not know; then nothing of it was added.
         """
         held = self._shards.get(report.shard)
-        past: tuple[str, ...] = ()
-        if held is not None:
-            past = held.past
-            if report.incarnation == held.report.incarnation:
-                if report.number <= held.report.number:
-                    return False
-            elif report.incarnation in past:
-                return False
-            else:
-                past = (*past, held.report.incarnation)[-PAST_INCARNATIONS_MAX:]
+        past = _earlier(report, held)
+        if past is None:
+            return False
         _check(report)
         self._shards[report.shard] = shard = _Shard(report, now, past)
         for slot_report in report.slots:
@@ -281,6 +274,17 @@ class Totals:
             lost = labels.refresh(now=now)
             if lost:
                 self.counted.forget(name, set(lost))
+
+
+def _earlier(report: ShardReport, held: _Shard | None) -> tuple[str, ...] | None:
+    """Return the incarnations before this report's; None if the report was added before, or comes too late."""
+    if held is None:
+        return ()
+    if report.incarnation == held.report.incarnation:
+        return held.past if report.number > held.report.number else None
+    if report.incarnation in held.past:
+        return None
+    return (*held.past, held.report.incarnation)[-PAST_INCARNATIONS_MAX:]
 
 
 def _check(report: ShardReport) -> None:

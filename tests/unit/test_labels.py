@@ -124,7 +124,8 @@ def test_what_the_player_did_not_say_is_unknown() -> None:
 
 
 moves = st.lists(
-    st.tuples(st.sampled_from(["a", "b", "c", "d", "e", OTHER, "", "y" * 200, "y" * 150]), st.integers(0, 9), st.integers(0, 40)), max_size=60
+    st.tuples(st.sampled_from(["a", "b", "c", "d", "e", OTHER, "", "y" * 200, "y" * 150]), st.integers(0, 9), st.integers(0, 40)),
+    max_size=60,
 )
 
 
@@ -147,3 +148,25 @@ def test_places_never_exceed_the_bound_and_the_sum_is_always_exact(steps: list[t
             shown[labels.shown(each)] = shown.get(labels.shown(each), 0) + amount
         assert all(labels.sizes.get(label, 0) == shown.get(label, 0) for label in labels.placed)
         assert labels.total == sum(shown.values())
+
+
+def test_a_label_whose_sessions_came_back_is_not_abandoned() -> None:
+    labels = filled(a=1, b=5)
+    labels.add("a", -1)
+    labels.refresh(now=1.0)
+    labels.add("a", 1)
+    labels.refresh(now=30.0)
+    labels.add("c", 1)
+    assert look_every_second(labels, start=31, end=300) == []
+
+
+def test_a_place_just_taken_is_not_taken_again_before_the_hold() -> None:
+    labels = filled(a=100, b=101)
+    labels.add("c", 300)
+    look_every_second(labels, start=100, end=130)
+    labels.add("d", 200)
+    assert look_every_second(labels, start=130, end=171) == ["a"]
+    taken_at = labels.placed["c"]
+    labels.add("c", -290)
+    assert look_every_second(labels, start=171, end=int(taken_at + HOLD_S)) == []
+    assert look_every_second(labels, start=int(taken_at + HOLD_S), end=int(taken_at + SOON) + 2) == ["c"]
