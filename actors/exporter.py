@@ -44,7 +44,7 @@ class Exporter:
         self._config = config
         self._began_at = clock.now()
         self._totals = Totals(now=self._began_at)
-        self._shards: dict[str, ActorHandle[Any]] = {}
+        self._shards: dict[str, Any] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._loops = [asyncio.create_task(loop) for loop in (self._collect_forever(), self._look_up_forever())]
         for loop in self._loops:
@@ -86,7 +86,7 @@ class Exporter:
             due_at = max(due_at + COLLECT_EVERY_S, clock.monotonic())
             await asyncio.sleep(due_at - clock.monotonic())
 
-    async def _collect(self, name: str, shard: ActorHandle[Any]) -> None:
+    async def _collect(self, name: str, shard: Any) -> None:  # noqa: ANN401 - Ray makes the methods of handles up
         try:
             call: Awaitable[ShardReport] = shard.collect.remote(self._totals.known(name))
             self._totals.add_shard(await asyncio.wait_for(call, CALL_S_MAX), now=clock.now())
