@@ -81,7 +81,7 @@ async def _measure(commits: _Commits, server: "redis.Redis", *, batch: int, seco
     return Measured(batch, *(1e6 * spent / sessions for spent in (wall_s, client_s, server_s)), 1e3 * wall_s / len(batches))
 
 
-async def _measure_load(commits: _Commits, seconds: float = 0.0) -> float:
+async def _measure_load(commits: _Commits) -> float:
     each = LOADED_SESSIONS // LOADED_SLOTS
     for slot in range(LOADED_SLOTS):
         values = {f"loaded_{slot}_{number}": commits.random.randbytes(SESSION_BYTES) for number in range(each)}
@@ -90,7 +90,9 @@ async def _measure_load(commits: _Commits, seconds: float = 0.0) -> float:
     started = time.perf_counter()
     loaded = await asyncio.gather(*(commits.journal.load(slot) for slot in range(LOADED_SLOTS)))
     seconds = time.perf_counter() - started
-    assert sum(len(slot.sessions) for slot in loaded) == each * LOADED_SLOTS
+    if sum(len(slot.sessions) for slot in loaded) != each * LOADED_SLOTS:
+        message = "not all sessions came back"
+        raise RuntimeError(message)
     return seconds
 
 

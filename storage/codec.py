@@ -12,7 +12,7 @@ people only. It has no version of its own, because it lives inside a session. It
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -30,6 +30,8 @@ SUMMARY_SCHEMA: Final = 1
 class UnreadableError(JournalError):
     """Stored bytes that this build cannot read: written by a newer one, or damaged."""
 
+
+Stored = TypeVar("Stored")
 
 _encoder = msgspec.msgpack.Encoder()
 _values_decoder = msgspec.msgpack.Decoder(list[Any])
@@ -117,7 +119,7 @@ def decode_record(stored: bytes) -> SlotRecord:
     )
 
 
-def _decode(decoder: "msgspec.msgpack.Decoder[Any]", stored: bytes, *, what: str, version: int) -> Any:
+def _decode(decoder: msgspec.msgpack.Decoder[Stored], stored: bytes, *, what: str, version: int) -> Stored:
     if not stored or stored[0] != version:
         written = f"format {stored[0]}" if stored else "no format at all"
         msg = f"a stored {what} has {written}; this build reads format {version}"
@@ -179,6 +181,8 @@ class Farewell(msgspec.Struct, array_like=True, frozen=True):
     engagement: dict[str, Any] | None = None
 
 
+Described = TypeVar("Described", Profile, Vitals, Farewell)
+
 _profile_decoder = msgspec.msgpack.Decoder(Profile)
 _vitals_decoder = msgspec.msgpack.Decoder(Vitals)
 _farewell_decoder = msgspec.msgpack.Decoder(Farewell)
@@ -198,7 +202,7 @@ _PROFILE_GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
 _GROUPED: Final = frozenset(name for names in _PROFILE_GROUPS.values() for name in names.values())
 
 
-def pack(described: Profile | Vitals | Farewell) -> bytes:
+def pack(described: Described) -> bytes:
     """Return descriptive data in as few bytes as it needs: empty if nothing was said, and nothing for what is missing at the end."""
     values = msgspec.structs.astuple(described)
     said = len(values)
@@ -213,7 +217,7 @@ def pack(described: Profile | Vitals | Farewell) -> bytes:
         return _encoder.encode([_bounded(value) for value in values[:said]])
 
 
-def _bounded(value: Any) -> Any:
+def _bounded(value: object) -> object:
     if isinstance(value, dict):
         return {key: _bounded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -244,7 +248,7 @@ def unpack_farewell(packed: bytes) -> dict[str, Any]:
     return _said(_farewell_decoder, packed, what="farewell")
 
 
-def _said(decoder: "msgspec.msgpack.Decoder[Any]", packed: bytes, *, what: str) -> dict[str, Any]:
+def _said(decoder: msgspec.msgpack.Decoder[Described], packed: bytes, *, what: str) -> dict[str, Any]:
     if not packed:
         return {}
     try:

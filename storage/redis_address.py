@@ -32,7 +32,15 @@ DEFAULT_PORT: Final = 6379
 _TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 """The only options that a URL may carry: others would undo what the journal needs (a client that sends nothing twice)."""
 
-_NOT_NOW: Final = (BusyLoadingError, ExecAbortError, NoScriptError, OutOfMemoryError, ReadOnlyError, RedisConnectionError, RedisTimeoutError)
+_NOT_NOW: Final = (
+    BusyLoadingError,
+    ExecAbortError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisConnectionError,
+    RedisTimeoutError,
+)
 _NOT_NOW_CODES: Final = re.compile(
     r"(?:^|[\s-])(OOM|READONLY|LOADING|BUSY|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOSCRIPT|UNKILLABLE|NOAUTH|WRONGPASS)\b"
 )

@@ -111,7 +111,7 @@ class RedisJournal:
         """Run a script and return its reply; raise `WipedError` or `StaleEpochError` if it says so."""
         with self._translated():
             try:
-                reply: list[bytes] = await _send(client, "EVALSHA", script.sha, len(keys), *keys, *args)
+                reply = await _send(client, "EVALSHA", script.sha, len(keys), *keys, *args)
             except NoScriptError:
                 await _send(client, "SCRIPT LOAD", script.text)
                 reply = await _send(client, "EVALSHA", script.sha, len(keys), *keys, *args)
@@ -206,7 +206,7 @@ class RedisJournal:
     async def ping(self) -> None:
         """Return if the journal answers and takes writes."""
         with self._translated():
-            written = await _send(self._upkeep, "SET", PROBE, "1")
+            written = await self._upkeep.set(PROBE, 1)
         if not written:
             msg = f"{self._address} did not take a write"
             raise JournalUnavailableError(msg)
@@ -218,8 +218,9 @@ class RedisJournal:
             await client.connection_pool.disconnect()
 
 
-async def _send(client: Redis, *command: object) -> Any:
-    return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+async def _send(client: Redis, *command: object) -> list[bytes]:
+    reply: list[bytes] = await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    return reply
 
 
 def _fence(stored: bytes) -> Fence:

@@ -1,0 +1,331 @@
+"""The Redis journal keeps every promise on a real server, and says "not now" where it must."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from storage.embedded import EmbeddedValkey
+from storage.journal import JournalError, JournalUnavailableError, SlotWrite
+from storage.redis_address import RedisAddress
+from storage.redis_journal import FENCES, FINISHED, RedisJournal, slot_key
+from tests.journal_contract import JournalBench, JournalContract, write
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    valkey = EmbeddedValkey(tmp_path_factory.mktemp("journal"))
+    valkey.start()
+    yield valkey
+    valkey.stop()
+
+
+@pytest.fixture
+def url(server: EmbeddedValkey) -> Iterator[str]:
+    url = server.start()
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        yield url
+        client.config_set("maxmemory", 0)
+        client.replicaof("NO", "ONE")
+
+
+@pytest.fixture
+def admin(url: str) -> Iterator["redis.Redis"]:
+    with redis.Redis.from_url(url) as client:
+        yield client
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with asyncio.Runner() as runner:
+        yield runner.get_loop()
+
+
+@pytest.fixture
+def bench(url: str, admin: "redis.Redis", loop: asyncio.AbstractEventLoop) -> Iterator[JournalBench]:
+    journal, rival = RedisJournal(url), RedisJournal(url)
+
+    def finished() -> list[bytes]:
+        return [fields[b"summary"] for _, fields in admin.xrange(FINISHED)]
+
+    def wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return loop.run_until_complete(coroutine)
+
+    yield JournalBench(journal, rival, wait, finished, lambda: admin.flushall())
+    wait(journal.close())
+    wait(rival.close())
+
+
+class TestRedisJournal(JournalContract):
+    """See `JournalContract`."""
+
+
+def test_two_claimers_at_the_same_instant_share_no_slot(bench: JournalBench) -> None:
+    bench.open(slots=256)
+
+    async def race() -> list[set[int]]:
+        slots = dict.fromkeys(range(256), 0)
+        claims = (journal.claim(slots, owner=f"shard-{n}") for n, journal in enumerate([bench.journal, bench.rival] * 4))
+        return [set(claimed) for claimed in await asyncio.gather(*claims)]
+
+    won = bench.wait(race())
+    assert sum(len(slots) for slots in won) == 256
+    assert set().union(*won) == set(range(256))
+
+
+def test_commits_and_loads_at_the_same_time_never_show_half_a_batch(bench: JournalBench) -> None:
+    bench.own(3)
+    seen = []
+
+    async def commit() -> None:
+        for number in range(1, 101):
+            value = b"%d" % number
+            await bench.journal.commit([write(3, number, {"a": value, "b": value}, record=value)], alive_at=1_001.0)
+
+    async def load() -> None:
+        while not seen or seen[-1].fence.number < 100:
+            seen.append(await bench.rival.load(3))
+
+    async def both() -> None:
+        await asyncio.gather(commit(), load())
+
+    bench.wait(both())
+    for stored in seen:
+        expected = b"%d" % stored.fence.number
+        assert stored.fence.number == 0 or (stored.record, *stored.sessions.values()) == (expected,) * 3
+
+
+def test_scripts_forgotten_by_the_server_are_loaded_again(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(3)
+    bench.commit(write(3, 1))
+    admin.script_flush()
+    bench.commit(write(3, 2, {"a": b"a2"}), finished=(b"one",))
+    assert bench.load(3).fence.number == 2
+    assert bench.finished() == [b"one"]
+
+
+def test_a_full_server_refuses_a_batch_whole_and_takes_it_later(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(1, 2)
+    bench.commit(write(1, 1, {"a": b"old"}), write(2, 1, {"a": b"old"}))
+    before = bench.everything(1, 2)
+    admin.config_set("maxmemory", 1)
+    batch = [write(slot, 2, {"a": b"new" * 100}, replace=True, forgotten=["b"]) for slot in (1, 2)]
+    with pytest.raises(JournalUnavailableError, match="maxmemory"):
+        bench.commit(*batch, finished=(b"one",))
+    with pytest.raises(JournalUnavailableError, match="maxmemory"):
+        bench.wait(bench.journal.ping())
+    admin.config_set("maxmemory", 0)
+    assert bench.everything(1, 2) == before
+    bench.commit(*batch, finished=(b"one",))
+    assert bench.load(2).sessions == {"a": b"new" * 100}
+
+
+def test_a_replica_refuses_a_batch_whole_and_takes_it_once_it_is_primary(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(1)
+    admin.config_set("replica-serve-stale-data", "yes")
+    admin.replicaof("127.0.0.1", "1")
+    with pytest.raises(JournalUnavailableError, match="read only replica|READONLY"):
+        bench.commit(write(1, 1, {"a": b"a1"}))
+    with pytest.raises(JournalUnavailableError):
+        bench.wait(bench.journal.ping())
+    admin.replicaof("NO", "ONE")
+    assert bench.load(1).sessions == {}
+    bench.commit(write(1, 1, {"a": b"a1"}))
+
+
+def test_a_busy_server_is_not_now(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(1)
+    admin.config_set("busy-reply-threshold", 50)
+    hog = threading.Thread(target=_hog, args=(admin,))
+    hog.start()
+    try:
+        with redis.Redis.from_url(_url_of(admin)) as other:
+            _until_busy(other)
+        with pytest.raises(JournalUnavailableError, match="BUSY"):
+            bench.commit(write(1, 1))
+    finally:
+        with redis.Redis.from_url(_url_of(admin)) as other:
+            other.script_kill()
+        hog.join()
+        admin.config_set("busy-reply-threshold", 5_000)
+    bench.commit(write(1, 1))
+
+
+def _hog(admin: "redis.Redis") -> None:
+    with redis.Redis.from_url(_url_of(admin)) as client, pytest.raises(redis.ResponseError):
+        client.eval("while true do end", 0)
+
+
+def _until_busy(client: "redis.Redis") -> None:
+    for _ in range(1_000):
+        try:
+            client.get("anything")
+        except redis.ResponseError:
+            return
+    pytest.fail("the server never got busy")
+
+
+def _url_of(client: "redis.Redis") -> str:
+    arguments = client.connection_pool.connection_kwargs
+    return f"redis://:{arguments['password']}@{arguments['host']}:{arguments['port']}/0"
+
+
+def test_a_server_that_does_not_answer_is_not_now_and_its_late_work_is_no_double(
+    url: str, server: EmbeddedValkey, bench: JournalBench
+) -> None:
+    bench.own(1)
+    impatient = RedisJournal(url, reply_s=0.3)
+    bench.wait(impatient.ping())
+    batch = [write(1, 1, {"a": b"a1"})]
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(JournalUnavailableError, match="Timeout"):
+            bench.wait(impatient.commit(batch, finished=[b"one"], alive_at=1_001.0))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    bench.wait(impatient.commit(batch, finished=[b"one"], alive_at=1_001.0))
+    bench.wait(impatient.close())
+    assert bench.load(1).fence.number == 1
+    assert bench.finished() == [b"one"]
+
+
+def test_a_cancelled_commit_leaves_no_answer_for_the_next(bench: JournalBench) -> None:
+    bench.own(1)
+
+    async def cancel_and_go_on() -> list[int]:
+        numbers = []
+        for number in range(1, 30):
+            asked = asyncio.ensure_future(bench.journal.commit([write(1, number, {"a": b"%d" % number})], alive_at=1_001.0))
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.wait([asked])
+            await bench.journal.commit([write(1, number, {"a": b"%d" % number})], alive_at=1_001.0)
+            numbers.append((await bench.journal.load(1)).fence.number)
+        return numbers
+
+    assert bench.wait(cancel_and_go_on()) == list(range(1, 30))
+
+
+def test_a_load_of_everything_does_not_hold_up_a_commit(bench: JournalBench) -> None:
+    bench.own(1, 2)
+    bench.commit(write(1, 1, {f"{number}": b"x" * 400 for number in range(10_000)}))
+
+    async def race() -> list[str]:
+        order: list[str] = []
+
+        async def load() -> None:
+            await asyncio.gather(*(bench.journal.load(1) for _ in range(40)))
+            order.append("loaded")
+
+        async def commit() -> None:
+            await bench.journal.commit([write(2, 1)], alive_at=1_001.0)
+            order.append("committed")
+
+        await asyncio.gather(load(), commit())
+        return order
+
+    assert bench.wait(race()) == ["committed", "loaded"]
+
+
+def test_nobody_there_is_not_now(loop: asyncio.AbstractEventLoop) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        journal = RedisJournal(f"redis://:{PASSWORD}@127.0.0.1:{free.getsockname()[1]}/0")
+        with pytest.raises(JournalUnavailableError) as refused:
+            loop.run_until_complete(journal.ping())
+    assert PASSWORD not in _told(refused.value, journal)
+
+
+PASSWORD = "s3cret-but-long"
+
+
+def _told(error: BaseException, journal: RedisJournal) -> str:
+    texts = [repr(journal), str(journal)]
+    found: BaseException | None = error
+    while found is not None:
+        texts += [str(found), repr(found)]
+        found = found.__cause__ or found.__context__
+    return "\n".join(texts)
+
+
+def test_a_wrong_password_is_told_without_the_password(url: str, loop: asyncio.AbstractEventLoop) -> None:
+    address = RedisAddress.parse(url)
+    journal = RedisJournal(f"redis://:{PASSWORD}@127.0.0.1:{address.port}/0")
+    with pytest.raises(JournalUnavailableError) as refused:
+        loop.run_until_complete(journal.ping())
+    assert PASSWORD not in _told(refused.value, journal)
+    assert address.password is not None
+    assert address.password not in _told(refused.value, journal)
+
+
+def test_a_foreign_value_under_our_key_is_no_passing_trouble(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(1)
+    admin.delete(FENCES)
+    admin.set(FENCES, "not ours")
+    with pytest.raises(JournalError, match="WRONGTYPE") as refused:
+        bench.commit(write(1, 1))
+    assert not isinstance(refused.value, JournalUnavailableError)
+
+
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> None:
+    valkey = EmbeddedValkey(tmp_path / "valkey")
+    journal = RedisJournal(valkey.start())
+    valkey.watch()
+    try:
+        acknowledged = loop.run_until_complete(_write_under_fire(journal, valkey, kills=3))
+        stored = loop.run_until_complete(journal.load(1))
+    finally:
+        loop.run_until_complete(journal.close())
+        valkey.stop()
+    assert acknowledged >= 300
+    assert stored.fence.number == acknowledged
+    assert stored.sessions == {f"session-{number}": b"%d" % number for number in range(1, acknowledged + 1)}
+
+
+async def _write_under_fire(journal: RedisJournal, valkey: EmbeddedValkey, *, kills: int) -> int:
+    """Commit one session after the other, each until it is acknowledged, and kill the server now and then; return how many."""
+    await journal.open_data_set(slots=16, instance="laptop", run="run-1", now=1_000.0)
+    await journal.claim({1: 0}, owner="shard-0")
+    killed = 0
+    number = 0
+    while killed < kills or number % 100:
+        number += 1
+        batch = [SlotWrite(1, 1, number, b"", {f"session-{number}": b"%d" % number})]
+        if number % 100 == 50 and killed < kills:
+            sent = asyncio.ensure_future(journal.commit(batch, alive_at=1_001.0))
+            for _ in range(killed * 2):
+                await asyncio.sleep(0)
+            if valkey.pid:
+                os.kill(valkey.pid, signal.SIGKILL)
+                killed += 1
+            await asyncio.wait([sent])
+            sent.exception()
+        while True:
+            try:
+                await journal.commit(batch, alive_at=1_001.0)
+                break
+            except JournalUnavailableError:
+                await asyncio.sleep(0.05)
+    return number
+
+
+def test_the_layout_is_the_documented_one(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(3)
+    bench.commit(write(3, 1, {"a": b"a1"}), finished=(b"{}",), alive_at=1_001.5)
+    assert sorted(admin.keys()) == [
+        b"headcount:alive", b"headcount:dataset", b"headcount:fences", b"headcount:finished", b"headcount:records", b"headcount:slot:3",
+    ]  # fmt: skip
+    assert admin.hgetall(FENCES) == {b"3": b"1 1 shard-0"}
+    assert admin.hgetall("headcount:alive") == {b"3": b"1001.5"}
+    assert admin.hgetall(slot_key(3)) == {b"a": b"a1"}
