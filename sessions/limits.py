@@ -59,6 +59,8 @@ BATCH_BYTES_MAX: Final = 90_000
 WAITING_ITEMS_MAX: Final = 8_192
 """Requests of one replica that wait for one shard; past it they are shed with 503."""
 REQUEST_DEADLINE_S: Final = 10.0
+OPEN_REQUESTS_MAX: Final = 4_096
+"""Requests that one replica holds at a time, bodies in memory; past it they are shed with 503."""
 
 # The journal
 FINISHED_STREAM_MAX: Final = 100_000

@@ -1,0 +1,154 @@
+"""
+The Serve application: what one ingest replica is made of, and how Serve is to run it.
+
+Decides which part gets which, and every option of the deployment (`docs/architecture.md`, and what was measured of Ray
+Serve). It knows no request. `build` is for whoever deploys: `headcount up`, or `serve deploy` on a cluster.
+"""
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import structlog
+from ray import serve
+
+from actors import clock, names
+from actors.config import TrackerConfig
+from metrics.reports import ReplicaReport
+from serve_app import openapi
+from serve_app.auth import Doorkeeper, Tokens
+from serve_app.backstage import ANSWER_S, ActorsBackstage
+from serve_app.body import Receive
+from serve_app.ingest import Asgi, Ingest, Rules, Scope, Send
+from serve_app.mailbox import PostRoom
+from serve_app.ops import operators_app
+from serve_app.settings import Settings
+from serve_app.shards import Actors
+from serve_app.slotmap import SlotMap
+from serve_app.tallies import Tallies, report_forever
+from sessions import limits
+from storage.redis_journal import RedisJournal
+
+if TYPE_CHECKING:
+    from storage.journal import Journal
+
+DEPLOYMENT: Final = "ingest"
+ONGOING_REQUESTS_MAX: Final = 2 * limits.OPEN_REQUESTS_MAX
+"""More than we take ourselves, so that it is we who shed, in our own words."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Replica:
+    """One ingest replica as an ASGI application. Made inside its event loop; the parts start with the `lifespan`."""
+
+    def __init__(self, settings: Settings, config: TrackerConfig, tokens: Tokens) -> None:
+        self._journal: Journal = RedisJournal(config.journal_url)
+        self._map = SlotMap(self._journal.fences)
+        self._actors = Actors(config.namespace)
+        self._room = PostRoom(self._map, self._actors.deliver)
+        self._tallies = Tallies(uuid4().hex)
+        self._background: list[asyncio.Task[None]] = []
+        self._ingest = assemble(
+            settings,
+            config,
+            tokens,
+            room=self._room,
+            tallies=self._tallies,
+            backstage=ActorsBackstage(self._actors, self._map, self._journal, slots=config.slots, monotonic=clock.monotonic),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "http":
+            await self._ingest(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def _start(self) -> None:
+        """Begin what goes on beside the requests. Waits for nobody: replicas start beside the shards."""
+        self._background = [
+            asyncio.create_task(report_forever(self._tallies, self._report)),
+            asyncio.create_task(self._map.refresh()),
+        ]
+        # What was made so far stays: the collector need not look at it again with every request's garbage.
+        gc.collect()
+        gc.freeze()
+
+    async def _stop(self) -> None:
+        for task in self._background:
+            task.cancel()
+        self._room.close()
+        await self._journal.close()
+
+    async def _report(self, report: ReplicaReport) -> int:
+        number: int = await self._actors.call(names.EXPORTER, "report", report, within_s=ANSWER_S)
+        return number
+
+
+def assemble(
+    settings: Settings,
+    config: TrackerConfig,
+    tokens: Tokens,
+    *,
+    room: PostRoom,
+    tallies: Tallies,
+    backstage: "ActorsBackstage",
+) -> Ingest:
+    """Return the application that answers every HTTP request of a replica."""
+    if not tokens.auth:
+        _log.warning("HEADCOUNT_AUTH is off: anybody may send sessions and read everything")
+    doorkeeper = Doorkeeper(tokens, now=clock.now)
+    rules = Rules(slots=config.slots, pullzones=frozenset(settings.beacon_pullzones), cors_origins=settings.cors_origins)
+    operators = operators_app(backstage, doorkeeper=doorkeeper, openapi=openapi.document())
+    return Ingest(
+        rules,
+        doorkeeper=doorkeeper,
+        submit=room.post,
+        tallies=tallies,
+        operators=operators,
+        now=clock.now,
+        monotonic=clock.monotonic,
+    )
+
+
+def build(settings: Settings, config: TrackerConfig, tokens: Tokens) -> serve.Application:
+    """Return the application for `serve.run`, with a fixed number of replicas: each change reloads HAProxy."""
+
+    def replica() -> Asgi:
+        return Replica(settings, config, tokens)
+
+    return _deployment(replica, replicas=settings.replicas).bind()
+
+
+def _deployment(builder: Callable[[], Asgi], *, replicas: int) -> serve.Deployment:
+    deployed = serve.deployment(
+        name=DEPLOYMENT,
+        num_replicas=replicas,
+        max_ongoing_requests=ONGOING_REQUESTS_MAX,
+        max_queued_requests=-1,
+        ray_actor_options={"num_cpus": 0, "enable_task_events": False},
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=1,
+        graceful_shutdown_wait_loop_s=0.1,
+        # The access log is off by its level too: switched off alone, each record would still be made.
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+    deployment: serve.Deployment = deployed(serve.ingress(builder)())
+    return deployment

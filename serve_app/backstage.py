@@ -1,0 +1,136 @@
+"""
+Where the operators' answers come from: the exporter, the directory, the shards and the journal.
+
+Decides whom to ask, and what "ready" means. It does not know how an answer is served.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from actors import names
+from serve_app.shards import ActorAwayError, Actors
+from serve_app.slotmap import SlotMap
+from sessions.routing import slot_of
+from storage.journal import Journal, JournalError
+
+ANSWER_S: Final = 3.0
+"""How long an actor may take to answer an operator."""
+READY_S: Final = 1.5
+"""The same for the question whether it is there."""
+READY_CACHED_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether players would be served now, and if not, why."""
+
+    slots: int
+    served: int
+    """Slots whose owner answers and holds them."""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Say whether nothing is missing."""
+        return not self.problems
+
+
+class Backstage(Protocol):
+    """What the operators' routes need. All raise `ActorAwayError` if whoever knows does not answer, but for `readiness`."""
+
+    async def scrape(self, *, openmetrics: bool) -> bytes:
+        """Return the body of a scrape."""
+
+    async def concurrency(self, stream_id: str | None) -> Mapping[str, object]:
+        """Return who is watching now."""
+
+    async def describe(self, session_id: str) -> bytes | None:
+        """Return one session and its story as JSON; None: it is not known."""
+
+    async def status(self) -> Mapping[str, object]:
+        """Return how the cluster is, for people."""
+
+    async def readiness(self) -> Readiness:
+        """Return whether players would be served now."""
+
+
+class ActorsBackstage:
+    """The real one, of one replica."""
+
+    def __init__(self, actors: Actors, slot_map: SlotMap, journal: Journal, *, slots: int, monotonic: Callable[[], float]) -> None:
+        self._actors = actors
+        self._map = slot_map
+        self._journal = journal
+        self._slots = slots
+        self._monotonic = monotonic
+        self._ready = Readiness(slots, 0, ("not asked yet",))
+        self._ready_until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def scrape(self, *, openmetrics: bool) -> bytes:
+        """See `Backstage`."""
+        rendered: bytes = await self._actors.call(names.EXPORTER, "render", openmetrics, within_s=ANSWER_S)
+        return rendered
+
+    async def concurrency(self, stream_id: str | None) -> Mapping[str, object]:
+        """See `Backstage`."""
+        answer: Mapping[str, object] = await self._actors.call(names.EXPORTER, "concurrency", stream_id, within_s=ANSWER_S)
+        return answer
+
+    async def status(self) -> Mapping[str, object]:
+        """See `Backstage`."""
+        answer: Mapping[str, object] = await self._actors.call(names.DIRECTORY, "status", within_s=ANSWER_S)
+        return answer
+
+    async def describe(self, session_id: str) -> bytes | None:
+        """See `Backstage`. A shard that does not know the session may have lost its slot: then the new owner is asked."""
+        slot = slot_of(session_id, slots=self._slots)
+        asked = self._map.owner(slot)
+        described = None if asked is None else await self._describe(asked, slot, session_id)
+        if described is None:
+            await self._map.refresh()
+            owner = self._map.owner(slot)
+            if owner is None:
+                msg = f"slot {slot} has no owner"
+                raise ActorAwayError(msg)
+            if owner != asked:
+                described = await self._describe(owner, slot, session_id)
+        return described
+
+    async def _describe(self, shard: str, slot: int, session_id: str) -> bytes | None:
+        described: bytes | None = await self._actors.call(shard, "describe", slot, session_id, within_s=ANSWER_S)
+        return described
+
+    async def readiness(self) -> Readiness:
+        """See `Backstage`. Asked for at most once a second, however many want to know."""
+        async with self._asking:
+            if self._monotonic() >= self._ready_until:
+                self._ready = await self._ask_all()
+                self._ready_until = self._monotonic() + READY_CACHED_S
+            return self._ready
+
+    async def _ask_all(self) -> Readiness:
+        problems: list[str] = []
+        try:
+            await self._journal.ping()
+        except JournalError:
+            problems.append("the journal does not answer")
+        else:
+            await self._map.refresh()
+        owners = sorted(self._map.owners())
+        answers = await asyncio.gather(*map(self._held_by, owners))
+        served = len({slot for held in answers for slot in held or ()})
+        problems += [f"{owner} does not answer" for owner, held in zip(owners, answers, strict=True) if held is None]
+        if served < self._slots:
+            problems.append(f"{self._slots - served} of {self._slots} slots are not served")
+        return Readiness(self._slots, served, tuple(problems))
+
+    async def _held_by(self, shard: str) -> frozenset[int] | None:
+        """Return the slots that a shard serves; None: it does not answer."""
+        try:
+            status: Mapping[str, Any] = await self._actors.call(shard, "status", within_s=READY_S)
+        except ActorAwayError:
+            return None
+        return frozenset(status["epochs"])

@@ -1,0 +1,285 @@
+"""
+Batches on their way to the shards: one call in flight per shard carries all that waited for it.
+
+Theory of operation: a request becomes a `Letter` (its slot, its encoded item, a future, a deadline) in the mailbox of the shard
+that the map names. While a call is under way the next batch grows; when its reply comes, each outcome goes to its letter
+and the next call leaves. What a shard did not take (*moved*, *recovering*), or did not answer, is sorted
+again by a fresh map after a pause that grows, until the letter's deadline; everything that is sent is safe to send twice.
+A letter whose sender has left is dropped silently and disturbs nobody else.
+
+It knows neither Ray nor HTTP: `send` is told a shard's name and a batch, and raises `ShardAwayError` for whatever went wrong.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from actors.messages import NotTaken, decode_reply, encode_batch
+from serve_app.slotmap import SlotMap
+from sessions import limits
+from sessions.changes import Receipt
+
+PAUSE_S_MIN: Final = 0.02
+PAUSE_S_MAX: Final = 0.5
+"""A pause doubles with every try of the same letter, from one to the other."""
+SWEEP_S: Final = 0.25
+"""How exactly deadlines are kept."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ShardAwayError(Exception):
+    """A shard gave no answer to a batch: dead, gone, stuck or full. It may or may not have applied it."""
+
+
+class Undelivered(StrEnum):
+    """Why a letter was given up. Closed; the names are error codes of `answers.Code`."""
+
+    OVERLOADED = "overloaded"
+    RECOVERING = "recovering"
+    NO_JOURNAL = "no_journal"
+    UNAVAILABLE = "unavailable"
+
+
+Outcome = Receipt | Undelivered
+Send = Callable[[str, bytes], Awaitable[bytes]]
+
+
+@dataclass(slots=True, eq=False)
+class Letter:
+    """One request on its way."""
+
+    slot: int
+    item: bytes
+    deadline: float
+    """In the event loop's time."""
+    answer: asyncio.Future[Outcome]
+    tries: int = 0
+    last: Undelivered = Undelivered.UNAVAILABLE
+    """What its sender is told if the deadline passes."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the outcome to whoever still waits for it."""
+        if not self.answer.done():
+            self.answer.set_result(outcome)
+
+
+class PostRoom:
+    """All mailboxes of one replica. Belongs to one event loop."""
+
+    def __init__(self, slot_map: SlotMap, send: Send, *, waiting_max: int = limits.WAITING_ITEMS_MAX) -> None:
+        self._map = slot_map
+        self._send = send
+        self._waiting_max = waiting_max
+        self._boxes: dict[str, Mailbox] = {}
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unplaced: set[Letter] = set()
+        self._sweeping = False
+
+    def post(self, slot: int, item: bytes, *, within_s: float) -> asyncio.Future[Outcome]:
+        """Take one encoded request; its outcome comes within `within_s` seconds, give or take `SWEEP_S`."""
+        letter = Letter(slot, item, self._loop.time() + within_s, self._loop.create_future())
+        self.place(letter)
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_S, self._sweep)
+        return letter.answer
+
+    @property
+    def waiting(self) -> int:
+        """Return how many letters are anywhere between `post` and their outcome."""
+        return len(self._unplaced) + sum(box.held for box in self._boxes.values())
+
+    def place(self, letter: Letter) -> None:
+        """Put a letter into the mailbox of its slot's owner."""
+        owner = self._map.owner(letter.slot)
+        if owner is None:
+            self.try_again(letter, Undelivered.RECOVERING)
+            return
+        box = self._boxes.get(owner)
+        if box is None:
+            box = self._boxes[owner] = Mailbox(owner, self, self._send)
+        if box.held >= self._waiting_max:
+            letter.settle(Undelivered.OVERLOADED)
+            return
+        box.add(letter)
+
+    def try_again(self, letter: Letter, reason: Undelivered) -> None:
+        """Place a letter once more, by a fresh map, after a pause."""
+        if len(self._unplaced) >= self._waiting_max:
+            letter.settle(Undelivered.OVERLOADED)
+            return
+        letter.last = reason
+        pause_s = min(PAUSE_S_MIN * 2**letter.tries, PAUSE_S_MAX)
+        letter.tries = min(letter.tries + 1, 16)
+        self._unplaced.add(letter)
+        if letter.tries == 1:
+            self.start(self._refresh_and_place(letter))
+        else:
+            self._loop.call_later(pause_s, self._after_pause, letter)
+
+    def owner(self, slot: int) -> str | None:
+        """Return who owns a slot, as far as is known."""
+        return self._map.owner(slot)
+
+    async def refresh_map(self) -> None:
+        """Read the map again."""
+        await self._map.refresh()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside everything else, and hold on to it until it is done."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Give up all letters and stop."""
+        for task in self._tasks:
+            task.cancel()
+        for letter in [*self._unplaced, *(letter for box in self._boxes.values() for letter in box.letters())]:
+            letter.settle(Undelivered.UNAVAILABLE)
+
+    def _after_pause(self, letter: Letter) -> None:
+        if letter.answer.done():
+            self._unplaced.discard(letter)
+        else:
+            self.start(self._refresh_and_place(letter))
+
+    async def _refresh_and_place(self, letter: Letter) -> None:
+        await self._map.refresh()
+        self._unplaced.discard(letter)
+        if not letter.answer.done():
+            self.place(letter)
+
+    def _sweep(self) -> None:
+        """Answer every letter whose deadline has passed, wherever it is."""
+        now = self._loop.time()
+        for letter in self._unplaced:
+            if letter.deadline <= now:
+                letter.settle(letter.last)
+        for box in self._boxes.values():
+            for letter in box.letters():
+                if letter.deadline <= now:
+                    letter.settle(letter.last)
+        self._sweeping = self.waiting > 0
+        if self._sweeping:
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+
+class Mailbox:
+    """What waits for one shard, and the one call that is under way to it."""
+
+    def __init__(self, shard: str, room: PostRoom, send: Send) -> None:
+        self._shard = shard
+        self._room = room
+        self._send = send
+        self._waiting: deque[Letter] = deque()
+        self._under_way: list[Letter] = []
+        self._delivering = False
+        self._failures = 0
+
+    @property
+    def held(self) -> int:
+        """Return how many letters wait here or are under way."""
+        return len(self._waiting) + len(self._under_way)
+
+    def letters(self) -> list[Letter]:
+        """Return all of them."""
+        return [*self._under_way, *self._waiting]
+
+    def add(self, letter: Letter) -> None:
+        """Queue a letter; if no call is under way, one leaves as soon as the loop has heard everybody who is ready to speak."""
+        self._waiting.append(letter)
+        if not self._delivering:
+            self._delivering = True
+            self._room.start(self._deliver())
+
+    async def _deliver(self) -> None:
+        try:
+            while self._waiting:
+                self._under_way = self._take()
+                if self._under_way:
+                    await self._send_batch(self._under_way)
+                self._under_way = []
+        finally:
+            self._delivering = False
+            self._under_way = []
+
+    def _take(self) -> list[Letter]:
+        """Return the next batch: as much as the bounds allow, at least one, without letters nobody waits for any more."""
+        batch: list[Letter] = []
+        size = 0
+        while self._waiting and len(batch) < limits.BATCH_ITEMS_MAX:
+            letter = self._waiting[0]
+            if not letter.answer.done():
+                if batch and size + len(letter.item) > limits.BATCH_BYTES_MAX:
+                    break
+                batch.append(letter)
+                size += len(letter.item)
+            self._waiting.popleft()
+        return batch
+
+    async def _send_batch(self, batch: list[Letter]) -> None:
+        try:
+            outcomes = _read(await self._send(self._shard, encode_batch([letter.item for letter in batch])), len(batch))
+        except ShardAwayError as error:
+            await self._pause(batch, error)
+            return
+        self._failures = 0
+        for letter, outcome in zip(batch, outcomes, strict=True):
+            self._conclude(letter, outcome)
+
+    def _conclude(self, letter: Letter, outcome: Receipt | NotTaken) -> None:
+        if letter.answer.done():
+            return
+        if isinstance(outcome, Receipt):
+            letter.answer.set_result(outcome)
+        elif outcome is NotTaken.MOVED or outcome is NotTaken.RECOVERING:
+            self._room.try_again(letter, Undelivered.RECOVERING)
+        elif outcome is NotTaken.NO_JOURNAL:
+            letter.answer.set_result(Undelivered.NO_JOURNAL)
+        else:
+            letter.answer.set_result(Undelivered.OVERLOADED)
+
+    async def _pause(self, batch: list[Letter], error: ShardAwayError) -> None:
+        """Wait longer with every failure in a row, then have everything here sorted again: its slots may have a new owner."""
+        if self._failures == 0:
+            _log.warning("a shard does not answer", shard=self._shard, error=str(error), letters=len(batch))
+        pause_s = min(PAUSE_S_MIN * 2**self._failures, PAUSE_S_MAX)
+        self._failures = min(self._failures + 1, 16)
+        await asyncio.sleep(pause_s)
+        await self._room.refresh_map()
+        self._waiting.extendleft(reversed(batch))
+        self._under_way = []
+        self._hand_over_moved()
+
+    def _hand_over_moved(self) -> None:
+        """Give the letters whose slot has another owner by now to that owner's mailbox."""
+        staying: deque[Letter] = deque()
+        moving: list[Letter] = []
+        for letter in self._waiting:
+            (staying if self._room.owner(letter.slot) == self._shard else moving).append(letter)
+        self._waiting = staying
+        for letter in moving:
+            if not letter.answer.done():
+                self._room.place(letter)
+
+
+def _read(reply: bytes, count: int) -> list[Receipt | NotTaken]:
+    """Return the outcomes of a batch. A reply that cannot be one is no reply."""
+    try:
+        outcomes = decode_reply(reply)
+    except (msgspec.DecodeError, TypeError, ValueError) as error:
+        msg = f"a reply that cannot be read: {error}"
+        raise ShardAwayError(msg) from error
+    if len(outcomes) != count:
+        msg = f"{len(outcomes)} outcomes for {count} items"
+        raise ShardAwayError(msg)
+    return outcomes

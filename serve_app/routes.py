@@ -1,0 +1,56 @@
+"""
+The five endpoints of players: one record each, by path.
+
+Ingest serves them and `openapi.py` describes them from the same table. It decides nothing that either could do alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from serve_app import answers, examples, wire
+
+
+@dataclass(frozen=True, slots=True)
+class PostRoute:
+    """A POST endpoint."""
+
+    path: str
+    endpoint: str
+    """Its name in metrics."""
+    title: str
+    adapter: TypeAdapter[Any]
+    model: type[wire.Body]
+    answer: Callable[..., bytes]
+    """Of (session_id, receipt, at=server time); of events also the bad ones, third."""
+    example: Mapping[str, Any]
+    """The seed's response."""
+
+    @property
+    def is_events(self) -> bool:
+        """Say whether its body is judged entry by entry."""
+        return self.model is wire.EventsBody
+
+
+PIXEL_PATH: Final = "/icon.gif"
+PIXEL_ENDPOINT: Final = "icon"
+
+_POSTS: Final = (
+    PostRoute("/analytics/live/session/start", "start", "Start a session", wire.START, wire.StartBody, answers.started, examples.STARTED),
+    PostRoute(
+        "/analytics/live/session/heartbeat",
+        "heartbeat",
+        "Say that the player is alive",
+        wire.HEARTBEAT,
+        wire.HeartbeatBody,
+        answers.beaten,
+        examples.BEATEN,
+    ),
+    PostRoute("/analytics/live/session/end", "end", "End a session", wire.END, wire.EndBody, answers.ended, examples.ENDED),
+    PostRoute("/analytics/live/events", "events", "Report events", wire.EVENTS, wire.EventsBody, answers.taken, examples.TAKEN),
+)
+POSTS: Final[Mapping[str, PostRoute]] = MappingProxyType({route.path: route for route in _POSTS})
+ENDPOINTS: Final = (*(route.endpoint for route in _POSTS), PIXEL_ENDPOINT)
