@@ -10,6 +10,7 @@ increments begin at zero, once; the ledger's come back absolute with the first r
 import asyncio
 import os
 from collections.abc import Awaitable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import ray
@@ -61,10 +62,11 @@ class Exporter:
         """
         Return who is watching now: one stream, or all together with the biggest streams.
 
-        Times are seconds since the epoch; `peak` is the greatest since `since`, when this exporter began.
+        `peak` is the greatest since `peaks_since`, when this exporter began. Ready for JSON but for its times, which are
+        `datetime` in UTC.
         """
         totals, now = self._totals, clock.now()
-        answer: dict[str, object] = {"since": self._began_at, "age_s": totals.age_s(now=now)}
+        answer: dict[str, object] = {"peaks_since": _moment(self._began_at), "age_seconds": round(totals.age_s(now=now), 3)}
         if stream_id is not None:
             return {"stream_id": stream_id, **_shown(totals.watched(stream_id)), **answer}
         streams = [{"stream_id": label, **_shown(watched)} for label, watched in totals.biggest(BIGGEST_STREAMS)]
@@ -140,5 +142,9 @@ def _shown(watched: Watched) -> dict[str, object]:
         "watching": sum(watched.states[state] for state in WATCHING),
         "states": dict(watched.states),
         "peak_60s": watched.recent_peak,
-        "peak": None if watched.peak is None else {"sessions": watched.peak.sessions, "at": watched.peak.at},
+        "peak": None if watched.peak is None else {"sessions": watched.peak.sessions, "at": _moment(watched.peak.at)},
     }
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
