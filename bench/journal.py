@@ -78,7 +78,9 @@ async def _measure(commits: _Commits, server: "redis.Redis", *, batch: int, seco
     for writes in batches:
         await commits.journal.commit(writes, alive_at=1_000.0)
     wall_s, client_s, server_s = time.perf_counter() - started, _own_cpu_s() - client_s, server_cpu_s() - server_s
-    return Measured(batch, *(1e6 * spent / sessions for spent in (wall_s, client_s, server_s)), 1e3 * wall_s / len(batches))
+    return Measured(
+        batch, 1e6 * wall_s / sessions, 1e6 * client_s / sessions, 1e6 * server_s / sessions, ms_per_commit=1e3 * wall_s / len(batches)
+    )
 
 
 async def _measure_load(commits: _Commits) -> float:

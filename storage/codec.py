@@ -47,7 +47,7 @@ def decode_session(stored: bytes) -> Session:
     values = _decode(_values_decoder, stored, what="session", version=SESSION_FORMAT)
     try:
         return Session.load(values)
-    except (TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         msg = f"a stored session does not hold what a session needs: {error}"
         raise UnreadableError(msg) from error
 

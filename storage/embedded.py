@@ -36,7 +36,9 @@ LOAD_S: Final = 300.0
 SILENT_S: Final = 10.0
 """How long a server that holds the lock may stay silent before it is stopped."""
 STOP_S: Final = 5.0
-"""How long a clean shutdown may take, and each of the two harder ways after it."""
+"""How long a clean shutdown may take."""
+HARDER_S: Final = 1.0
+"""How long a signal may take to end it."""
 BACKOFF_S_MAX: Final = 30.0
 _STEP_S: Final = 0.1
 _PING_S: Final = 1.0
@@ -155,10 +157,10 @@ class EmbeddedValkey:
         if server is None:
             return
         if self._lives(server) and self._address:
-            # A closed connection is how it says yes; anything else shows in the wait that follows.
+            # A closed connection is how it says that it is done; anything else shows in the wait that follows.
             with suppress(redis.RedisError), _client(self._address, reply_s=STOP_S) as client:
                 client.execute_command("SHUTDOWN", "NOSAVE")
-        if not self._wait_for_end(server, STOP_S):
+        if not self._wait_for_end(server, HARDER_S):
             self._end([server])
         self._end(self._leftovers(server), signals=[signal.SIGKILL])
         self._server = None
@@ -296,12 +298,18 @@ class EmbeddedValkey:
         return is_alive(server)
 
     def _leftovers(self, server: ProcessName) -> list[ProcessName]:
-        """Return what a server forked (to rewrite its file) and left behind when it died: it holds the lock too."""
+        """
+        Return what a dead server forked (to rewrite its file) and left behind: it holds the lock too.
+
+        The kernel gives nobody the id of a group that still has members: if the id lives, the group is not the server's.
+        """
+        if name_of(server.pid) is not None:
+            return []
         return [process for process in holders_of(self._lock_path) if (stat := stat_of(process.pid)) and stat.group == server.pid]
 
     def _leftovers_of_dead(self) -> list[ProcessName]:
         recorded = self._recorded()
-        return self._leftovers(recorded) if recorded and not self._lives(recorded) else []
+        return self._leftovers(recorded) if recorded else []
 
     def _stop_silent(self) -> None:
         """End a server that holds the lock and does not answer, if it is for certain the one that the record names."""
@@ -313,15 +321,13 @@ class EmbeddedValkey:
             pids = ", ".join(str(process.pid) for process in holders)
             raise self._error(f"process {pids} holds the lock, does not answer, and is not the server that the folder's record names")
         _log.warning("embedded_valkey_silent", pid=recorded.pid, silent_s=self._silent_s)
-        leftovers = self._leftovers(recorded)
         self._end([recorded])
-        self._end([process for process in leftovers if process != recorded], signals=[signal.SIGKILL])
 
     def _end(self, processes: list[ProcessName], *, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGKILL)) -> None:
         for number in signals:
             for process in processes:
                 send(process, number)
-            if all(self._wait_for_end(process, STOP_S) for process in processes):
+            if all(self._wait_for_end(process, HARDER_S) for process in processes):
                 return
         raise self._error(f"process {', '.join(str(process.pid) for process in processes)} does not end")
 

@@ -35,7 +35,7 @@ class JournalBench:
     rival: Journal
     wait: Callable[[Coroutine[Any, Any, Any]], Any]
     finished: Callable[[], list[bytes]]
-    wipe: Callable[[], None]
+    wipe: Callable[[], object]
 
     def open(self, *, slots: int = 16, instance: str = "laptop", run: str = "run-1", now: float = 1_000.0) -> None:
         """Create or take the data set."""

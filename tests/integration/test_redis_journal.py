@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import redis
 
 from storage.embedded import EmbeddedValkey
-from storage.journal import JournalError, JournalUnavailableError, SlotWrite
+from storage.journal import JournalError, JournalUnavailableError, SlotWrite, StoredSlot
 from storage.redis_address import RedisAddress
 from storage.redis_journal import FENCES, FINISHED, RedisJournal, slot_key
 from tests.journal_contract import JournalBench, JournalContract, write
@@ -54,12 +56,13 @@ def bench(url: str, admin: "redis.Redis", loop: asyncio.AbstractEventLoop) -> It
     journal, rival = RedisJournal(url), RedisJournal(url)
 
     def finished() -> list[bytes]:
-        return [fields[b"summary"] for _, fields in admin.xrange(FINISHED)]
+        entries: Any = admin.xrange(FINISHED)
+        return [fields[b"summary"] for _, fields in entries]
 
     def wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return loop.run_until_complete(coroutine)
 
-    yield JournalBench(journal, rival, wait, finished, lambda: admin.flushall())
+    yield JournalBench(journal, rival, wait, finished, admin.flushall)
     wait(journal.close())
     wait(rival.close())
 
@@ -83,7 +86,7 @@ def test_two_claimers_at_the_same_instant_share_no_slot(bench: JournalBench) -> 
 
 def test_commits_and_loads_at_the_same_time_never_show_half_a_batch(bench: JournalBench) -> None:
     bench.own(3)
-    seen = []
+    seen: list[StoredSlot] = []
 
     async def commit() -> None:
         for number in range(1, 101):
@@ -132,7 +135,7 @@ def test_a_replica_refuses_a_batch_whole_and_takes_it_once_it_is_primary(bench: 
     bench.own(1)
     admin.config_set("replica-serve-stale-data", "yes")
     admin.replicaof("127.0.0.1", "1")
-    with pytest.raises(JournalUnavailableError, match="read only replica|READONLY"):
+    with pytest.raises(JournalUnavailableError, match=r"read only replica|READONLY"):
         bench.commit(write(1, 1, {"a": b"a1"}))
     with pytest.raises(JournalUnavailableError):
         bench.wait(bench.journal.ping())
@@ -143,7 +146,7 @@ def test_a_replica_refuses_a_batch_whole_and_takes_it_once_it_is_primary(bench: 
 
 def test_a_busy_server_is_not_now(bench: JournalBench, admin: "redis.Redis") -> None:
     bench.own(1)
-    admin.config_set("busy-reply-threshold", 50)
+    admin.config_set("lua-time-limit", 50)
     hog = threading.Thread(target=_hog, args=(admin,))
     hog.start()
     try:
@@ -155,7 +158,7 @@ def test_a_busy_server_is_not_now(bench: JournalBench, admin: "redis.Redis") -> 
         with redis.Redis.from_url(_url_of(admin)) as other:
             other.script_kill()
         hog.join()
-        admin.config_set("busy-reply-threshold", 5_000)
+        admin.config_set("lua-time-limit", 5_000)
     bench.commit(write(1, 1))
 
 
@@ -329,3 +332,41 @@ def test_the_layout_is_the_documented_one(bench: JournalBench, admin: "redis.Red
     assert admin.hgetall(FENCES) == {b"3": b"1 1 shard-0"}
     assert admin.hgetall("headcount:alive") == {b"3": b"1001.5"}
     assert admin.hgetall(slot_key(3)) == {b"a": b"a1"}
+
+
+@pytest.fixture
+def tls_url(server: EmbeddedValkey, tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[str]:
+    """A front that speaks TLS and passes everything on, as a provider's does."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", *subject]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    address = RedisAddress.parse(server.start())
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await reader.read(65_536):
+            writer.write(received)
+        writer.close()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(address.host, address.port)
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer), return_exceptions=True)
+
+    front = loop.run_until_complete(asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context))
+    port = front.sockets[0].getsockname()[1]
+    yield f"rediss://:{address.password}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+    front.close()
+
+
+def test_a_journal_behind_tls_works_and_an_unknown_certificate_is_refused(url: str, tls_url: str, loop: asyncio.AbstractEventLoop) -> None:
+    journal, trusting_nobody = RedisJournal(tls_url), RedisJournal(tls_url.partition("?")[0])
+    loop.run_until_complete(journal.open_data_set(slots=16, instance="laptop", run="run-1", now=1_000.0))
+    loop.run_until_complete(journal.claim({1: 0}, owner="shard-0"))
+    loop.run_until_complete(journal.commit([write(1, 1, {"a": b"a1" * 50_000})], alive_at=1_001.0))
+    assert loop.run_until_complete(journal.load(1)).sessions == {"a": b"a1" * 50_000}
+    with pytest.raises(JournalUnavailableError, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+        loop.run_until_complete(trusting_nobody.ping())
+    loop.run_until_complete(journal.close())
+    loop.run_until_complete(trusting_nobody.close())
