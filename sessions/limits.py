@@ -47,6 +47,8 @@ GROUP_ITEMS_MAX: Final = 2_000
 """Requests in one commit; at least one batch, whatever its size."""
 SHARD_WAITING_ITEMS_MAX: Final = 65_536
 """Requests of all replicas that wait in a shard; past it a batch is answered OVERLOADED."""
+EXPIRIES_PER_COMMIT_MAX: Final = 500
+"""Sessions that a shard expires, sums up and writes at one go: some 20 ms."""
 RESTORES_PER_SLICE_MAX: Final = 500
 """Stored sessions decoded before the caller gets the thread back."""
 WRITE_BACK_SESSIONS_MAX: Final = 2_000

@@ -1,0 +1,115 @@
+"""
+One slot as its owner holds it: the tracker, the term of ownership, and what is on its way to the journal and the exporter.
+
+Decides how a slot's changes become one numbered write, and when its increments are frozen, offered and let go of
+(`docs/architecture.md`, "Increments"). Pure: it knows no journal, no clock and no asyncio.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sessions.changes import Changes, Increments, Ledger
+from sessions.tracker import Tracker
+from storage.codec import SlotRecord, encode_record, encode_session, summary_json
+from storage.journal import SlotWrite
+
+
+class HeldSlot:
+    """See the module."""
+
+    def __init__(self, tracker: Tracker, *, epoch: int, record: SlotRecord) -> None:
+        self.tracker = tracker
+        self.epoch = epoch
+        self.number = 0
+        """Of the last write encoded in this epoch."""
+        self.ledger: Ledger = record.ledger
+        """As of the last write that the journal took: what a scrape may show."""
+        self.must_write = False
+        """The record changed beside the tracker's changes."""
+        self._batch = record.batch
+        self._handed: Increments = dict(record.handed)
+        self._open: Increments = dict(record.open)
+        self._durable_batch = record.batch
+        """The last batch number that the journal holds: none above it may be offered."""
+
+    @property
+    def slot(self) -> int:
+        """Return its number."""
+        return self.tracker.slot
+
+    def pause(self, seconds: float) -> None:
+        """Add an outage of ours."""
+        self.tracker.pause(seconds)
+        self.must_write = True
+
+    def has_changes(self) -> bool:
+        """Tell whether a write is called for."""
+        return self.must_write or self.tracker.has_changes()
+
+    def waits_to_hand(self) -> bool:
+        """Tell whether open increments could be handed, had they only been frozen by a write."""
+        return bool(self._open) and not self._handed
+
+    def encode(self) -> "Pending":
+        """Turn all that changed since the last write into the next one."""
+        return self._encode(self.tracker.take_changes(), replace=False)
+
+    def encode_all(self) -> "Pending":
+        """Turn all that is held into a write that replaces whatever the journal has."""
+        return self._encode(self.tracker.all_changes(), replace=True)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Start a new term of ownership; its writes are numbered from 1."""
+        self.epoch = epoch
+        self.number = 0
+
+    def settle(self, pending: "Pending") -> None:
+        """Hear that the journal took a write."""
+        self.ledger = pending.ledger
+        self._durable_batch = pending.batch
+
+    def offer(self) -> tuple[int, Mapping[tuple[str, ...], float]]:
+        """Return the handed increments and their number; 0 and nothing if none are handed durably."""
+        if self._handed and self._batch == self._durable_batch:
+            return self._batch, self._handed
+        return 0, {}
+
+    def acknowledge(self, batch: int) -> None:
+        """Hear that the exporter added this batch, and all before it."""
+        if batch >= self._batch == self._durable_batch:
+            self._handed = {}
+
+    def _encode(self, changes: Changes, *, replace: bool) -> "Pending":
+        opened = self._open
+        for key, amount in changes.increments.items():
+            opened[key] = opened.get(key, 0) + amount
+        if opened and not self._handed:
+            self._batch += 1
+            self._handed, self._open = opened, {}
+        self.number += 1
+        self.must_write = False
+        record = SlotRecord(ledger=changes.ledger, paused_s=changes.paused_s, batch=self._batch, handed=self._handed, open=self._open)
+        write = SlotWrite(
+            slot=self.slot,
+            epoch=self.epoch,
+            number=self.number,
+            record=encode_record(record),
+            sessions={session.session_id: encode_session(session) for session in changes.sessions},
+            forgotten=tuple(changes.forgotten),
+            replace=replace,
+        )
+        finished = tuple(summary_json(each) for each in changes.finished)
+        return Pending(self, write, finished, changes.ledger, self._batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One slot's write on its way: kept, and repeated byte for byte, until its outcome is known."""
+
+    held: HeldSlot
+    write: SlotWrite
+    finished: tuple[bytes, ...]
+    """JSON summaries for the stream."""
+    ledger: Ledger
+    batch: int
+    """The increments' number that becomes durable with it."""

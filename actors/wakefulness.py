@@ -1,0 +1,79 @@
+"""
+Whether we were there: how much of the time that went by was an outage of ours, and must cost nobody.
+
+Theory of operation: a shard accounts for time. Up to `accounted_at` every second was either lived (the journal took a sign of
+life and the front door was open) or added to the pauses of all its slots. Each entry into the shard asks `arrive` first: if
+more than `gap_s` went by since, nobody could have reached us all that time (SIGSTOP, a sleeping laptop, the journal or the front door
+away), and the whole of it is to be paused. What is written as `alive_at` is never later than what is accounted for, so a
+successor computes the same outage from the journal.
+
+It knows no clock and no journal.
+"""
+
+from typing import Final, NamedTuple
+
+DOOR_WORD_VALID_S: Final = 10.0
+"""How long "the front door is down" is believed without being said again: its teller may have died."""
+
+
+class Rhythm(NamedTuple):
+    """How often a shard looks around; in seconds. Simulations stretch it."""
+
+    tick_s: float = 0.25
+    """Between two looks for deadlines that passed."""
+    touch_s: float = 1.0
+    """Between two signs of life in the journal."""
+    gap_s: float = 5.0
+    """A silence longer than this is an outage of ours."""
+    retry_first_s: float = 0.1
+    """Before the first repetition of what the journal did not answer; doubles up to `retry_most_s`."""
+    retry_most_s: float = 1.0
+
+
+RHYTHM: Final = Rhythm()
+
+
+class Wakefulness:
+    """See the module."""
+
+    def __init__(self, *, gap_s: float) -> None:
+        self._gap_s = gap_s
+        self._accounted_at: float | None = None
+        self._door_down_until = float("-inf")
+
+    def arrive(self, now: float) -> float:
+        """Return the seconds of outage that have just ended (0.0: there was none), and account for them."""
+        if self._accounted_at is None:
+            self._accounted_at = now
+            return 0.0
+        gap = now - self._accounted_at
+        if gap < -self._gap_s:
+            # The server's clock was set back: nothing can be said of the time between.
+            self._accounted_at = now
+        if gap <= self._gap_s:
+            return 0.0
+        self._accounted_at = now
+        return gap
+
+    def tell_door(self, *, up: bool, now: float) -> None:
+        """Hear whether the front door answers."""
+        self._door_down_until = float("-inf") if up else now + DOOR_WORD_VALID_S
+
+    def door_is_down(self, now: float) -> bool:
+        """Tell whether players cannot reach us, by what was said last."""
+        return now < self._door_down_until
+
+    def alive_at(self, now: float) -> float:
+        """Return what to write as the last sign of life: while the front door is down, time does not count as lived."""
+        if self.door_is_down(now) and self._accounted_at is not None:
+            return self._accounted_at
+        return now
+
+    def lived(self, alive_at: float) -> None:
+        """Account for the time up to a sign of life that the journal took."""
+        if self._accounted_at is None or alive_at > self._accounted_at:
+            self._accounted_at = alive_at
+
+    def behind_s(self, now: float) -> float:
+        """Return the seconds that are not accounted for yet."""
+        return 0.0 if self._accounted_at is None else max(0.0, now - self._accounted_at)
