@@ -1,0 +1,231 @@
+"""
+Who watches a demo, and what each of them does when: a pure function of the seed.
+
+It decides lives, not requests: `demo.py` lives them, at its own pace and the server's, and `books.py` says what must be
+counted of them. Times are seconds since the demo began. A regular heartbeat is no act: players send it by themselves
+for as long as they are there. `lag_s` says how old an input is when it is sent.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final, NamedTuple
+
+from sessions.events import CONNECTION_TYPES, END_REASONS, PLATFORMS
+
+STREAMS: Final = 8
+ANCIENT_S: Final = 120.0
+"""Older than the reordering window: such an event is counted as late, and moves nothing."""
+
+_COUNTRIES: Final = ("US", "BR", "DE", "SE", "IN", "JP")
+_QUALITIES: Final = ("1080p", "720p", "480p")
+_NEUTRAL: Final = ("reaction", "share", "follow", "subscribe", "tip", "mute", "unmute", "fullscreen_enter", "fullscreen_exit")
+_CLOCKS_AHEAD_S: Final = (*(0.0,) * 12, 1.5, -2.0, 40.0, -300.0, 7_200.0, -63_072_000.0)
+"""Most clocks are right; one in eighteen is two years behind."""
+
+
+class Does(StrEnum):
+    """What an act sends."""
+
+    START = "start"
+    HEARTBEAT = "heartbeat"
+    EVENTS = "events"
+    END = "end"
+    VIEW = "view"
+    PLAY = "play"
+    CHECK = "check"
+
+
+class Happens(NamedTuple):
+    """One event of an act."""
+
+    name: str
+    """Unique in its session."""
+    type: str
+    lag_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One input of one viewer."""
+
+    at_s: float
+    does: Does
+    lag_s: float = 0.0
+    playback: str | None = None
+    """What the player does from then on; None: it goes on as before."""
+    events: tuple[Happens, ...] = ()
+    reason: str = ""
+    """Of an end."""
+    times: int = 1
+    """How often it is sent, word for word: players repeat themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who watches what, on what."""
+
+    stream: int
+    platform: str
+    country: str
+    quality: str
+    connection: str
+    clock_ahead_s: float
+    """Of the player's clock, against the true time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """One viewer's whole life."""
+
+    number: int
+    person: Person
+    beacon: bool
+    """Its player sends pixels, and nothing else."""
+    acts: tuple[Act, ...]
+    """In order of time."""
+    leaves_at_s: float
+    """From then on it says nothing, ended or not."""
+    encore: tuple[Act, ...] = ()
+    """What it does when it comes back after it has expired; times since its return."""
+
+
+def audience(viewers: int, *, duration_s: float, seed: int) -> list[Viewer]:
+    """Return the audience of this seed; the same arguments always give the same."""
+    random = Random(seed)  # noqa: S311 - a play, to be repeated
+    return [
+        _beacon_viewer(random, number, duration_s) if _chance(random, 0.15) else _viewer(random, number, duration_s)
+        for number in range(viewers)
+    ]
+
+
+def _viewer(random: Random, number: int, duration_s: float) -> Viewer:
+    joins_s = duration_s * 0.75 * random.random() ** 1.5
+    fate = random.choices(("ends", "vanishes", "returns", "fails", "stays"), (40, 18, 12, 4, 26))[0]
+    leaves_s = duration_s if fate == "stays" else joins_s + (duration_s - joins_s) * random.uniform(0.2, 0.95)
+    pace = duration_s / 60
+    acts = list(_opening(random, joins_s, pace))
+    encore: tuple[Act, ...] = ()
+    if acts[-1].does is not Does.END:
+        if any(act.playback == "playing" for act in acts):
+            acts += _incidents(random, begins_s=acts[-1].at_s, ends_s=leaves_s, pace=pace)
+        acts += _finale(random, fate, leaves_s)
+        encore = _encore(random) if fate == "returns" else ()
+    acts = [act for act in acts if act.at_s <= leaves_s]
+    return Viewer(number=number, person=_person(random), beacon=False, acts=tuple(acts), leaves_at_s=leaves_s, encore=encore)
+
+
+def _beacon_viewer(random: Random, number: int, duration_s: float) -> Viewer:
+    joins_s = duration_s * 0.75 * random.random() ** 1.5
+    leaves_s = joins_s + (duration_s - joins_s) * random.uniform(0.2, 1.0)
+    first = random.choices((Does.VIEW, Does.PLAY, Does.CHECK), (80, 12, 8))[0]
+    acts = [Act(at_s=joins_s, does=first, playback="shown" if first is Does.VIEW else "playing", times=_times(random))]
+    plays_s = joins_s + random.uniform(0.05, 0.3) * (leaves_s - joins_s)
+    if first is Does.VIEW and _chance(random, 0.8):
+        acts.append(Act(at_s=plays_s, does=Does.PLAY, playback="playing", times=_times(random)))
+    encore = (Act(at_s=0.0, does=Does.CHECK),) if _chance(random, 0.05) else ()
+    return Viewer(number=number, person=_person(random), beacon=True, acts=tuple(acts), leaves_at_s=leaves_s, encore=encore)
+
+
+def _person(random: Random) -> Person:
+    return Person(
+        stream=random.choices(range(STREAMS), [1 / (rank + 1) for rank in range(STREAMS)])[0],
+        platform=random.choice(PLATFORMS),
+        country=random.choice(_COUNTRIES),
+        quality=random.choice(_QUALITIES),
+        connection=random.choice(CONNECTION_TYPES),
+        clock_ahead_s=random.choice(_CLOCKS_AHEAD_S),
+    )
+
+
+def _chance(random: Random, likely: float) -> bool:
+    return random.random() < likely
+
+
+def _times(random: Random) -> int:
+    return 2 if _chance(random, 0.06) else 1
+
+
+def _opening(random: Random, at_s: float, pace: float) -> Iterator[Act]:
+    """Yield how a session comes to be known: most often by its start, else by whatever came through first."""
+    how = random.choices(("start", "heartbeat", "event", "end"), (86, 8, 4, 2))[0]
+    if how == "end":
+        yield Act(at_s=at_s, does=Does.END, reason=random.choice(END_REASONS), times=_times(random))
+    elif how == "event":
+        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens("first-frame", "stream_start"),), playback="playing", times=_times(random))
+    elif how == "heartbeat":
+        yield Act(at_s=at_s, does=Does.HEARTBEAT, playback="playing", times=_times(random))
+        if _chance(random, 0.5):
+            delay_s = random.uniform(1.0, 5.0) * pace
+            yield Act(at_s=at_s + delay_s, does=Does.START, lag_s=delay_s + 0.5, times=_times(random))
+    else:
+        yield Act(at_s=at_s, does=Does.START, playback="starting", times=_times(random))
+        if _chance(random, 0.95):
+            frame_s = at_s + random.uniform(0.3, 2.5) * pace
+            yield Act(
+                at_s=frame_s, does=Does.EVENTS, events=(Happens("first-frame", "stream_start"),), playback="playing", times=_times(random)
+            )
+
+
+def _incidents(random: Random, *, begins_s: float, ends_s: float, pace: float) -> Iterator[Act]:
+    at_s, number = begins_s, 0
+    while True:
+        at_s += (0.3 + random.expovariate(1 / 15)) * pace
+        lasts_s = random.uniform(0.5, 4.0) * pace
+        if at_s + lasts_s >= ends_s:
+            return
+        number += 1
+        kind = random.choices(("stall", "told later", "pause", "neutral", "quality", "reordered", "ancient"), (25, 10, 15, 25, 15, 7, 3))[0]
+        yield from _incident(random, kind, at_s=at_s, lasts_s=lasts_s, name=f"{kind}-{number}")
+        at_s += lasts_s
+
+
+def _incident(random: Random, kind: str, *, at_s: float, lasts_s: float, name: str) -> Iterator[Act]:
+    over_s = at_s + lasts_s
+    if kind == "stall":
+        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens(f"{name}-begins", "stream_buffer_start"),), playback="rebuffering")
+        yield Act(at_s=over_s, does=Does.EVENTS, events=(Happens(f"{name}-ends", "stream_buffer_end"),), playback="playing")
+    elif kind == "told later":
+        both = (Happens(f"{name}-ends", "stream_buffer_end"), Happens(f"{name}-begins", "stream_buffer_start", lasts_s))
+        yield Act(at_s=over_s, does=Does.EVENTS, events=both, playback="playing", times=_times(random))
+    elif kind == "pause":
+        yield Act(at_s=at_s, does=Does.HEARTBEAT, playback="paused", times=_times(random))
+        if _chance(random, 0.8):
+            yield Act(at_s=over_s, does=Does.HEARTBEAT, playback="playing")
+    elif kind == "quality":
+        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens(name, "quality_change"),), times=_times(random))
+    elif kind == "ancient":
+        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens(name, "reaction", ANCIENT_S),))
+    else:
+        lag_s = lasts_s if kind == "reordered" else 0.0
+        if lag_s:
+            yield Act(at_s=at_s, does=Does.HEARTBEAT)
+        yield Act(at_s=at_s + lag_s / 4, does=Does.EVENTS, events=(Happens(name, random.choice(_NEUTRAL), lag_s),), times=_times(random))
+
+
+def _finale(random: Random, fate: str, at_s: float) -> Iterator[Act]:
+    """Yield how it goes: ended, failed, or not at all. An ended one may not know when to stop."""
+    if fate == "fails":
+        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens("fatal", "stream_error"),), playback="failed", times=_times(random))
+        if _chance(random, 0.5):
+            yield Act(at_s=at_s, does=Does.END, reason="error", times=_times(random))
+    elif fate == "ends":
+        yield Act(at_s=at_s, does=Does.END, reason=random.choice(END_REASONS), times=_times(random))
+        if _chance(random, 0.1):
+            yield Act(at_s=at_s, does=random.choice((Does.HEARTBEAT, Does.START)))
+        if _chance(random, 0.1):
+            yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens("after-the-end", "share"),))
+
+
+def _encore(random: Random) -> tuple[Act, ...]:
+    """Return what brings it back to life, and ends it for good."""
+    back = random.choices((Does.HEARTBEAT, Does.EVENTS, Does.END), (60, 25, 15))[0]
+    if back is Does.END:
+        return (Act(at_s=0.0, does=Does.END, reason="timeout"),)
+    events = (Happens("back-again", "reaction"),) if back is Does.EVENTS else ()
+    playback = "playing" if back is Does.HEARTBEAT else None
+    return (
+        Act(at_s=0.0, does=back, events=events, playback=playback, times=_times(random)),
+        Act(at_s=random.uniform(0.2, 0.8), does=Does.END, reason=random.choice(END_REASONS), times=_times(random)),
+    )

@@ -1,0 +1,162 @@
+"""The demo's books, beside the tracker itself in one thread, and by hand."""
+
+from collections import Counter
+from heapq import heapify, heappop, heappush
+
+import pytest
+
+from serve_app.audience import Does, audience
+from serve_app.books import LATE_S, TICK_S, Books, Event, Said, Sending, Span
+from serve_app.player import PULLZONE, Player
+from sessions import events
+from sessions.changes import Policy
+from sessions.events import beacon_id
+from sessions.tracker import Tracker
+
+INTERVAL_S = 30
+
+
+def wire(said: Said, *, beacon: bool) -> events.Event:
+    """What the ingest makes of a request, in short."""
+    if beacon:
+        session = beacon_id(pullzone=PULLZONE, video_id=said.stream, user_id=said.session)
+        return events.Beacon(session, said.does, said.stream, PULLZONE)
+    if said.does is Does.START:
+        return events.Start(said.session, said.stamp, said.stream, "c", "k", "p", "web", "US", "wifi", "auto")
+    if said.does is Does.HEARTBEAT:
+        return events.Heartbeat(said.session, said.stamp, said.playback, said.stream)
+    if said.does is Does.END:
+        return events.End(said.session, said.stamp, said.reason, 0, 0, 0)
+    happened = tuple(events.Happening(event.event_id, event.type, event.stamp, event.fatal) for event in said.events)
+    return events.Happenings(said.session, said.stream, None, happened)
+
+
+class Play:
+    """An audience against one tracker, in virtual time."""
+
+    def __init__(self, *, viewers: int, duration_s: float, seed: int) -> None:
+        self.tracker = Tracker(0, policy=Policy(heartbeat_interval_s=INTERVAL_S))
+        self.books = Books()
+        self.counted: Counter[tuple[str, ...]] = Counter()
+        players = [
+            Player(viewer, run="run", began_at=1_000.0, interval_s=INTERVAL_S, expiry_intervals=3)
+            for viewer in audience(viewers, duration_s=duration_s, seed=seed)
+        ]
+        self.queue = [(due_at, player.viewer.number, player) for player in players if (due_at := player.due_at()) is not None]
+        heapify(self.queue)
+        self.now = 1_000.0
+
+    def go_on(self, *, until: float) -> None:
+        while self.queue and self.queue[0][0] <= until:
+            due_at, number, player = heappop(self.queue)
+            self.now = max(self.now + 0.001, due_at)
+            self.pass_time()
+            said = player.speak(now=self.now)
+            receipt = self.tracker.receive(wire(said, beacon=player.viewer.beacon), now=self.now)
+            if receipt.reason:
+                self.counted["rejected", said.does, receipt.reason] += 1
+            sending = Sending(self.now, self.now, player.alive_s)
+            self.books.note(said, sending)
+            player.heard(said, sending, interval_s=receipt.interval_s)
+            if (due_at_next := player.due_at()) is not None:
+                heappush(self.queue, (due_at_next, number, player))
+        self.now = max(self.now, until)
+        self.pass_time()
+
+    def pass_time(self) -> None:
+        while self.tracker.advance(now=self.now, limit=1_000):
+            pass
+
+    def seen(self) -> dict[tuple[str, str], int]:
+        return {(key[1], key[2]): count for key, count in self.tracker.audience.items() if key[0] == "stream"}
+
+    def told(self) -> dict[tuple[str, ...], float]:
+        ledger = self.tracker.ledger
+        told: dict[tuple[str, ...], float] = dict(self.counted)
+        for name in ("started", "provisional", "promoted", "revived", "expired"):
+            told[(name,)] = getattr(ledger, name)
+        told |= {("ended", reason): count for reason, count in ledger.ended.items()}
+        changes = self.tracker.take_changes()
+        told |= {key: amount for key, amount in changes.increments.items() if key[0] not in {"clock_skew", "wild_timestamps"}}
+        return {key: count for key, count in told.items() if count}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_books_and_tracker_agree_exactly_on_everything(seed: int) -> None:
+    play = Play(viewers=300, duration_s=60.0, seed=seed)
+    play.go_on(until=1_000.0 + 10_000.0)
+    assert not play.queue
+    play.books.settle(now=play.now)
+    assert play.books.active() == 0
+    assert {key: span for key, span in play.books.counts().items() if span.high} == {
+        key: Span(int(n), int(n)) for key, n in play.told().items()
+    }
+    play.tracker.validate()
+
+
+@pytest.mark.parametrize("at_s", [3.0, 20.0, 45.0, 60.0, 100.0])
+def test_books_and_tracker_agree_on_who_is_watching_at_any_time(at_s: float) -> None:
+    play = Play(viewers=600, duration_s=60.0, seed=11)
+    play.go_on(until=1_000.0 + at_s)
+    seen = play.seen()
+    expected = play.books.watching(since=play.now, now=play.now)
+    assert seen.keys() <= expected.keys()
+    for key, span in expected.items():
+        assert span.holds(seen.get(key, 0)), (key, span, seen.get(key, 0))
+    assert sum(span.high for span in expected.values()) - sum(span.low for span in expected.values()) <= 15
+
+
+def said(does: Does, stamp: float = 0.0, **others: object) -> Said:
+    return Said(session="s", stream="live", does=does, stamp=stamp, **others)  # type: ignore[arg-type]
+
+
+def sending(at: float, *, until: float | None = None, tries: int = 1) -> Sending:
+    return Sending(at, at if until is None else until, 90.0, tries)
+
+
+def test_who_stays_silent_is_alive_until_the_deadline_and_surely_gone_after_the_tick() -> None:
+    books = Books()
+    books.note(said(Does.START, playback="starting"), sending(100.0, until=101.0))
+    assert books.watching(since=189.9, now=189.9) == {("live", "starting"): Span(1, 1)}
+    assert books.watching(since=190.0, now=190.0) == {("live", "starting"): Span(0, 1)}
+    assert books.watching(since=191.1 + TICK_S, now=200.0) == {}
+    assert books.last_deadline() == 191.0 + TICK_S
+
+
+def test_a_heartbeat_around_the_deadline_may_or_may_not_revive() -> None:
+    books = Books()
+    books.note(said(Does.START), sending(100.0))
+    books.note(said(Does.HEARTBEAT, 1.0), sending(190.5))
+    assert books.counts()["expired",] == books.counts()["revived",] == Span(0, 1)
+
+
+def test_a_heartbeat_long_after_the_deadline_revives() -> None:
+    books = Books()
+    books.note(said(Does.START), sending(100.0))
+    books.note(said(Does.HEARTBEAT, 1.0), sending(190.1 + TICK_S))
+    assert books.counts()["expired",] == books.counts()["revived",] == Span(1, 1)
+
+
+def test_what_was_sent_again_may_have_been_taken_twice() -> None:
+    books = Books()
+    books.note(said(Does.START), sending(100.0, tries=3))
+    books.note(said(Does.EVENTS, events=(Event("a", "share", 1.0), Event("b", "share", 2.0))), sending(101.0, tries=2))
+    counts = books.counts()
+    assert counts["started",] == Span(1, 1)
+    assert counts["events", "share"] == Span(2, 2)
+    assert counts["duplicates",] == Span(0, 4)
+    assert books.requests == 5
+
+
+def test_an_event_older_than_the_window_is_late_and_moves_nothing() -> None:
+    books = Books()
+    books.note(said(Does.HEARTBEAT, 1_000.0, playback="playing"), sending(100.0))
+    books.note(said(Does.EVENTS, events=(Event("a", "stream_buffer_start", 1_000.0 - LATE_S - 1),)), sending(101.0))
+    assert books.counts()["late_events",] == Span(1, 1)
+    assert books.watching(since=102.0, now=102.0) == {("live", "playing"): Span(1, 1)}
+
+
+def test_a_span_reads_as_a_number_when_it_is_one() -> None:
+    assert (str(Span(3, 3)), str(Span(3, 5))) == ("3", "3 to 5")
+    assert Span(3, 5).holds(5)
+    assert not Span(3, 5).holds(6)
