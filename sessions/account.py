@@ -3,7 +3,7 @@ One session's account: how long in which state, and what was counted on the way.
 
 Theory of operation: inputs reach the account sorted by the player's own time, once they leave the reordering window
 (`session.py`). The time between two inputs belongs to the state that the first one set, is clipped to [0, cap], the cap being the
-promise (interval × expiry intervals) that held when it began, and counts for the stream that was watched. Sums are of folded time only; what is
+promise (interval times expiry intervals) that held when it began, and counts for the stream that was watched. Sums are of folded time only; what is
 still in the window is provisional and is added on a copy by whoever asks.
 
 It knows neither the server's clock nor liveness.
@@ -35,7 +35,7 @@ class Account:
     `apply` is the only mutator; inputs must come in the order of the player's time.
     """
 
-    __slots__ = (
+    __slots__ = (  # noqa: RUF023 - the order of `_PACKED`
         "at", "seek_at", "started_at", "first_frame_at", "starting_s", "playing_s", "rebuffering_s", "seek_rebuffering_s", "paused_s", "bits", "bitrate_s",
         "latency_us_s", "latency_s", "bitrate", "latency", "quality", "rebuffers", "seek_rebuffers", "switches", "cap_s",
         "stream", "state", "frame", "running", "by_seek", "failure",
@@ -82,7 +82,7 @@ class Account:
         """Close the open interval at `at` (player's time), then let the cue set the state of the next one."""
         if self.running:
             elapsed = at - self.at
-            if elapsed > self.cap_s:
+            if elapsed > self.cap_s:  # noqa: PLR1730 - a call of min() costs more than all the rest
                 elapsed = self.cap_s
             if elapsed > 0.0:
                 self._spend(elapsed)

@@ -28,6 +28,8 @@ WILD_AHEAD_S: Final = 60.0
 """A timestamp further ahead of its session's clock than this is wild."""
 SEEK_CAUSES_STALL_S: Final = 5.0
 """A stall that begins within this time of a dvr_seek was caused by it."""
+INTERVAL_CAP_S_MAX: Final = 65_535
+"""The most that one interval ever counts, whatever was promised: 18 hours, what fits the window."""
 EVENT_IDS_MAX: Final = 1_024
 """Event ids remembered per session for deduplication."""
 STORY_ENTRIES_MAX: Final = 48

@@ -36,14 +36,12 @@ def average_bitrate_bps(account: Account) -> float | None:
 
 
 def live_latency_s(account: Account) -> float | None:
-    """The same weighting of the latency; seconds."""
+    """`live_latency`: the same weighting of the latency; seconds."""
     known = account.latency_s
     return account.latency_us_s / known / 1e6 if known > 0 else None
 
 
-def experience_score(
-    *, success: int, startup_time_s: float | None, rebuffers: int, ratio: float, showed_frame: bool
-) -> float:
+def experience_score(*, success: int, startup_time_s: float | None, rebuffers: int, ratio: float, showed_frame: bool) -> float:
     """
     Return the experience score, 0-100 (`qoe.md`, section 2; every part is a published curve).
 
@@ -60,7 +58,7 @@ def experience_score(
 
 def startup_time_s(account: Account) -> float | None:
     """`startup_time`: first frame - start, never negative; None if either is unknown (a provisional session has no start)."""
-    if account.first_frame_at == NEVER or account.started_at == NEVER:
+    if NEVER in (account.first_frame_at, account.started_at):
         return None
     startup: float = account.first_frame_at - account.started_at
     return max(0.0, startup)

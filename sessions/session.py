@@ -17,6 +17,7 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
+from sessions.account import NEVER, UNKNOWN_NUMBER, Account
 from sessions.limits import (
     EVENT_IDS_MAX,
     REORDER_WINDOW_S,
@@ -25,8 +26,7 @@ from sessions.limits import (
     WILD_AHEAD_S,
     WINDOW_INPUTS_MAX,
 )
-from sessions.account import NEVER, UNKNOWN_NUMBER, Account
-from sessions.states import PLAYBACKS, Liveness, Playback
+from sessions.states import Liveness, Playback
 from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
 
 UNKNOWN: Final = "unknown"

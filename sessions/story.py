@@ -64,7 +64,9 @@ def explain(session: Session, *, now: float, remaining_s: float) -> str:
     silent_s = max(0.0, now - session.seen_at)
     if session.liveness is Liveness.ACTIVE:
         kind = "provisionally (its start never arrived) " if session.provisional else ""
-        return f"counted {kind}as {session.playback}: last sign of life {silent_s:.1f} s ago, expires in {remaining_s:.1f} s without another"
+        return (
+            f"counted {kind}as {session.playback}: last sign of life {silent_s:.1f} s ago, expires in {remaining_s:.1f} s without another"
+        )
     if session.liveness is Liveness.EXPIRED:
         return f"not counted: expired after {silent_s:.1f} s without a sign of life; one within {remaining_s:.0f} s revives it"
     return f"not counted: the player ended it ({session.end_reason})"

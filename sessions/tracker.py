@@ -22,7 +22,7 @@ from sessions.deadlines import Deadlines, bucket_of, due_at_of
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS, Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.histograms import observe
-from sessions.limits import WILD_AHEAD_S
+from sessions.limits import INTERVAL_CAP_S_MAX, WILD_AHEAD_S
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session, fingerprint
 from sessions.states import PLAYBACKS, Cue, Input, Liveness
 from sessions.story import What, describe
@@ -74,12 +74,10 @@ class Tracker:
         self._increments: Increments = {}
 
     @classmethod
-    def restore(
-        cls, slot: int, *, policy: Policy, sessions: Iterable[Session], ledger: Ledger, paused_s: float
-    ) -> "Tracker":
+    def restore(cls, slot: int, *, policy: Policy, sessions: Iterable[Session], ledger: Ledger, paused_s: float) -> "Tracker":
         """Rebuild a slot from its journal; every key of the audience counts as changed."""
         tracker = cls(slot, policy=policy)
-        tracker.ledger = ledger
+        tracker.ledger = _copy(ledger)
         tracker.paused_s = paused_s
         for session in sessions:
             tracker._sessions[session.session_id] = session
@@ -143,7 +141,7 @@ class Tracker:
             sessions=list(self._changed),
             forgotten=list(self._forgotten),
             finished=self._finished,
-            ledger=self._ledger_copy(),
+            ledger=_copy(self.ledger),
             paused_s=self.paused_s,
             increments=self._increments,
         )
@@ -161,9 +159,6 @@ class Tracker:
     def remaining_s(self, session: Session, *, now: float) -> float:
         """Return the seconds until the session's next deadline."""
         return max(0.0, due_at_of(session.bucket) + self.paused_s - now)
-
-    def _ledger_copy(self) -> Ledger:
-        return replace(self.ledger, ended=dict(self.ledger.ended))
 
     # One handler per kind of input; `receive` calls them.
 
@@ -183,11 +178,10 @@ class Tracker:
                 session.tell(What.PROMOTED, now=now)
             session.profile = session.profile or event.profile
             newer = event.at >= session.newest_at
-            self._follow(session, event, newer=newer)
+            self._follow(session, event, now, newer=newer)
             for name in ("platform", "country", "connection_type"):
-                self._set(session, name, getattr(event, name), newer=newer)
-            if not self._note(session, Cue.START, event.at, now, interval_s, quality=fingerprint(event.quality)):
-                session.tally(late=1)
+                self._set(session, name, getattr(event, name), now, newer=newer)
+            self._note(session, Cue.START, event.at, now, interval_s, quality=fingerprint(event.quality))
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s)
 
@@ -197,7 +191,7 @@ class Tracker:
             if session is not None and session.liveness is Liveness.ENDED:
                 return self._refuse(session, interval_s)
             session = self._arrive(event.session_id, Input.HEARTBEAT, event.at, now)
-        at = event.at
+        at, is_beat = event.at, False
         self._follow_clock(session, at, now)
         if at <= session.heartbeat_at:
             # Older or repeated: it only proves that the player is alive.
@@ -206,13 +200,13 @@ class Tracker:
             session.heartbeat_at = at
             self._increments[_HEARTBEATS] = self._increments.get(_HEARTBEATS, 0) + 1
             newer = at >= session.newest_at
-            self._follow(session, event, newer=newer)
+            self._follow(session, event, now, newer=newer)
             if newer and event.vitals:
                 session.vitals = event.vitals
             if event.rebuffer_count is not None and event.rebuffer_count > session.player_rebuffers:
                 session.player_rebuffers = event.rebuffer_count
             bitrate, latency, quality = event.bitrate_bps, event.latency_us, event.quality
-            if not self._note(
+            self._note(
                 session,
                 CUE_OF_FLAG[event.playback],
                 at,
@@ -221,9 +215,9 @@ class Tracker:
                 bitrate=UNKNOWN_NUMBER if bitrate is None else bitrate,
                 latency=UNKNOWN_NUMBER if latency is None else latency,
                 quality=0 if quality is None else fingerprint(quality),
-            ):
-                session.tally(late=1)
-        self._alive(session, now, interval_s)
+            )
+            is_beat = True
+        self._alive(session, now, interval_s, is_beat=is_beat)
         return Receipt(accepted=True, interval_s=session.interval_s)
 
     def _happenings(self, event: Happenings, now: float, interval_s: int) -> Receipt:
@@ -249,23 +243,23 @@ class Tracker:
             at = happening.at
             self._follow_clock(session, at, now)
             newer = at >= session.newest_at
-            self._set(session, "stream_id", event.stream_id, newer=newer)
-            self._set(session, "creator_id", event.creator_id, newer=newer)
-            self._set(session, "program_id", happening.program_id, newer=newer)
-            self._set(session, "quality", happening.quality, newer=newer)
+            self._set(session, "stream_id", event.stream_id, now, newer=newer)
+            self._set(session, "creator_id", event.creator_id, now, newer=newer)
+            self._set(session, "program_id", happening.program_id, now, newer=newer)
+            self._set(session, "quality", happening.quality, now, newer=newer)
             quality = 0 if happening.quality is None else fingerprint(happening.quality)
-            if not self._note(session, cue, at, now, interval_s, quality=quality):
-                session.tally(late=1)
-                self._add(_LATE)
+            self._note(session, cue, at, now, interval_s, quality=quality)
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s, accepted_count=len(event.happenings))
 
     def _happenings_after_end(self, session: Session, event: Happenings, interval_s: int) -> Receipt:
-        # Those stamped before the end are still taken, but the end has folded everything: they are late.
+        # Those stamped before the end are still taken, but the end has folded everything: they are late. What was taken before stays taken.
         ended_at = NEVER if session.ending is None else session.ending.at
-        rejected = tuple((each.event_id, Reason.SESSION_ENDED.value) for each in event.happenings if each.at > ended_at)
+        rejected: list[tuple[str, str]] = []
         for happening in event.happenings:
-            if happening.at <= ended_at and self._is_new_event(session, happening):
+            if happening.at > ended_at and not session.knows_event(_digest(happening.event_id)):
+                rejected.append((happening.event_id, Reason.SESSION_ENDED.value))
+            elif self._is_new_event(session, happening):
                 session.tally(late=1, errors=happening.type == "stream_error")
                 self._add(_LATE)
         self._changed[session] = None
@@ -274,7 +268,7 @@ class Tracker:
             accepted=accepted_count > 0,
             reason=None if accepted_count else Reason.SESSION_ENDED.value,
             accepted_count=accepted_count,
-            rejected=rejected,
+            rejected=tuple(rejected),
         )
 
     def _end(self, event: End, now: float, interval_s: int) -> Receipt:
@@ -290,11 +284,12 @@ class Tracker:
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
         self._note(session, cue, max(event.at, session.newest_at), now, interval_s)
         self._leave(session, Input.END, now)
-        return Receipt(
-            accepted=True, interval_s=interval_s, total_watch_s=event.total_watch_s, end_reason=event.reason
-        )
+        return Receipt(accepted=True, interval_s=interval_s, total_watch_s=event.total_watch_s, end_reason=event.reason)
 
     def _beacon(self, event: Beacon, now: float, interval_s: int) -> Receipt:
+        known = self._sessions.get(event.session_id)
+        if known is not None and known.liveness is Liveness.ENDED:
+            return self._refuse(known, interval_s)
         session = self._arrive(event.session_id, Input.BEACON, now, now)
         cue = CUE_OF_BEACON[event.type]
         pixel = session.pixel
@@ -313,7 +308,7 @@ class Tracker:
                 pixel = pixel._replace(types=(*pixel.types, event.type))
         session.pixel = pixel._replace(visible=event.visible)
         self._note(session, cue, max(now, session.newest_at), now, interval_s)
-        self._alive(session, now, interval_s)
+        self._alive(session, now, interval_s, is_beat=True)
         return Receipt(accepted=True, interval_s=session.interval_s)
 
     # What the handlers are made of.
@@ -372,12 +367,18 @@ class Tracker:
         self._changed.pop(session, None)
         self._forgotten[session.session_id] = None
 
-    def _alive(self, session: Session, now: float, interval_s: int) -> None:
-        """Take a sign of life: the deadline moves, never back (a longer promise holds until it is over)."""
+    def _alive(self, session: Session, now: float, interval_s: int, *, is_beat: bool = False) -> None:
+        """
+        Take a sign of life: the deadline moves, and never back before the next beat.
+
+        A beat (new, not repeated) that is promised less than the one before leaves the longer promise standing; the next one
+        does not. What is no beat takes nothing back.
+        """
         session.seen_at = now
+        may_move_back = is_beat and interval_s >= session.interval_s
         session.interval_s = interval_s
         bucket = bucket_of(now - self.paused_s + interval_s * self.policy.expiry_intervals)
-        if bucket > session.bucket:
+        if bucket > session.bucket or (may_move_back and bucket < session.bucket):
             if session.bucket:
                 self._deadlines.remove(session, session.bucket)
             else:
@@ -385,7 +386,7 @@ class Tracker:
             session.bucket = self._deadlines.add(session, bucket)
         self._changed[session] = None
 
-    def _note(  # noqa: PLR0913 - an input is what it is
+    def _note(
         self,
         session: Session,
         cue: Cue,
@@ -396,43 +397,45 @@ class Tracker:
         bitrate: int = UNKNOWN_NUMBER,
         latency: int = UNKNOWN_NUMBER,
         quality: int = 0,
-    ) -> bool:
-        """Put an input into the session's window, and keep the audience true if that changed its state."""
+    ) -> None:
+        """Put an input into the session's window, and keep the audience true if that changed its state; count it if it is too late."""
         before = session.playback
         taken = session.note(
             cue,
             at,
-            cap_s=interval_s * self.policy.expiry_intervals,
+            cap_s=min(interval_s * self.policy.expiry_intervals, INTERVAL_CAP_S_MAX),
             bitrate=bitrate,
             latency=latency,
             quality=quality,
         )
-        if session.playback is not before:
+        if not taken:
+            session.tally(late=1)
+            self._add(_LATE)
+        elif session.playback is not before:
             session.tell(What.PLAYBACK, now=now, detail=PLAYBACKS.index(session.playback))
             self._move_if_counted(session, ("state", before), ("state", session.playback))
             stream_id = session.stream_id
             self._move_if_counted(session, ("stream", stream_id, before), ("stream", stream_id, session.playback))
-        return taken
 
     def _follow_clock(self, session: Session, at: float, now: float) -> None:
         if session.sync_clock(at, now=now):
             self._add(_WILD)
             session.tell(What.WILD_CLOCK, now=now)
 
-    def _follow(self, session: Session, event: Start | Heartbeat, *, newer: bool) -> None:
+    def _follow(self, session: Session, event: Start | Heartbeat, now: float, *, newer: bool) -> None:
         """Take over what a newer input says of stream, channel, creator, program and quality."""
         if event.stream_id != session.stream_id:
-            self._set(session, "stream_id", event.stream_id, newer=newer)
+            self._set(session, "stream_id", event.stream_id, now, newer=newer)
         if event.channel_id != session.channel_id:
-            self._set(session, "channel_id", event.channel_id, newer=newer)
+            self._set(session, "channel_id", event.channel_id, now, newer=newer)
         if event.creator_id != session.creator_id:
-            self._set(session, "creator_id", event.creator_id, newer=newer)
+            self._set(session, "creator_id", event.creator_id, now, newer=newer)
         if event.program_id != session.program_id:
-            self._set(session, "program_id", event.program_id, newer=newer)
+            self._set(session, "program_id", event.program_id, now, newer=newer)
         if event.quality != session.quality:
-            self._set(session, "quality", event.quality, newer=newer)
+            self._set(session, "quality", event.quality, now, newer=newer)
 
-    def _set(self, session: Session, name: str, value: str | None, *, newer: bool) -> None:
+    def _set(self, session: Session, name: str, value: str | None, now: float, *, newer: bool) -> None:
         """Set a dimension: a newer input moves it, an older one only fills what was unknown."""
         before: str = getattr(session, name)
         if value is None or value == before or not (newer or before == UNKNOWN):
@@ -440,7 +443,7 @@ class Tracker:
         value = intern(value)
         if name == "stream_id":
             if before != UNKNOWN:
-                session.tell(What.STREAM, now=session.seen_at)
+                session.tell(What.STREAM, now=now)
             session.watch(value)
             self._move_if_counted(session, ("stream", before, session.playback), ("stream", value, session.playback))
         else:
@@ -449,7 +452,7 @@ class Tracker:
             self._move_if_counted(session, (dimension, before), (dimension, value))
 
     def _is_new_event(self, session: Session, happening: Happening) -> bool:
-        digest = blake2b(happening.event_id.encode(), digest_size=EVENT_ID_BYTES).digest()
+        digest = _digest(happening.event_id)
         if session.knows_event(digest):
             self._ignore_duplicate(session)
             return False
@@ -502,7 +505,9 @@ class Tracker:
             for key in audience_keys(session):
                 recount[key] = recount.get(key, 0) + 1
         self._require(recount == self.audience, "the audience is not the sum of its sessions")
-        self._require(self.ledger.active == self.ledger.balance == len(active), f"the ledger does not hold: {self.ledger}, {len(active)} active")
+        self._require(
+            self.ledger.active == self.ledger.balance == len(active), f"the ledger does not hold: {self.ledger}, {len(active)} active"
+        )
         self._require(self.beacons == sum(session.is_beacon for session in self._sessions.values()), "beacon sessions miscounted")
         scheduled = dict(self._deadlines.items())
         self._require(len(scheduled) == len(self._sessions), "not every session has exactly one deadline")
@@ -533,8 +538,16 @@ _HANDLERS: Final[dict[type[Event], Callable[[Tracker, Any, float, int], Receipt]
 }
 
 
+def _copy(ledger: Ledger) -> Ledger:
+    return replace(ledger, ended=dict(ledger.ended))
+
+
 def _time_of(happening: Happening) -> float:
     return happening.at
+
+
+def _digest(event_id: str) -> bytes:
+    return blake2b(event_id.encode(), digest_size=EVENT_ID_BYTES).digest()
 
 
 def _anchor(happenings: Iterable[Happening], *, until: float) -> float:

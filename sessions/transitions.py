@@ -113,7 +113,7 @@ def as_markdown() -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {before} | {moved_by} | {after if after is not Liveness.UNKNOWN else 'forgotten'} | {', '.join(ledger) or '–'} |"
+        f"| {before} | {moved_by} | {after if after is not Liveness.UNKNOWN else 'forgotten'} | {', '.join(ledger) or '-'} |"
         for (before, moved_by), (after, ledger) in LIVENESS.items()
     ]
     lines += [
@@ -125,9 +125,7 @@ def as_markdown() -> str:
         "| cue | once a frame was shown | before the first frame |",
         "|---|---|---|",
     ]
-    lines += [
-        f"| {cue.name.lower()} | {after or 'stays'} | {before or 'stays'} |" for cue, (after, before) in PLAYBACK.items()
-    ]
+    lines += [f"| {cue.name.lower()} | {after or 'stays'} | {before or 'stays'} |" for cue, (after, before) in PLAYBACK.items()]
     lines += ["", "## Which cue an event is", "", "| event type | cue |", "|---|---|"]
     lines += [f"| {kind} | {cue.name.lower()} |" for kind, cue in CUE_OF_EVENT.items()]
     lines += ["", "A `stream_error` whose `metadata.fatal` is true is the cue fatal_error.", ""]
