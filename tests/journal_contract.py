@@ -86,6 +86,12 @@ class ClaimContract:
         assert (sorted(first), sorted(second)) == ([3, 4], [5])
         assert bench.load(3).fence.owner == "shard-0"
 
+    def test_a_claim_that_expects_what_is_not_so_takes_nothing(self, bench: JournalBench) -> None:
+        bench.own(3)
+        assert bench.claim({3: 0, 4: 1}, owner="shard-1") == {}
+        assert bench.claim({3: 2}, owner="shard-1") == {}
+        assert bench.wait(bench.journal.fences()) == {3: Fence(1, 0, "shard-0")}
+
     def test_a_claim_tells_when_the_last_owner_was_alive(self, bench: JournalBench) -> None:
         bench.own(3, 4)
         bench.commit(write(3, 1), alive_at=1_234.567891)
@@ -112,6 +118,9 @@ class ClaimContract:
         assert bench.load(3).fence == Fence(epoch=1, number=1, owner="")
         with pytest.raises(StaleEpochError) as refused:
             bench.commit(write(3, 2))
+        assert refused.value.slots == (3,)
+        with pytest.raises(StaleEpochError) as refused:
+            bench.wait(bench.journal.touch({3: 1}, alive_at=1_500.0))
         assert refused.value.slots == (3,)
         assert bench.claim({3: 1}, owner="shard-1") == {3: Claimed(2, 1_001.0)}
 
@@ -242,8 +251,13 @@ class WipeContract:
         bench.commit(write(1, 1, {"a": b"a1"}))
         bench.wipe()
         assert bench.wait(bench.journal.claim({1: 1}, owner="shard-0", after_wipe=True)) == {1: Claimed(2, None)}
-        with pytest.raises(WipedError):
-            bench.wait(bench.journal.fences())
+        for asked in (
+            lambda: bench.wait(bench.journal.fences()),
+            lambda: bench.commit(write(1, 1, epoch=2)),
+            lambda: bench.wait(bench.journal.touch({1: 2}, alive_at=1_002.0)),
+        ):
+            with pytest.raises(WipedError):
+                asked()
         bench.open()
         bench.commit(write(1, 1, {"a": b"a1"}, epoch=2, replace=True))
         assert bench.load(1) == StoredSlot(Fence(2, 1, "shard-0"), b"record 1", {"a": b"a1"})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -28,7 +29,7 @@ from storage.embedded import EmbeddedValkey
 valkey = EmbeddedValkey(Path(sys.argv[1]))
 url = valkey.start()
 print(valkey.pid, url, flush=True)
-time.sleep(float(sys.argv[2]))
+time.sleep(60)
 """
 
 
@@ -41,12 +42,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         os.kill(process.pid, signal.SIGKILL)
 
 
-def started_elsewhere(folder: Path, *, sleeps_s: float = 60.0) -> "subprocess.Popen[str]":
+def started_elsewhere(folder: Path, **how: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(folder), str(sleeps_s)],
+        [sys.executable, "-c", STARTER, str(folder)],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        **how,
     )
 
 
@@ -162,6 +165,18 @@ def test_an_orphan_of_a_killed_run_is_adopted_with_its_data(folder: Path) -> Non
         assert client.get("kept") == b"value"
     valkey.stop()
     assert name_of(pid) is None
+
+
+def test_an_interrupt_from_the_keyboard_does_not_reach_the_server(folder: Path) -> None:
+    parent = started_elsewhere(folder, start_new_session=True)
+    pid, url = announced(parent)
+    os.killpg(parent.pid, signal.SIGINT)
+    parent.wait()
+    assert answers(url)
+    valkey = EmbeddedValkey(folder)
+    valkey.start()
+    assert valkey.pid == pid
+    valkey.stop()
 
 
 def test_an_adopted_orphan_is_watched_too(folder: Path) -> None:
@@ -287,6 +302,9 @@ def test_a_server_killed_while_it_rewrites_its_file_comes_back_whole(folder: Pat
         until(lambda: len(servers_on(folder)) == 2)
         pid = valkey.pid
         assert pid is not None
+        # Stopped, the fork cannot notice that its parent is gone: it goes on holding the lock.
+        (fork,) = set(servers_on(folder)) - {pid}
+        os.kill(fork, signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
         until(lambda: valkey.pid not in {None, pid} and answers(url), limit_s=5.0)
         assert client.dbsize() == 5_000
