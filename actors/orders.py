@@ -1,0 +1,84 @@
+"""
+What has to be ordered so that every slot has a living owner: the directory's thinking, without its hands.
+
+Decides who holds which slot, by the journal's fences and by what the shards say of themselves, and from that which shard is to take
+or to give up which slots. Pure. It does not know how an order reaches a shard, and nothing is lost if it does not: the
+next look at the same world gives the same orders.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from actors.assign import assign
+from actors.shard import Health
+from storage.journal import Fence
+
+
+class Term(NamedTuple):
+    """The latest ownership of a slot that is known of."""
+
+    epoch: int
+    owner: str
+
+
+@dataclass(slots=True)
+class Orders:
+    """By shard."""
+
+    own: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Slots to take, with the epoch that must still stand."""
+    own_after_wipe: dict[str, dict[int, int]] = field(default_factory=dict)
+    """The same for slots that the journal lost, and that nobody holds in memory: their epochs go on from the last known."""
+    release: dict[str, list[int]] = field(default_factory=dict)
+    """Slots to give up, because somebody else is to have them."""
+
+
+def latest_terms(known: Mapping[int, Term], fences: Mapping[int, Fence], healths: Mapping[str, Health]) -> dict[int, Term]:
+    """Return the latest term of every slot; a journal that lost the data set takes nothing back."""
+    terms = dict(known)
+    claims = [(slot, Term(fence.epoch, fence.owner)) for slot, fence in fences.items()]
+    claims += [(slot, Term(epoch, shard)) for shard, health in healths.items() for slot, epoch in health.serving.items()]
+    for slot, term in claims:
+        # The fence goes first: only it knows that an owner gave up a slot in the same epoch.
+        if slot not in terms or term.epoch > terms[slot].epoch or (term.epoch == terms[slot].epoch and not term.owner):
+            terms[slot] = term
+    return terms
+
+
+def orders(
+    *,
+    terms: Mapping[int, Term],
+    fences: Mapping[int, Fence],
+    healths: Mapping[str, Health],
+    awaited: Collection[str],
+    slots: int,
+) -> Orders:
+    """
+    Return what to order now.
+
+    `healths`: what the living shards say. `awaited`: shards that do not answer, but may in a moment (they start, or restart);
+    they keep what is theirs and are given a share, for which the slots wait.
+    """
+    holders = _holders(terms, healths, awaited)
+    result = Orders()
+    for slot, target in assign(holders, shards=[*healths, *awaited], slots=slots).items():
+        holder = holders.get(slot)
+        if holder is not None:
+            if holder in healths and slot in healths[holder].serving:
+                result.release.setdefault(holder, []).append(slot)
+        elif target in healths:
+            stored = fences[slot].epoch if slot in fences else 0
+            known = terms[slot].epoch if slot in terms else 0
+            by_shard = result.own_after_wipe if known > stored else result.own
+            by_shard.setdefault(target, {})[slot] = max(known, stored)
+    return result
+
+
+def _holders(terms: Mapping[int, Term], healths: Mapping[str, Health], awaited: Collection[str]) -> dict[int, str]:
+    holders = {slot: shard for shard, health in healths.items() for slot in health.coming}
+    for slot, (epoch, owner) in terms.items():
+        health = healths.get(owner)
+        if owner in awaited or (health is not None and (not health.recovered or health.serving.get(slot) == epoch)):
+            holders.setdefault(slot, owner)
+    return holders
