@@ -21,7 +21,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
 from serve_app import examples
@@ -30,6 +30,41 @@ from sessions import limits
 
 TOTAL_SECONDS_MAX: Final = 2**31 - 1
 """Of the player's own total watch time: 68 years."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """
+    Marks a field as a whole number, 0 or more.
+
+    `5.0` is one, as JSON Schema has it and thus our OpenAPI document says; `5.5`, `"5"` and `true` are none.
+    """
+
+    maximum: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return pydantic's own integer, and beside it a float that is looked at here; most never are."""
+        schema: dict[str, object] = {"type": "integer", "minimum": 0}
+        upto = ""
+        if self.maximum is not None:
+            schema["maximum"] = self.maximum
+            upto = f" up to {self.maximum}"
+        return core_schema.union_schema(
+            [
+                core_schema.int_schema(strict=True, ge=0, le=self.maximum),
+                core_schema.no_info_after_validator_function(self._of_float, core_schema.float_schema(strict=True, ge=0)),
+            ],
+            mode="left_to_right",
+            custom_error_type="whole_number",
+            custom_error_message=f"must be a whole number, 0 or more{upto}",
+            metadata={"pydantic_js_functions": [lambda _schema, _handler: schema]},
+        )
+
+    def _of_float(self, value: float) -> int:
+        if not value.is_integer() or (self.maximum is not None and value > self.maximum):
+            raise PydanticCustomError("whole_number", "must be a whole number")
+        return int(value)
+
 
 _NO_NUL: Final = r"^[^\x00]*$"
 
@@ -43,7 +78,7 @@ Timestamp = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2024-11-01T18:15:00Z"]}),
 ]
 """A moment of the player's clock: text on the wire, seconds since the epoch here."""
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Whole()]
 """Of anything; whatever its size, it is capped before it is summed."""
 Amount = Annotated[float, Field(ge=0)]
 _Integer = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -193,7 +228,7 @@ class HeartbeatBody(_Body):
 class WatchSummary(_Body):
     """The player's own account of the session."""
 
-    total_watch_seconds: Annotated[int, Field(ge=0, le=TOTAL_SECONDS_MAX)]
+    total_watch_seconds: Annotated[int, Whole(TOTAL_SECONDS_MAX)]
     """Total watch time"""
     end_reason: Literal["user_exit", "error", "timeout", "inactivity"]
     programs_watched: list[Free]
