@@ -104,6 +104,8 @@ class Books:
         self._low: dict[Counted, int] = defaultdict(int)
         self._high: dict[Counted, int] = defaultdict(int)
         self.requests = 0
+        self.outages_s = 0.0
+        """How long the tracker was away, in all: it may have kept every session alive for as long as that."""
 
     def note(self, said: Said, sending: Sending) -> None:
         """Take down one acknowledged request."""
@@ -129,18 +131,13 @@ class Books:
     def settle(self, *, now: float) -> None:
         """Count as expired whose deadline the tracker must have noticed by `now`."""
         for session in self._sessions.values():
-            if session.alive and now > session.due[1] + TICK_S:
+            if session.alive and now > self._latest(session):
                 session.alive = False
                 self._add("expired")
 
     def last_deadline(self) -> float:
         """Return when the last living session must have expired; 0.0: none lives."""
-        return max((session.due[1] + TICK_S for session in self._sessions.values() if session.alive), default=0.0)
-
-    def is_gone(self, session_id: str, *, now: float) -> bool:
-        """Tell whether a session has certainly expired by `now`."""
-        session = self._sessions[session_id]
-        return not session.alive or now > session.due[1] + TICK_S
+        return max((self._latest(session) for session in self._sessions.values() if session.alive), default=0.0)
 
     def counts(self) -> Mapping[Counted, Span]:
         """Return what must be counted, but for the deadlines that were not settled yet."""
@@ -150,7 +147,7 @@ class Books:
         """Return the active sessions by (stream, state) that somebody may see who was told between `since` and `now`."""
         seen: dict[tuple[str, str], Span] = defaultdict(Span)
         for session in self._sessions.values():
-            if session.alive and since <= session.due[1] + TICK_S:
+            if session.alive and since <= self._latest(session):
                 low, high = seen[session.stream, session.playback]
                 seen[session.stream, session.playback] = Span(low + (now < session.due[0]), high + 1)
         return seen
@@ -158,6 +155,9 @@ class Books:
     def active(self) -> int:
         """Return how many sessions are alive, as far as is settled."""
         return sum(session.alive for session in self._sessions.values())
+
+    def _latest(self, session: _Session) -> float:
+        return session.due[1] + TICK_S + self.outages_s
 
     def _add(self, *counted: str) -> None:
         self._low[counted] += 1
@@ -168,11 +168,10 @@ class Books:
             self._high[counted] += more
 
     def _may_have_expired(self, session: _Session, sending: Sending) -> None:
-        earliest, latest = session.due
-        if sending.sent_at > latest + TICK_S:
+        if sending.sent_at > self._latest(session):
             self._add("expired")
             self._add("revived")
-        elif sending.acknowledged_at >= earliest:
+        elif sending.acknowledged_at >= session.due[0]:
             self._unsure("expired")
             self._unsure("revived")
 

@@ -28,7 +28,7 @@ class Player:
         self.stream = stream_id(run, viewer.person.stream)
         self._began_at = began_at
         self._interval_s = interval_s
-        self._expiry_intervals = expiry_intervals
+        self.expiry_intervals = expiry_intervals
         self._acts = list(viewer.acts)
         self._encore = list(viewer.encore)
         self._leaves_at = began_at + viewer.leaves_at_s
@@ -87,7 +87,7 @@ class Player:
     @property
     def alive_s(self) -> float:
         """How long its session lives after a sign of life."""
-        return self._interval_s * self._expiry_intervals
+        return self._interval_s * self.expiry_intervals
 
     def _said(self, act: Act, *, now: float) -> Said:
         clock = now + self.viewer.person.clock_ahead_s

@@ -1,0 +1,32 @@
+"""Read a scrape back: for those who compare what is shown with what they know. Text format only."""
+
+from collections.abc import Mapping
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from metrics.catalog import INCREMENTS, LEDGER, PREFIX
+from sessions.changes import Key
+
+Series = tuple[str, frozenset[tuple[str, str]]]
+"""A sample's full name and its labels."""
+Samples = Mapping[Series, float]
+
+
+def read(body: str) -> Samples:
+    """Return every sample of a scrape."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+    }
+
+
+def counters(samples: Samples) -> Mapping[Key, float]:
+    """Return the counters of the ledger and of increments by the key that feeds them, as ("events", type) or ("started",)."""
+    counted = {}
+    for source, metric in (*LEDGER.items(), *INCREMENTS.items()):
+        for (name, labels), value in samples.items():
+            if name == f"{PREFIX}{metric.name}_total":
+                values = dict(labels)
+                counted[(source, *(values[label] for label in metric.labels))] = value
+    return counted
