@@ -1,0 +1,73 @@
+"""
+The command line: what can be asked for, in words. What it does stands in the module of each command's name.
+
+Modules are imported inside the commands: `--help` must not wait for Ray, and Ray must not be imported before `up` has
+set its environment.
+"""
+
+from typing import Annotated
+
+import typer
+
+from serve_app.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they would show locals, which hold tokens
+    help="Count who is watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables; see the README.",
+)
+
+
+def _settings() -> Settings:
+    """Return the settings, or end with one line per bad one and exit code 2."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        for problem in error.problems:
+            typer.secho(problem, err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def up() -> None:
+    """Start the tracker on this machine and stay until Ctrl-C or SIGTERM. Live sessions outlast the stop."""
+    settings = _settings()
+    from serve_app.up import run
+
+    raise typer.Exit(run(settings))
+
+
+@app.command()
+def status() -> None:
+    """Say whether the tracker is ready, how many sessions it holds and where they are."""
+    settings = _settings()
+    from serve_app.status import run
+
+    raise typer.Exit(run(settings))
+
+
+@app.command()
+def demo(
+    viewers: Annotated[int, typer.Option(min=1, help="Simulated viewers.")] = 2_000,
+    duration_s: Annotated[int, typer.Option("--seconds", min=1, help="How long they watch, in seconds; silence follows.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed plays the same audience.")] = 1,
+) -> None:
+    """Play an audience against the running tracker, show what it did beside what is counted, and say whether the two agree."""
+    settings = _settings()
+    from serve_app.demo import run
+
+    raise typer.Exit(run(settings, viewers=viewers, duration_s=duration_s, seed=seed))
+
+
+@app.command()
+def audit() -> None:
+    """Read every slot from the journal, recount its sessions and say whether its ledger holds."""
+    settings = _settings()
+    from serve_app.audit import run
+
+    raise typer.Exit(run(settings))
+
+
+if __name__ == "__main__":
+    app()

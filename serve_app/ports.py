@@ -1,0 +1,109 @@
+"""Which ports an instance takes: one block of its own, so that two instances can run side by side."""
+
+import socket
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from serve_app.settings import INTERNAL_PORTS_COUNT, Settings
+
+_FIRST: Final = 10_000
+_LAST: Final = 32_000
+"""Blocks are sought here: above the well-known services, below the ports that Linux gives to outgoing connections."""
+_REPLICA_PORTS: Final = range(8, 168)
+_GRPC_PORTS: Final = range(168, 200)
+
+
+class PortTakenError(Exception):
+    """A port that this instance needs is in use; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class InternalPorts:
+    """One instance's block of ports, beside the front door."""
+
+    first: int
+
+    @property
+    def haproxy_statistics(self) -> int:
+        """HAProxy's statistics page."""
+        return self.first
+
+    @property
+    def haproxy_metrics(self) -> int:
+        """HAProxy's own Prometheus page."""
+        return self.first + 1
+
+    @property
+    def fallback_http(self) -> int:
+        """Serve's Python proxy, which HAProxy falls back on while no replica is alive."""
+        return self.first + 2
+
+    @property
+    def fallback_grpc(self) -> int:
+        """Reserved for the same over gRPC, which is off."""
+        return self.first + 3
+
+    @property
+    def replicas(self) -> range:
+        """One for each ingest replica, and for those that died lately: Serve lets a freed port rest."""
+        return range(self.first + _REPLICA_PORTS.start, self.first + _REPLICA_PORTS.stop)
+
+    @property
+    def replicas_grpc(self) -> range:
+        """Reserved for the same over gRPC, which is off."""
+        return range(self.first + _GRPC_PORTS.start, self.first + _GRPC_PORTS.stop)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Say whether a server could listen there now. A connection that lingers from an earlier one does not count."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def require_front_door(settings: Settings) -> None:
+    """Raise `PortTakenError` unless the front door can be opened: HAProxy itself would share a taken port in silence."""
+    if not is_free(settings.host, settings.port):
+        message = (
+            f"{settings.host}:{settings.port} is in use by another program, or is not an address of this machine: "
+            "set HEADCOUNT_HOST and HEADCOUNT_PORT"
+        )
+        raise PortTakenError(message)
+
+
+def choose(settings: Settings, *, data_dir: Path) -> InternalPorts:
+    """
+    Return a block whose ports are all free.
+
+    The search begins where the data folder's name says, so that an instance tends to get its old ports back and two
+    that start at the same moment do not want the same ones.
+    """
+    if settings.internal_ports is not None:
+        ports = InternalPorts(settings.internal_ports)
+        if (taken := _taken(ports, settings)) is not None:
+            message = f"port {taken} of the block that HEADCOUNT_INTERNAL_PORTS names is in use by another program"
+            raise PortTakenError(message)
+        return ports
+    firsts = range(_FIRST, _LAST - INTERNAL_PORTS_COUNT, INTERNAL_PORTS_COUNT)
+    start = crc32(str(data_dir).encode()) % len(firsts)
+    for index in range(len(firsts)):
+        ports = InternalPorts(firsts[(start + index) % len(firsts)])
+        if _taken(ports, settings) is None:
+            return ports
+    message = f"no {INTERNAL_PORTS_COUNT} free ports in a row between {_FIRST} and {_LAST}: set HEADCOUNT_INTERNAL_PORTS"
+    raise PortTakenError(message)
+
+
+def _taken(ports: InternalPorts, settings: Settings) -> int | None:
+    """Return the first port of the block that is not free; the front door's own counts as taken."""
+    for port in range(ports.first, ports.first + INTERNAL_PORTS_COUNT):
+        if port == settings.port or not is_free("0.0.0.0", port):  # noqa: S104 - probes every interface, serves nothing
+            return port
+    return None
