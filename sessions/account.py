@@ -24,6 +24,9 @@ FAILURES: Final = (None, "start", "playback")
 """A fatal error, or an end for an error: before the first frame (VSF), or after it (VPF)."""
 NEVER: Final = float("-inf")
 
+CUE_BITS: Final = 0b0001_1111
+"""Of a cue as it stands in the window; the bits above say what else the input said (`session.SAYS_STREAM` ...)."""
+
 _PACKED: Final = Struct("<13d6IH6B")
 """An account at rest: a million sessions hold one each, and only the one that is spoken of needs to be an object. It grows at its end."""
 
@@ -97,6 +100,7 @@ class Account:
         if quality and quality != self.quality:
             self.switches += self.quality != 0
             self.quality = quality
+        cue &= CUE_BITS
         after = (AFTER_FRAME if self.frame else BEFORE_FRAME)[cue]
         if after is not None:
             state = _STATE_OF[after]

@@ -26,6 +26,8 @@ WINDOW_INPUTS_MAX: Final = 512
 """Inputs kept in that window; past it the oldest are folded early."""
 WILD_AHEAD_S: Final = 60.0
 """A timestamp further ahead of its session's clock than this is wild."""
+QUEUE_SPAN_S_MAX: Final = 86_400.0
+"""How long a player is believed to have kept events back, when the list itself is all that tells its clock."""
 SEEK_CAUSES_STALL_S: Final = 5.0
 """A stall that begins within this time of a dvr_seek was caused by it."""
 INTERVAL_CAP_S_MAX: Final = 65_535

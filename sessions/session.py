@@ -17,7 +17,7 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from sessions.account import NEVER, UNKNOWN_NUMBER, Account
+from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account
 from sessions.limits import (
     EVENT_IDS_MAX,
     REORDER_WINDOW_S,
@@ -34,14 +34,37 @@ UNKNOWN: Final = "unknown"
 EVENT_ID_BYTES: Final = 7
 
 _INPUT: Final = Struct("<dBBHIII")
-"""One input in the window: player's time, cue, stream index, cap in s, bitrate, latency, quality's fingerprint."""
+"""One input in the window: player's time, cue and what it said, stream index, cap in s, bitrate, latency, quality's fingerprint."""
+_STREAM_AT: Final = 9
+"""Where in an input its stream index stands."""
 _STORY: Final = Struct("<dBB")
 """One entry of the story: server's time, what (`story.What`), detail."""
+
+
+SAYS_STREAM: Final = 0b0010_0000
+SAYS_PROGRAM: Final = 0b0100_0000
+SAYS_CREATOR: Final = 0b1000_0000
+"""Bits beside a cue in the window: which dimensions its input named, so that an older one does not speak over it."""
+SAYS_QUALITY: Final = 0b0001_0000_0000
+"""The same for quality; in the window its fingerprint tells."""
+SAYS_MORE: Final = 0b0010_0000_0000
+"""The same for what only a start names."""
+SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAYS_MORE
 
 
 def fingerprint(quality: str) -> int:
     """Return what stands for a quality in the window: never 0, which stands for none."""
     return crc32(quality.encode()) or 1
+
+
+def _watched_on(inputs: bytes, stream: int) -> bytes:
+    """Give a stream to the inputs (packed) that come before the first that names one itself."""
+    given = bytearray(inputs)
+    for start in range(0, len(inputs), _INPUT.size):
+        if _INPUT.unpack_from(inputs, start)[1] & SAYS_STREAM:
+            break
+        given[start + _STREAM_AT] = stream
+    return bytes(given)
 
 
 class Tallies(NamedTuple):
@@ -152,7 +175,8 @@ class Session:
         Compare a timestamp with what the session's offset predicts; re-anchor the ordering if it is wild.
 
         Wild: more than 60 s ahead. If, after a wild one, a timestamp fits the clock of before, the wild one was a
-        blip and the ordering goes back. Return True if the timestamp was wild.
+        blip and the ordering goes back; of several in a row, the clock nearest to ours is the one of before. Return True if the
+        timestamp was wild.
         """
         offset = now - at
         if offset >= self.offset:
@@ -163,9 +187,9 @@ class Session:
         if offset >= self.offset - WILD_AHEAD_S or self.offset == NEVER:
             self.offset = offset
             return False
-        before = self.offset
+        before, previous = self.offset, self.previous_offset
         self._anchor(at, offset)
-        self.previous_offset = before
+        self.previous_offset = before if previous is None else min(before, previous, key=abs)
         self.tally(wild=1)
         return True
 
@@ -187,13 +211,16 @@ class Session:
         bitrate: int = UNKNOWN_NUMBER,
         latency: int = UNKNOWN_NUMBER,
         quality: int = 0,
+        stream_id: str | None = None,
+        says: int = 0,
     ) -> bool:
         """
         Put one input at its place by the player's time.
 
-        `cap_s`: the most that the interval which it begins may count. False: it is older than the window, and moved nothing.
+        `cap_s`: the most that the interval which it begins may count. `says`: SAYS_... of what it named, `stream_id` among it.
+        False: it is older than the window, and moved nothing.
         """
-        record = _INPUT.pack(at, cue, len(self.streams), cap_s, bitrate, latency, quality)
+        record = _INPUT.pack(at, cue | says, len(self.streams), cap_s, bitrate, latency, quality)
         if at >= self.newest_at:
             self.newest_at = at
             self.window = window = self.window + record
@@ -205,24 +232,55 @@ class Session:
             if len(window) > _INPUT.size:
                 self.fold(at - REORDER_WINDOW_S)
             return True
-        if at < self.newest_at - REORDER_WINDOW_S or (self.account and at < Account(self.account).at):
+        if self._is_late(at):
             return False
-        self._insert(at, record)
+        self._insert(at, record, stream_id)
         return True
 
-    def _insert(self, at: float, record: bytes) -> None:
-        # Among equal times the order of arrival stands. The stream is that of its neighbour in time: a late input moves no stream.
+    def _is_late(self, at: float) -> bool:
+        return at < self.newest_at - REORDER_WINDOW_S or (bool(self.account) and at < Account(self.account).at)
+
+    def said_since(self, at: float) -> int:
+        """Return SAYS_... of all that inputs newer than `at` named; all, if it is too late to know."""
+        if at >= self.newest_at:
+            return 0
+        if self._is_late(at):
+            return SAYS_ALL
+        said = SAYS_MORE
+        for other_at, cue, *_, quality in _INPUT.iter_unpack(self.window):
+            if other_at > at:
+                said |= (cue & ~CUE_BITS) | (SAYS_QUALITY if quality else 0)
+        return said
+
+    def _insert(self, at: float, record: bytes, stream_id: str | None) -> None:
+        # Among equal times the order of arrival stands. Who names no stream watches that of its neighbour in time.
         window, place, stream = self.window, 0, Account(self.account).stream
         for start in range(0, len(window), _INPUT.size):
             other_at, _, other_stream, *_ = _INPUT.unpack_from(window, start)
             if other_at > at:
                 break
             place, stream = start + _INPUT.size, other_stream
-        self.window = window[:place] + record[:9] + bytes((stream,)) + record[10:] + window[place:]
+        after = window[place:]
+        named = stream if stream_id is None else self._index_of(stream_id, otherwise=stream)
+        if named != stream:
+            stream, after = named, _watched_on(after, named)
+        self.window = window[:place] + record[:_STREAM_AT] + bytes((stream,)) + record[_STREAM_AT + 1 :] + after
         tip = self.settled()
         self.playback, self.frame = tip.playback, tip.frame
         if len(self.window) > WINDOW_INPUTS_MAX * _INPUT.size:
             self.fold(NEVER)
+
+    def _index_of(self, stream_id: str, *, otherwise: int) -> int:
+        """Return the index of a stream that was watched on the way, a new one if need be; `otherwise`, if there is no room for it."""
+        if stream_id == self.stream_id:
+            return len(self.streams)
+        if stream_id in self.streams:
+            return self.streams.index(stream_id)
+        if len(self.streams) + 2 > STREAMS_PER_WINDOW_MAX:
+            return otherwise
+        self.streams = (*self.streams, self.stream_id, intern(stream_id))
+        # The present stream has moved up; what pointed at it still finds its name at the old place.
+        return len(self.streams) - 1
 
     def settled(self) -> Account:
         """Return the account as it would be if nothing more came: what is provisional included."""
@@ -262,7 +320,8 @@ class Session:
 
     def watch(self, stream_id: str) -> None:
         """Let what follows count for another stream; time stays where it was spent."""
-        if self.window or self.account:
+        if self.stream_id != UNKNOWN and (self.window or self.account):
+            # Else what was watched so far had no name, and this is it.
             if len(self.streams) >= STREAMS_PER_WINDOW_MAX:
                 account = self._fold_all()
                 self.streams = ((*self.streams, self.stream_id)[account.stream],)

@@ -22,8 +22,20 @@ from sessions.deadlines import Deadlines, bucket_of, due_at_of
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS, Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.histograms import observe
-from sessions.limits import INTERVAL_CAP_S_MAX, WILD_AHEAD_S
-from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session, fingerprint
+from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, WILD_AHEAD_S
+from sessions.session import (
+    EVENT_ID_BYTES,
+    SAYS_CREATOR,
+    SAYS_MORE,
+    SAYS_PROGRAM,
+    SAYS_QUALITY,
+    SAYS_STREAM,
+    UNKNOWN,
+    Ending,
+    Pixel,
+    Session,
+    fingerprint,
+)
 from sessions.states import PLAYBACKS, Cue, Input, Liveness
 from sessions.story import What, describe
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, LIVENESS
@@ -41,6 +53,14 @@ _DIMENSION_OF: Final = {
     "country": "country",
     "quality": "quality",
     "connection_type": "connection",
+}
+
+_SAYS_OF: Final = {
+    "stream_id": SAYS_STREAM,
+    "channel_id": SAYS_STREAM,  # who names the one names the other
+    "creator_id": SAYS_CREATOR,
+    "program_id": SAYS_PROGRAM,
+    "quality": SAYS_QUALITY,
 }
 
 
@@ -177,11 +197,20 @@ class Tracker:
                 session.provisional = False
                 session.tell(What.PROMOTED, now=now)
             session.profile = session.profile or event.profile
-            newer = event.at >= session.newest_at
-            self._follow(session, event, now, newer=newer)
+            said = session.said_since(event.at)
+            self._follow(session, event, now, said)
             for name in ("platform", "country", "connection_type"):
-                self._set(session, name, getattr(event, name), now, newer=newer)
-            self._note(session, Cue.START, event.at, now, interval_s, quality=fingerprint(event.quality))
+                self._set(session, name, getattr(event, name), now, said)
+            self._note(
+                session,
+                Cue.START,
+                event.at,
+                now,
+                interval_s,
+                quality=fingerprint(event.quality),
+                stream_id=event.stream_id,
+                says=SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR,
+            )
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s)
 
@@ -199,9 +228,9 @@ class Tracker:
         else:
             session.heartbeat_at = at
             self._increments[_HEARTBEATS] = self._increments.get(_HEARTBEATS, 0) + 1
-            newer = at >= session.newest_at
-            self._follow(session, event, now, newer=newer)
-            if newer and event.vitals:
+            said = session.said_since(at)
+            self._follow(session, event, now, said)
+            if event.vitals:
                 session.vitals = event.vitals
             if event.rebuffer_count is not None and event.rebuffer_count > session.player_rebuffers:
                 session.player_rebuffers = event.rebuffer_count
@@ -215,6 +244,8 @@ class Tracker:
                 bitrate=UNKNOWN_NUMBER if bitrate is None else bitrate,
                 latency=UNKNOWN_NUMBER if latency is None else latency,
                 quality=0 if quality is None else fingerprint(quality),
+                stream_id=event.stream_id,
+                says=_says(event.stream_id, event.program_id, event.creator_id),
             )
             is_beat = True
         self._alive(session, now, interval_s, is_beat=is_beat)
@@ -242,13 +273,21 @@ class Tracker:
                 cue = Cue.FATAL_ERROR if happening.fatal else cue
             at = happening.at
             self._follow_clock(session, at, now)
-            newer = at >= session.newest_at
-            self._set(session, "stream_id", event.stream_id, now, newer=newer)
-            self._set(session, "creator_id", event.creator_id, now, newer=newer)
-            self._set(session, "program_id", happening.program_id, now, newer=newer)
-            self._set(session, "quality", happening.quality, now, newer=newer)
-            quality = 0 if happening.quality is None else fingerprint(happening.quality)
-            self._note(session, cue, at, now, interval_s, quality=quality)
+            said = session.said_since(at)
+            self._set(session, "stream_id", event.stream_id, now, said)
+            self._set(session, "creator_id", event.creator_id, now, said)
+            self._set(session, "program_id", happening.program_id, now, said)
+            self._set(session, "quality", happening.quality, now, said)
+            self._note(
+                session,
+                cue,
+                at,
+                now,
+                interval_s,
+                quality=0 if happening.quality is None else fingerprint(happening.quality),
+                stream_id=event.stream_id,
+                says=_says(event.stream_id, happening.program_id, event.creator_id),
+            )
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s, accepted_count=len(event.happenings))
 
@@ -323,6 +362,9 @@ class Tracker:
             self._forgotten.pop(session_id, None)
             self.beacons += session.is_beacon
             session.offset = now - at
+            if session.offset < -WILD_AHEAD_S:
+                # Perhaps its clock is ahead, perhaps this was a blip: should it ever speak of our time, that is the way back.
+                session.previous_offset = 0.0
             session.provisional = entries[0] == "provisional"
             session.tell(What.PROVISIONAL if session.provisional else What.STARTED, now=now)
             if not session.is_beacon:
@@ -386,7 +428,7 @@ class Tracker:
             session.bucket = self._deadlines.add(session, bucket)
         self._changed[session] = None
 
-    def _note(
+    def _note(  # noqa: PLR0913 - an input is what it is
         self,
         session: Session,
         cue: Cue,
@@ -397,6 +439,8 @@ class Tracker:
         bitrate: int = UNKNOWN_NUMBER,
         latency: int = UNKNOWN_NUMBER,
         quality: int = 0,
+        stream_id: str | None = None,
+        says: int = 0,
     ) -> None:
         """Put an input into the session's window, and keep the audience true if that changed its state; count it if it is too late."""
         before = session.playback
@@ -407,6 +451,8 @@ class Tracker:
             bitrate=bitrate,
             latency=latency,
             quality=quality,
+            stream_id=stream_id,
+            says=says,
         )
         if not taken:
             session.tally(late=1)
@@ -422,23 +468,23 @@ class Tracker:
             self._add(_WILD)
             session.tell(What.WILD_CLOCK, now=now)
 
-    def _follow(self, session: Session, event: Start | Heartbeat, now: float, *, newer: bool) -> None:
-        """Take over what a newer input says of stream, channel, creator, program and quality."""
+    def _follow(self, session: Session, event: Start | Heartbeat, now: float, said: int) -> None:
+        """Take over what an input says of stream, channel, creator, program and quality; `said`: what newer ones have said."""
         if event.stream_id != session.stream_id:
-            self._set(session, "stream_id", event.stream_id, now, newer=newer)
+            self._set(session, "stream_id", event.stream_id, now, said)
         if event.channel_id != session.channel_id:
-            self._set(session, "channel_id", event.channel_id, now, newer=newer)
+            self._set(session, "channel_id", event.channel_id, now, said)
         if event.creator_id != session.creator_id:
-            self._set(session, "creator_id", event.creator_id, now, newer=newer)
+            self._set(session, "creator_id", event.creator_id, now, said)
         if event.program_id != session.program_id:
-            self._set(session, "program_id", event.program_id, now, newer=newer)
+            self._set(session, "program_id", event.program_id, now, said)
         if event.quality != session.quality:
-            self._set(session, "quality", event.quality, now, newer=newer)
+            self._set(session, "quality", event.quality, now, said)
 
-    def _set(self, session: Session, name: str, value: str | None, now: float, *, newer: bool) -> None:
-        """Set a dimension: a newer input moves it, an older one only fills what was unknown."""
+    def _set(self, session: Session, name: str, value: str | None, now: float, said: int) -> None:
+        """Set a dimension: the newest input that names it counts; any other only fills what was unknown."""
         before: str = getattr(session, name)
-        if value is None or value == before or not (newer or before == UNKNOWN):
+        if value is None or value == before or (said & _SAYS_OF.get(name, SAYS_MORE) and before != UNKNOWN):
             return
         value = intern(value)
         if name == "stream_id":
@@ -521,6 +567,8 @@ class Tracker:
             self._require((tip.playback, tip.frame) == (session.playback, session.frame), "live state is not the newest input's", session)
             known_streams = len(session.streams) + 1
             self._require(all(record[2] < known_streams for record in session.window_inputs()), "an input of no known stream", session)
+            watched = [(*session.streams, session.stream_id)[record[2]] for record in session.window_inputs()]
+            self._require(not watched or watched[-1] == session.stream_id, "the newest input is not of the live stream", session)
             self._require(session.liveness is Liveness.ACTIVE or not times, "over, but not folded", session)
 
     def _require(self, holds: bool, problem: str, session: Session | None = None) -> None:  # noqa: FBT001 - reads as an assertion
@@ -538,6 +586,14 @@ _HANDLERS: Final[dict[type[Event], Callable[[Tracker, Any, float, int], Receipt]
 }
 
 
+def _says(stream_id: str | None, program_id: str | None, creator_id: str | None) -> int:
+    return (
+        (0 if stream_id is None else SAYS_STREAM)
+        | (0 if program_id is None else SAYS_PROGRAM)
+        | (0 if creator_id is None else SAYS_CREATOR)
+    )
+
+
 def _copy(ledger: Ledger) -> Ledger:
     return replace(ledger, ended=dict(ledger.ended))
 
@@ -551,6 +607,10 @@ def _digest(event_id: str) -> bytes:
 
 
 def _anchor(happenings: Iterable[Happening], *, until: float) -> float:
-    """Return the timestamp that tells most of the player's clock: the newest that is not wild, else the oldest."""
+    """Return the timestamp that tells most of the player's clock: the newest that is not wild, else the newest of the oldest's day."""
     times = [happening.at for happening in happenings]
-    return max((at for at in times if at <= until + WILD_AHEAD_S), default=min(times, default=until))
+    newest_believed = until + WILD_AHEAD_S
+    oldest = min(times, default=until)
+    if oldest > newest_believed:
+        newest_believed = oldest + QUEUE_SPAN_S_MAX
+    return max((at for at in times if at <= newest_believed), default=until)
