@@ -1,5 +1,6 @@
 """One folder, one server, nothing lost: whatever is killed."""
 
+import asyncio
 import json
 import os
 import signal
@@ -19,8 +20,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from storage.embedded import EmbeddedValkey, EmbeddedValkeyError
+from storage.embedded import _CONFIGURATION, EmbeddedValkey, EmbeddedValkeyError
+from storage.journal import JournalUnavailableError
 from storage.processes import holders_of, name_of
+from storage.redis_journal import RedisJournal
 
 STARTER = """
 import sys, time
@@ -343,3 +346,48 @@ def test_a_start_takes_another_port_if_the_old_one_is_gone(folder: Path) -> None
         assert other != url
         assert answers(other)
         valkey.stop()
+
+
+def test_a_server_that_still_loads_is_waited_for_and_means_not_now(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    valkey = EmbeddedValkey(folder)
+    url = valkey.start()
+    with redis.Redis.from_url(url) as client:
+        client.mset({f"key-{number}": number for number in range(2_000)})
+        client.bgrewriteaof()
+        until(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0)
+    valkey.stop()
+    slowly = "key-load-delay 1500\nloading-process-events-interval-bytes 1024\n"
+    monkeypatch.setattr("storage.embedded._CONFIGURATION", _CONFIGURATION + slowly)
+    other = EmbeddedValkey(folder, silent_s=0.5)
+    with ThreadPoolExecutor() as pool:
+        starting = pool.submit(valkey.start)
+        until(lambda: is_loading(url))
+        adopting = pool.submit(other.start)
+        with pytest.raises(JournalUnavailableError, match="loading"):
+            asyncio.run(ping(url))
+        assert not starting.done()
+        assert starting.result() == adopting.result() == url
+    assert other.pid == valkey.pid
+    assert len(servers_on(folder)) == 1
+    with redis.Redis.from_url(url) as client:
+        assert client.dbsize() == 2_000
+    valkey.stop()
+
+
+def is_loading(url: str) -> bool:
+    try:
+        answers_now = redis.Redis.from_url(url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        answers_now.ping()
+    except redis.BusyLoadingError:
+        return True
+    except redis.RedisError:
+        return False
+    pytest.fail("it had loaded before anybody looked")
+
+
+async def ping(url: str) -> None:
+    journal = RedisJournal(url)
+    try:
+        await journal.ping()
+    finally:
+        await journal.close()
