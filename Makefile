@@ -1,0 +1,75 @@
+# `make up` on a fresh machine installs and starts the tracker. Needs python3 >= 3.11 with pip, and Linux.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PACKAGES := actors metrics serve_app sessions storage
+SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua')
+
+.PHONY: help up demo status audit test lint bench clean
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+up: $(VENV)/.installed ## Start the tracker on this machine; Ctrl-C stops it
+	@exec $(BIN)/headcount up
+
+demo: $(VENV)/.installed ## Play an audience against the running tracker
+	@exec $(BIN)/headcount demo
+
+status: $(VENV)/.installed ## Say how the running tracker is
+	@exec $(BIN)/headcount status
+
+audit: $(VENV)/.installed ## Recount every slot of the journal
+	@exec $(BIN)/headcount audit
+
+test: $(VENV)/.tools $(VENV)/.installed ## Run every test; beside a running `make up` too
+	@$(BIN)/pytest tests
+
+lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.tools $(VENV)/.installed ## Measure; writes bench/results
+	@$(BIN)/python -m bench.core
+	@$(BIN)/python -m bench.journal
+	@$(BIN)/python -m bench.ingest
+
+clean: ## Remove what was built and installed here, and nothing that was recorded
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Debian keeps venv in a package of its own: without it, virtualenv does the same, from a folder that is thrown away.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is older than 3.11: set PYTHON=…" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	    $(PYTHON) -m venv $(VENV); \
+	else \
+	    tool=$$(mktemp -d) && \
+	    $(PYTHON) -m pip install --quiet --disable-pip-version-check --target "$$tool" virtualenv && \
+	    PYTHONPATH="$$tool" $(PYTHON) -m virtualenv --quiet $(VENV); status=$$?; rm -rf "$$tool"; exit $$status; \
+	fi
+	@touch $@
+
+$(VENV)/.needs: $(VENV)/.made constraints.txt pyproject.toml
+	@echo "Installing what it needs (once; a minute or two)"
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print("\n".join(p["build-system"]["requires"] + p["project"]["dependencies"]))' > $@.txt
+	@$(PIP) install --constraint constraints.txt --requirement $@.txt
+	@touch $@
+
+# Not editable: what runs and what is tested is the installed package, from whatever folder.
+$(VENV)/.installed: $(VENV)/.needs $(SOURCES) pyproject.toml
+	@rm -rf build
+	@$(PIP) install --no-deps --no-build-isolation --force-reinstall .
+	@rm -rf build
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.needs
+	@$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]))' > $@.txt
+	@$(PIP) install --constraint constraints.txt --requirement $@.txt
+	@touch $@
