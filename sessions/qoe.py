@@ -65,12 +65,13 @@ def startup_time_s(account: Account) -> float | None:
 
 
 def exited_before_start(session: Session) -> bool:
-    """EBVS: started, over, without a frame or a failure, after at least a second."""
+    """EBVS: started (not provisional, not merely shown), over, without a frame or a failure, after at least a second."""
     account = session.settled()
-    if session.liveness is Liveness.ACTIVE or session.is_beacon or account.frame or account.failure:
+    if session.liveness is Liveness.ACTIVE or session.provisional or session.is_beacon or account.frame or account.failure:
         return False
+    # A start that came too late for the window has no place in time, but it was more than a second ago.
     asked_for: float = session.newest_at - account.started_at
-    return account.started_at != NEVER and asked_for >= 1.0
+    return asked_for >= 1.0
 
 
 def score(session: Session) -> float | None:
