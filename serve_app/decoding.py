@@ -18,6 +18,8 @@ from sessions import limits
 FIELDS_NAMED_MAX: Final = 20
 """Wrong fields that one answer names."""
 
+_PROGRAMS: Final = ("watch_summary", "programs_watched")
+
 Model = TypeVar("Model")
 
 
@@ -67,21 +69,25 @@ def _bad_body(errors: list[ErrorDetails]) -> BadBody:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """Return where a field is, in its player's words: `playback.quality`; of free objects only the field that holds them."""
-    if not location:
-        return "body"
-    if location[0] == "engagement" and len(location) > 1 and location[1] not in EndEngagement.model_fields:
-        return "engagement"
-    if location[:2] == ("watch_summary", "programs_watched"):
-        return "watch_summary.programs_watched"
-    return ".".join(map(str, location))
+    """Return where a field is, in its player's words: `playback.quality`; of what is free only the field that holds it."""
+    return ".".join(map(str, _free(location) or location)) or "body"
+
+
+def _free(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return the path of the free field that a location lies in; empty: in none."""
+    if location[:2] == _PROGRAMS and location != _PROGRAMS:
+        return location[:2]
+    if location[:1] == ("engagement",) and len(location) > 1 and location[1] not in EndEngagement.model_fields:
+        return location[:1]
+    return ()
 
 
 def _problem(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         return "is required"
+    if _free(error["loc"]):
+        return "must hold no NUL, and only finite numbers"
     if error["type"] == "string_pattern_mismatch":
         return "must not contain NUL"
-    text = error["msg"]
-    text = text.removeprefix("Input ").removeprefix("String ")
+    text = error["msg"].removeprefix("Input ").removeprefix("String ")
     return text[0].lower() + text[1:]

@@ -15,12 +15,14 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainValidator,
     StringConstraints,
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
 )
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
@@ -82,9 +84,21 @@ Count = Annotated[int, Whole()]
 """Of anything; whatever its size, it is capped before it is summed."""
 Amount = Annotated[float, Field(ge=0)]
 _Integer = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-Free = TypeAliasType("Free", "bool | Text | _Integer | float | list[Free] | dict[Text, Free] | None")
+
+
+class _NamedWithoutNul:
+    """Tells of an object whose names are texts; pydantic's own telling of it would let other names through."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(source: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        told = handler(source)
+        ((pattern, values),) = told.pop("patternProperties").items()
+        return {**told, "propertyNames": {"pattern": pattern}, "additionalProperties": values}
+
+
+Free = TypeAliasType("Free", "bool | Text | _Integer | float | list[Free] | Annotated[dict[Text, Free], _NamedWithoutNul] | None")
 """Any JSON value without a NUL: given back, never measured."""
-FreeObject = dict[Text, Free]
+FreeObject = Annotated[dict[Text, Free], _NamedWithoutNul]
 
 
 class _Body(BaseModel):
@@ -342,6 +356,10 @@ class _JudgedAlone:
     def __get_pydantic_core_schema__(source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(_judge, handler(source))
 
+    @staticmethod
+    def __get_pydantic_json_schema__(source: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(source), {"description": "Anything else is rejected by itself: see `rejected_events`."}]}
+
 
 def _judge(entry: object, validate: core_schema.ValidatorFunctionWrapHandler) -> "EventBody | BadEvent":
     try:
@@ -370,7 +388,7 @@ class EventsBody(_Body):
     stream_id: Id | None = None
     creator_id: Id | None = None
     events: Annotated[list[Annotated[EventBody, _JudgedAlone]], Field(max_length=limits.EVENTS_PER_REQUEST_MAX)]
-    """Each is judged alone. Each element that is no well-formed event is rejected by itself, with its reason."""
+    """Each is judged alone."""
 
 
 Body = StartBody | HeartbeatBody | EndBody | EventsBody

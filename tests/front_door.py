@@ -183,7 +183,7 @@ async def ask(
     async def receive() -> Any:
         if messages:
             return messages.pop(0)
-        await asyncio.Event().wait()
+        return await asyncio.get_running_loop().create_future()
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -66,9 +66,7 @@ def test_the_seeds_request_gets_the_seeds_answer(route: Any) -> None:
 
 def test_a_session_that_ended_is_told_so_by_every_endpoint() -> None:
     async def scenario(door: FrontDoor) -> list[Any]:
-        answers = []
-        for path in (START, END, HEARTBEAT, START, END):
-            answers.append(await ask(door.app, "POST", path, json.dumps(BODIES[path]).encode()))
+        answers = [await ask(door.app, "POST", path, json.dumps(BODIES[path]).encode()) for path in (START, END, HEARTBEAT, START, END)]
         return [(answer.status, answer.json["data"]["accepted"], answer.json["data"].get("reason")) for answer in answers if answer]
 
     told = run(scenario)

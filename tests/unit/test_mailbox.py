@@ -33,6 +33,7 @@ class World:
     calls: list[tuple[str, list[str]]] = field(default_factory=list)
     under_way: dict[str, int] = field(default_factory=dict)
     under_way_max: int = 0
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     answer: Callable[[str, list[str]], Awaitable[list[Receipt | NotTaken]]] | None = None
 
     async def read_fences(self) -> Mapping[int, Fence]:
@@ -44,6 +45,7 @@ class World:
     async def send(self, shard: str, batch: bytes) -> bytes:
         names = [entry[2][0] for entry in msgspec.msgpack.decode(batch)]
         self.calls.append((shard, names))
+        self.called.set()
         self.under_way[shard] = self.under_way.get(shard, 0) + 1
         self.under_way_max = max(self.under_way_max, self.under_way[shard])
         try:
@@ -86,8 +88,7 @@ def test_one_call_is_under_way_and_the_next_batch_grows_meanwhile() -> None:
         world = World(answer=answer)
         room = await world.room()
         first = room.post(0, item("first"), within_s=5.0)
-        while not world.calls:
-            await asyncio.sleep(0)
+        await world.called.wait()
         later = [room.post(0, item(str(n)), within_s=5.0) for n in range(10)]
         for _ in range(10):
             await asyncio.sleep(0)
@@ -288,8 +289,7 @@ def test_a_sender_that_left_disturbs_nobody_and_is_not_sent() -> None:
         world = World(answer=answer)
         room = await world.room()
         in_flight, stays = (room.post(0, item(name), within_s=5.0) for name in ("in flight", "stays"))
-        while not world.calls:
-            await asyncio.sleep(0)
+        await world.called.wait()
         waiting, also_stays = (room.post(0, item(name), within_s=5.0) for name in ("waiting", "also stays"))
         in_flight.cancel()
         waiting.cancel()

@@ -1,7 +1,6 @@
 """What a replica counts reaches the exporter once, whatever is lost on the way."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,6 +45,7 @@ def test_what_the_exporter_missed_is_offered_again_and_added_once(monkeypatch: p
     monkeypatch.setattr(module, "REPORT_EVERY_S", 0.0)
     added: dict[int, Any] = {}
     offers = 0
+    lost, second = asyncio.Event(), asyncio.Event()
 
     async def send(report: ReplicaReport) -> int:
         nonlocal offers
@@ -54,22 +54,21 @@ def test_what_the_exporter_missed_is_offered_again_and_added_once(monkeypatch: p
             msg = "away"
             raise ActorAwayError(msg)
         added.setdefault(report.number, report.increments)
+        if report.number == 2:
+            second.set()
         if offers == 2:
+            lost.set()
             msg = "the answer was lost"
             raise ActorAwayError(msg)
         return report.number
-
-    async def until(condition: Callable[[], bool]) -> None:
-        while not condition():
-            await asyncio.sleep(0)
 
     async def scenario() -> None:
         tallies = Tallies("r")
         tallies.rejected("start", "bad_json")
         reporting = asyncio.create_task(report_forever(tallies, send))
-        await until(lambda: offers >= 2)
+        await lost.wait()
         tallies.rejected("start", "bad_json")
-        await until(lambda: 2 in added)
+        await second.wait()
         reporting.cancel()
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
