@@ -79,6 +79,10 @@ class _Address(NamedTuple):
     port: int
     password: str
 
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
 
 class _Answer(NamedTuple):
     process: ProcessName | None = None
@@ -118,7 +122,12 @@ class EmbeddedValkey:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._stopping.clear()
         self._address = self._start_or_adopt(port=None)
-        return f"redis://:{self._address.password}@127.0.0.1:{self._address.port}/0"
+        return self._address.url
+
+    def running_url(self) -> str | None:
+        """Return the URL of the folder's server if it answers now, password included; start and adopt nothing."""
+        address = self._read_configuration()
+        return address.url if address and _ask(address).process else None
 
     def watch(self) -> None:
         """Restart the server whenever it dies, on the same port and with the same password, until `stop`."""

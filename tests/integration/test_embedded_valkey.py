@@ -391,3 +391,16 @@ async def ping(url: str) -> None:
         await journal.ping()
     finally:
         await journal.close()
+
+
+def test_the_running_servers_address_is_told_without_starting_one(folder: Path) -> None:
+    asked = EmbeddedValkey(folder)
+    assert asked.running_url() is None
+    assert not folder.exists()
+    valkey = EmbeddedValkey(folder)
+    url = valkey.start()
+    assert asked.running_url() == url
+    assert asked.pid is None
+    valkey.stop()
+    assert asked.running_url() is None
+    assert servers_on(folder) == []
