@@ -25,7 +25,7 @@ from serve_app.books import Books, Span
 from serve_app.player import Player, stream_id
 from serve_app.settings import Settings, SettingsError
 from serve_app.stage import Look, Stage, StageError
-from serve_app.verdict import Line, compare_counters, compare_watching, summed, table
+from serve_app.verdict import Line, compare_counters, compare_watching, is_exact, summed, table
 
 VISIBLE_S: Final = 2.0
 """Within this an acknowledged input shows in what the tracker says."""
@@ -235,8 +235,8 @@ def _judge(play: _Play, console: Console, *, watching: list[Line], counters: lis
     if differing or not watching or not counters:
         console.print(f"[bold red]The books differ in {len(differing)} places.[/bold red]")
         return 1
-    exactly = (
-        "exactly" if all(line.played.low == line.played.high for line in (*watching, *judged)) else "within what can be known from outside"
-    )
-    console.print(f"[bold green]The books agree {exactly}.[/bold green]")
+    how = "exactly" if is_exact(judged) else "within what can be known from outside"
+    console.print(f"[bold green]The books agree {how}: {len(judged)} counts, and {len(watching)} of who was watching.[/bold green]")
+    if not is_exact(watching):
+        console.print("Some of the sessions were about to expire when the play ended; these counts are spans.")
     return 0

@@ -39,8 +39,11 @@ def compare_counters(played: Mapping[Key, Span], before: Mapping[Key, float], af
 
 
 def compare_watching(played: Mapping[tuple[str, str], Span], counted: Mapping[tuple[str, str], int]) -> list[Line]:
-    """Return one line for each stream and state in which either side sees somebody."""
-    lines = [Line(" ".join(key), played.get(key, Span()), counted.get(key, 0)) for key in sorted({*played, *counted})]
+    """Return one line for each stream and state in which either side sees somebody; of a stream's id only its end is shown."""
+    lines = [
+        Line(f"stream {key[0].rpartition('-')[2]} {key[1]}", played.get(key, Span()), counted.get(key, 0))
+        for key in sorted({*played, *counted})
+    ]
     return [line for line in lines if line.played.high or line.counted]
 
 
@@ -55,6 +58,11 @@ def summed(lines: Iterable[Line]) -> list[Line]:
         )
         for name, group in sums.items()
     ]
+
+
+def is_exact(lines: Iterable[Line]) -> bool:
+    """Tell whether nothing had to be left open."""
+    return all(line.played.low == line.played.high for line in lines)
 
 
 def table(title: str, lines: Iterable[Line], *, judged: bool) -> Table:
