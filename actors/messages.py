@@ -72,6 +72,6 @@ def encode_reply(outcomes: Sequence[Receipt | NotTaken]) -> bytes:
 def decode_reply(reply: bytes) -> list[Receipt | NotTaken]:
     """Return one outcome per item, in order."""
     return [
-        NotTaken(entry) if isinstance(entry, int) else Receipt(*entry[:4], tuple(map(tuple, entry[4])), *entry[5:])
+        NotTaken(entry) if isinstance(entry, int) else Receipt._make((*entry[:4], tuple(map(tuple, entry[4])), *entry[5:]))
         for entry in _decoder.decode(reply)
     ]

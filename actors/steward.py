@@ -11,7 +11,7 @@ It runs on asyncio alone; Ray is behind `Shards`.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -25,12 +25,20 @@ log = structlog.get_logger(__name__)
 
 ROUND_S: Final = 1.0
 """Between two looks around."""
-LOST_AFTER_S: Final = 5.0
-"""A shard that has been silent for so long loses its slots."""
-STARTING_S: Final = 20.0
-"""A shard that has not said anything since the directory began is waited for that long."""
-CREATE_AGAIN_S: Final = 5.0
-"""Between two attempts to create a shard that is gone."""
+
+
+class Patience(NamedTuple):
+    """How long the steward waits; in seconds. Simulations stretch it."""
+
+    lost_after_s: float = 5.0
+    """A shard that has been silent for so long loses its slots."""
+    starting_s: float = 20.0
+    """A shard that has not said anything since the directory began is waited for that long."""
+    create_again_s: float = 5.0
+    """Between two attempts to create a shard that is gone."""
+
+
+PATIENCE: Final = Patience()
 
 
 class LeaseLostError(Exception):
@@ -56,7 +64,7 @@ class Shards(Protocol):
 class Steward:
     """See the module. Times are the server's, in seconds since the epoch."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all injected
         self,
         *,
         journal: Journal,
@@ -67,6 +75,7 @@ class Steward:
         port: Shards,
         clock: Callable[[], float],
         front_door: FrontDoor,
+        patience: Patience = PATIENCE,
     ) -> None:
         self._journal = journal
         self._names = tuple(shards)
@@ -76,6 +85,7 @@ class Steward:
         self._port = port
         self._clock = clock
         self._front_door = front_door
+        self._patience = patience
         self._began_at = clock()
         self._heard_at: dict[str, float] = {}
         self._created_at: dict[str, float] = {}
@@ -200,12 +210,12 @@ class Steward:
 
     def _is_awaited(self, shard: str) -> bool:
         now, heard_at = self._clock(), self._heard_at.get(shard)
-        return now - self._began_at < STARTING_S if heard_at is None else now - heard_at < LOST_AFTER_S
+        return now - self._began_at < self._patience.starting_s if heard_at is None else now - heard_at < self._patience.lost_after_s
 
     async def _create_missing(self) -> None:
         now = self._clock()
         missing = [name for name in self._names if name not in self._healths]
-        due = [name for name in missing if now - self._created_at.get(name, float("-inf")) >= CREATE_AGAIN_S]
+        due = [name for name in missing if now - self._created_at.get(name, float("-inf")) >= self._patience.create_again_s]
         self._created_at |= dict.fromkeys(due, now)
         await asyncio.gather(*(self._port.create(name) for name in due))
 
