@@ -123,7 +123,7 @@ def run(settings: Settings) -> int:
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _lock(settings.data_dir):
-            console = Console()
+            console = Console(file=sys.stdout)  # named, or it would follow the next line
             sys.stdout = (settings.data_dir / RAY_LOG).open("w", buffering=1)  # Ray's messages from afar are printed
             _run_locked(settings, console)
     except (UpError, SettingsError, PortTakenError, ClusterError, EmbeddedValkeyError, OSError) as error:
