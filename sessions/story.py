@@ -29,7 +29,6 @@ class What(IntEnum):
     WILD_CLOCK = 8
     ERROR = 9
     """Detail: 1 if fatal."""
-    RESTART = 10
 
 
 _WORDS: Final = {
@@ -43,7 +42,6 @@ _WORDS: Final = {
     What.STREAM: "moved to another stream",
     What.WILD_CLOCK: "a timestamp ran more than 60 s ahead of its clock; ordering re-anchored",
     What.ERROR: "stream error",
-    What.RESTART: "its start was sent again; nothing that was known changed",
 }
 
 
@@ -68,7 +66,7 @@ def explain(session: Session, *, now: float, remaining_s: float) -> str:
             f"counted {kind}as {session.playback}: last sign of life {silent_s:.1f} s ago, expires in {remaining_s:.1f} s without another"
         )
     if session.liveness is Liveness.EXPIRED:
-        return f"not counted: expired after {silent_s:.1f} s without a sign of life; one within {remaining_s:.0f} s revives it"
+        return f"not counted: expired, with its last sign of life {silent_s:.1f} s ago; another within {remaining_s:.0f} s revives it"
     return f"not counted: the player ended it ({session.end_reason})"
 
 

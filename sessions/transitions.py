@@ -3,9 +3,10 @@ Both machines as literal tables, and the page of the documentation that is made 
 
 `LIVENESS` is design.md's section 6: for every input in every state, where the session goes and which ledger
 counts move. `PLAYBACK` is the first table of qoe.md's section 1: for every cue, where playback goes once a frame was shown,
-and before that.
+and before that. `python -m sessions.transitions` prints the page.
 """
 
+import sys
 from typing import Final
 
 from sessions.states import Cue, Input, Liveness, Playback
@@ -130,3 +131,7 @@ def as_markdown() -> str:
     lines += [f"| {kind} | {cue.name.lower()} |" for kind, cue in CUE_OF_EVENT.items()]
     lines += ["", "A `stream_error` whose `metadata.fatal` is true is the cue fatal_error.", ""]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())
