@@ -142,7 +142,7 @@ def _deployment(builder: Callable[[], Asgi], *, replicas: int) -> serve.Deployme
         num_replicas=replicas,
         max_ongoing_requests=ONGOING_REQUESTS_MAX,
         max_queued_requests=-1,
-        ray_actor_options={"num_cpus": 0, "enable_task_events": False},
+        ray_actor_options={"num_cpus": 0},
         health_check_period_s=5,
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=1,
