@@ -124,8 +124,8 @@ def _beacon_viewer(random: Random, number: int, duration_s: float) -> Viewer:
     plays_s = joins_s + random.uniform(0.05, 0.3) * (leaves_s - joins_s)
     if first is Does.VIEW and _chance(random, 0.8):
         acts.append(Act(at_s=plays_s, does=Does.PLAY, playback="playing", times=_times(random)))
-    encore = (Act(at_s=0.0, does=Does.CHECK),) if _chance(random, 0.05) else ()
-    return Viewer(number=number, person=_person(random), beacon=True, acts=tuple(acts), leaves_at_s=leaves_s, encore=encore)
+    # None comes back: a pixel cannot end a session, and everybody would have to wait for it to expire once more.
+    return Viewer(number=number, person=_person(random), beacon=True, acts=tuple(acts), leaves_at_s=leaves_s)
 
 
 def _person(random: Random) -> Person:

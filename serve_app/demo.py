@@ -29,6 +29,7 @@ from serve_app.verdict import Line, compare_counters, compare_watching, is_exact
 
 VISIBLE_S: Final = 2.0
 """Within this an acknowledged input shows in what the tracker says."""
+LOOKS_MAX: Final = 3
 SETTLES_S: Final = 15.0
 """How long the tracker may take to agree, once everybody is silent."""
 REFRESH_S: Final = 1.0
@@ -49,6 +50,8 @@ class _Play:
     """While it is cleared nobody speaks."""
     alone: bool = True
     """Nobody else was seen to play."""
+    looks: int = 0
+    """How often it took to see everybody where they are."""
 
 
 def run(settings: Settings, *, viewers: int, duration_s: int, seed: int, url: str | None = None) -> int:
@@ -147,16 +150,19 @@ async def _hold_still(play: _Play) -> list[Line]:
     play.open.clear()
     await play.stage.drained()
     lines: list[Line] = []
-    for _ in range(3):
+    alone = False
+    for _ in range(LOOKS_MAX):
         await asyncio.sleep(VISIBLE_S + 0.5)
         look = await play.stage.look(play.streams)
+        play.looks += 1
         if look is None:
             continue
         seen_from = look.began_at - look.age_s - VISIBLE_S
         lines = compare_watching(play.books.watching(since=seen_from, now=clock.now()), look.watching)
-        play.alone = play.alone and look.everyone == sum(look.watching.values())
-        if all(line.agrees for line in lines):
+        alone = look.everyone == sum(look.watching.values())
+        if alone and all(line.agrees for line in lines):
             break
+    play.alone = play.alone and alone
     play.open.set()
     return lines
 
@@ -166,6 +172,7 @@ async def _await_silence(play: _Play) -> list[Line]:
     await asyncio.sleep(max(0.0, play.books.last_deadline() - clock.now()))
     give_up_at = clock.now() + SETTLES_S
     agreed = 0
+    alone = False
     lines: list[Line] = []
     while clock.now() < give_up_at and agreed < 3:  # noqa: PLR2004 - twice more, a second apart
         await asyncio.sleep(REFRESH_S)
@@ -174,8 +181,9 @@ async def _await_silence(play: _Play) -> list[Line]:
         if look is not None:
             lines = compare_counters(play.books.counts(), play.before.counters, look.counters)
             lines.append(_active(play, look))
-            play.alone = play.alone and look.everyone == sum(look.watching.values())
+            alone = look.everyone == sum(look.watching.values())
             agreed = agreed + 1 if all(line.agrees for line in lines) else 0
+    play.alone = play.alone and alone
     return lines
 
 

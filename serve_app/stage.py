@@ -80,15 +80,15 @@ class Stage:
     async def tell(self, said: Said, player: Player) -> tuple[Sending, float | None]:
         """Send what a player says until it is acknowledged; return how that went, and the interval that was promised."""
         request = request_of(said, player.viewer)
-        async with self._turns:
-            self._under_way += 1
-            self._idle.clear()
-            try:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            async with self._turns:
                 return await self._send(request, player)
-            finally:
-                self._under_way -= 1
-                if not self._under_way:
-                    self._idle.set()
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     async def drained(self) -> None:
         """Wait until no request is under way."""
