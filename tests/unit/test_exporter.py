@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
+from structlog.testing import capture_logs
 
 from actors import exporter as module
 from actors.config import TrackerConfig
@@ -167,7 +168,9 @@ def test_a_report_that_the_catalog_does_not_know_is_refused_alone(monkeypatch: p
     async def asked_often(exporter: Exporter) -> bool:
         return len(shards["headcount-shard-1"].asked) > 5 and await sessions(exporter) == 5
 
-    collected_from(monkeypatch, lambda: shards, asked_often)
+    with capture_logs() as logs:
+        collected_from(monkeypatch, lambda: shards, asked_often)
+    assert {log["event"] for log in logs} == {"shard's report refused"}
     assert {known.number for known in shards["headcount-shard-1"].asked} == {0}
 
 
