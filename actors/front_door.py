@@ -11,8 +11,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 PROBE_S: Final = 1.0
-OPENING_S: Final = 60.0
-"""How long a door that was never seen open is believed to be opening; after that it is not watched until it is seen open."""
+OPENING_S: Final = 600.0
+"""
+How long a door that was never seen open is believed to be opening; after that it is not watched until it is seen open.
+
+Long, because a directory that begins anew during an outage has not seen it open either; bounded, because a wrong address
+must not keep sessions for ever.
+"""
 HEALTH_PATH: Final = "/healthz"
 
 Probe = Callable[[], Awaitable[bool]]
@@ -21,10 +26,11 @@ Probe = Callable[[], Awaitable[bool]]
 class FrontDoor:
     """What is known of the front door; `now` in seconds since the epoch."""
 
-    def __init__(self, probe: Probe | None, *, now: float) -> None:
+    def __init__(self, probe: Probe | None, *, now: float, opening_s: float = OPENING_S) -> None:
         """Without a probe the door is not watched, and taken for open."""
         self._probe = probe
         self._began_at = now
+        self._opening_s = opening_s
         self._seen_open = False
         self._open = False
 
@@ -40,7 +46,7 @@ class FrontDoor:
             return True
         if self._seen_open:
             return self._open
-        return now - self._began_at > OPENING_S
+        return now - self._began_at > self._opening_s
 
 
 def probe_of(url: str) -> Probe:

@@ -127,7 +127,7 @@ class Shard:
         self._group: list[_Waiting] = []
         self._waiting_items = 0
         self._arrived = asyncio.Event()
-        self._wakefulness = Wakefulness(gap_s=rhythm.gap_s)
+        self._wakefulness = Wakefulness(gap_s=rhythm.gap_s, door_word_s=rhythm.door_word_s)
         self._touched_at = float("-inf")
         self._reports = Reports(shard=name, incarnation=incarnation)
         self._writer = Writer(

@@ -12,9 +12,6 @@ It knows no clock and no journal.
 
 from typing import Final, NamedTuple
 
-DOOR_WORD_VALID_S: Final = 10.0
-"""How long "the front door is down" is believed without being said again: its teller may have died."""
-
 
 class Rhythm(NamedTuple):
     """How often a shard looks around; in seconds. Simulations stretch it."""
@@ -25,6 +22,8 @@ class Rhythm(NamedTuple):
     """Between two signs of life in the journal."""
     gap_s: float = 5.0
     """A silence longer than this is an outage of ours."""
+    door_word_s: float = 10.0
+    """How long "the front door is down" is believed without being said again: its teller may have died."""
     retry_first_s: float = 0.1
     """Before the first repetition of what the journal did not answer; doubles up to `retry_most_s`."""
     retry_most_s: float = 1.0
@@ -36,8 +35,9 @@ RHYTHM: Final = Rhythm()
 class Wakefulness:
     """See the module."""
 
-    def __init__(self, *, gap_s: float) -> None:
+    def __init__(self, *, gap_s: float, door_word_s: float) -> None:
         self._gap_s = gap_s
+        self._door_word_s = door_word_s
         self._accounted_at: float | None = None
         self._door_down_until = float("-inf")
 
@@ -57,7 +57,7 @@ class Wakefulness:
 
     def tell_door(self, *, up: bool, now: float) -> None:
         """Hear whether the front door answers."""
-        self._door_down_until = float("-inf") if up else now + DOOR_WORD_VALID_S
+        self._door_down_until = float("-inf") if up else now + self._door_word_s
 
     def door_is_down(self, now: float) -> bool:
         """Tell whether players cannot reach us, by what was said last."""

@@ -1,0 +1,452 @@
+"""
+A whole tracker in one thread: players, shards, a directory, an exporter and a journal, and everything that goes wrong between them.
+
+Everything random comes from one seeded generator, and time is the virtual loop's, so that a seed and a commit reproduce a run to
+the last byte. Players retry until they are acknowledged, as ours do; what was acknowledged is what the world holds the shards to.
+
+`Scale` stretches every period of our own (tick, sign of life, gap, the directory's patience, the players' intervals and retries)
+by one factor: the logic has no period of its own, and an hour then costs a minute's work.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from actors.front_door import FrontDoor
+from actors.messages import NotTaken, decode_reply, encode_batch, encode_item
+from actors.shard import Health, Shard
+from actors.steward import Patience, Steward
+from actors.wakefulness import Rhythm
+from actors.writing import DirectoryAwayError
+from metrics.totals import Totals
+from sessions.changes import Policy, Receipt
+from sessions.events import End, Event, Happening, Happenings, Heartbeat, Start
+from sessions.routing import slot_of
+from storage.journal import JournalUnavailableError
+from storage.memory_journal import MemoryJournal, MemoryStore
+from tests.simulation.virtual_time import VirtualLoop
+
+
+class Scale(NamedTuple):
+    """How big a world is, and how slow its time."""
+
+    hours: float
+    stretch: float = 60.0
+    """1.0: the real periods."""
+    shards: int = 3
+    slots: int = 8
+    players: int = 8
+    trouble_every_s: float = 120.0
+    """Before it is stretched."""
+
+
+@dataclass
+class Truth:
+    """What was acknowledged of one session."""
+
+    session_id: str
+    at: float = 0.0
+    """When its last acknowledged request was sent, the last time; server's time."""
+    started: bool = False
+    ended: int | None = None
+    """The player's own total, once its end was acknowledged."""
+    gone: bool = False
+    """It vanished without a word, and may expire."""
+    heartbeats: int = 0
+    events: list[tuple[str, str]] = field(default_factory=list)
+    """(event_id, type)"""
+
+
+class Network:
+    """One shard's way to the journal."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.away_until = float("-inf")
+        self.torn_until = float("-inf")
+        self.slow_until = float("-inf")
+
+    def __call__(self, moment: str, operation: str) -> Awaitable[None] | None:
+        now, random = self._world.clock(), self._world.random
+        if max(self.away_until, self._world.journal_away_until) > now and moment == "before":
+            raise JournalUnavailableError("away")
+        if self.torn_until > now and random.random() < 0.5:
+            raise JournalUnavailableError(f"torn {moment} {operation}")
+        if self.slow_until > now:
+            return asyncio.sleep(random.random() * 2.0 * self._world.scale.stretch)
+        return None
+
+
+@dataclass(eq=False)
+class Node:
+    """A place where one shard lives, dies and is born again."""
+
+    name: str
+    network: Network
+    shard: Shard | None = None
+    births: int = 0
+    may_live_at: float = float("-inf")
+    unheard_until: float = float("-inf")
+    """The directory cannot reach it, but players and journal can."""
+    calls: set["asyncio.Task[bytes]"] = field(default_factory=set)
+
+
+class World:
+    """See the module."""
+
+    def __init__(self, seed: int, scale: Scale) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.clock = loop.clock
+        self.random = Random(seed)
+        self.scale = scale
+        stretch = scale.stretch
+        self.policy = Policy(int(30 * stretch), 3, 1_800.0 * stretch)
+        self.rhythm = Rhythm(
+            tick_s=(0.25 if stretch == 1.0 else 1.0) * stretch,
+            touch_s=stretch,
+            gap_s=5 * stretch,
+            door_word_s=10 * stretch,
+            retry_first_s=0.1 * stretch,
+            retry_most_s=stretch,
+        )
+        self.store = MemoryStore()
+        self.journal_away_until = float("-inf")
+        self.door_shut_until = float("-inf")
+        self.nodes = {f"shard-{n}": Node(f"shard-{n}", Network(self)) for n in range(scale.shards)}
+        self.truths: dict[str, Truth] = {}
+        self.totals = Totals(now=self.clock())
+        self.steward: Steward | None = None
+        self.broken: list[BaseException] = []
+        self.happened: Counter[str] = Counter()
+        self.wiped = False
+        """The journal does not hold everything: it is being written back."""
+        self.calm = False
+        """Nothing more goes wrong."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._trouble: asyncio.Task[None]
+        self._directory: asyncio.Task[None] | None = None
+
+    # The house.
+
+    async def begin(self) -> None:
+        await self._new_directory()
+        self._trouble = asyncio.create_task(self._make_trouble())
+        self._tasks += [self._trouble, asyncio.create_task(self._collect())]
+
+    async def settle(self) -> None:
+        """Let everything heal, and wait until every slot is served and every shard has the journal's word."""
+        self.calm = True
+        # The trouble that is under way ends by itself.
+        await self._trouble
+        now = self.clock()
+        self.journal_away_until = self.door_shut_until = now
+        for node in self.nodes.values():
+            node.network.away_until = node.network.torn_until = node.network.slow_until = now
+            node.may_live_at = node.unheard_until = now
+        await asyncio.sleep(30 * self.scale.stretch)
+        self.check_alive()
+        assert self.steward is not None
+        assert self.steward.is_settled(), self.steward.status()
+        assert all(shard.status()["journal_up"] for shard in self.living())
+
+    def living(self) -> list[Shard]:
+        return [node.shard for node in self.nodes.values() if node.shard is not None]
+
+    def check_alive(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
+        if self._directory is not None and self._directory.done() and not self._directory.cancelled():
+            self._directory.result()
+        if self.broken:
+            raise self.broken[0]
+
+    async def _new_directory(self) -> None:
+        if self._directory is not None:
+            self._directory.cancel()
+
+        async def probe() -> bool:
+            return self.clock() >= self.door_shut_until
+
+        stretch = self.scale.stretch
+        self.steward = Steward(
+            journal=MemoryJournal(self.store),
+            shards=list(self.nodes),
+            slots=self.scale.slots,
+            instance="world",
+            run="run",
+            port=self,
+            clock=self.clock,
+            front_door=FrontDoor(probe, now=self.clock(), opening_s=600 * stretch),
+            patience=Patience(5 * stretch, 20 * stretch, 5 * stretch),
+        )
+        await self.steward.open()
+        self._directory = asyncio.create_task(self._direct(self.steward))
+
+    async def _direct(self, steward: Steward) -> None:
+        while True:
+            if not await steward.look():
+                await asyncio.sleep(self.scale.stretch)
+
+    async def confirm(self, shard: str, epochs: Mapping[int, int]) -> Sequence[int]:
+        if self.steward is None:
+            raise DirectoryAwayError
+        return await self.steward.confirm(shard, epochs)
+
+    # `steward.Shards`: how the directory reaches shards here.
+
+    async def watch(self, shard: str, *, front_door_up: bool, restarts: int) -> Health | None:
+        node = self.nodes[shard]
+        if node.shard is None or self.clock() < node.unheard_until:
+            return None
+        return node.shard.watch(front_door_up=front_door_up, restarts=restarts)
+
+    async def own(self, shard: str, expected: Mapping[int, int], *, after_wipe: bool) -> None:
+        node = self.nodes[shard]
+        if node.shard is not None:
+            node.shard.own(expected, after_wipe=after_wipe)
+
+    async def release(self, shard: str, slots: Sequence[int]) -> None:
+        node = self.nodes[shard]
+        if node.shard is not None:
+            try:
+                await asyncio.wait_for(node.shard.release(slots), 5 * self.scale.stretch)
+            except TimeoutError:
+                self.happened["release unanswered"] += 1
+
+    async def create(self, shard: str) -> None:
+        node = self.nodes[shard]
+        if node.shard is None and self.clock() >= node.may_live_at:
+            self._give_birth(node)
+
+    def _give_birth(self, node: Node) -> None:
+        node.births += 1
+        node.shard = Shard(
+            node.name,
+            incarnation=f"{node.name}/{node.births}",
+            policy=self.policy,
+            journal=MemoryJournal(self.store, faults=node.network),
+            clock=self.clock,
+            monotonic=asyncio.get_running_loop().time,
+            confirm=self.confirm,
+            end=self.broken.append,
+            rhythm=self.rhythm,
+        )
+        node.shard.start()
+
+    async def _collect(self) -> None:
+        while True:
+            await asyncio.sleep(self.scale.stretch)
+            self.collect()
+
+    def collect(self) -> None:
+        """Do the exporter's round; some reports are lost on their way, once in a while the same is asked for again."""
+        for shard in self.living():
+            report = shard.collect(self.totals.known(shard.name))
+            if not self.calm and self.random.random() < 0.1:
+                self.happened["report lost"] += 1
+                continue
+            self.totals.add_shard(report, now=self.clock())
+        self.totals.tick(now=self.clock())
+
+    # What goes wrong.
+
+    async def _make_trouble(self) -> None:
+        random, stretch = self.random, self.scale.stretch
+        troubles = {
+            "crash": self._crash,
+            "journal away": self._lose_journal,
+            "one shard's journal away": self._cut_journal,
+            "torn": self._tear,
+            "slow": self._slow_down,
+            "unheard": self._unhear,
+            "directory dies": self._new_directory,
+            "door shut": self._shut_door,
+            "wipe": self._wipe,
+            "power cut": self._cut_power,
+        }
+        while not self.calm:
+            await asyncio.sleep(random.expovariate(1.0 / (self.scale.trouble_every_s * stretch)))
+            if self.calm:
+                return
+            name = random.choice(list(troubles))
+            self.happened[name] += 1
+            await troubles[name]()
+
+    def _some_time(self) -> float:
+        """Mostly short, now and then longer than the players' deadlines."""
+        return self.random.choice((0.5, 3.0, 8.0, 20.0, 200.0)) * self.scale.stretch * (0.5 + self.random.random())
+
+    def _some_node(self) -> Node:
+        return self.random.choice(list(self.nodes.values()))
+
+    async def _crash(self) -> None:
+        await self._kill(self._some_node(), self.random.choice((2.0, 4.0, 30.0)) * self.scale.stretch)
+
+    async def _cut_power(self) -> None:
+        """Lose every process at once; only the journal stays."""
+        dead_s = self._some_time()
+        if self._directory is not None:
+            self._directory.cancel()
+        for node in self.nodes.values():
+            await self._kill(node, dead_s)
+        self.steward = None
+        await asyncio.sleep(dead_s)
+        await self._new_directory()
+
+    async def _kill(self, node: Node, dead_s: float) -> None:
+        if node.shard is None:
+            return
+        shard, node.shard = node.shard, None
+        for call in node.calls:
+            call.cancel()
+        await shard.halt()
+        node.may_live_at = self.clock() + dead_s
+        self._tasks.append(asyncio.create_task(self._restart(node, dead_s)))
+
+    async def _restart(self, node: Node, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        if node.shard is None:
+            self._give_birth(node)
+
+    async def _lose_journal(self) -> None:
+        self.journal_away_until = self.clock() + self._some_time()
+
+    async def _cut_journal(self) -> None:
+        self._some_node().network.away_until = self.clock() + self._some_time()
+
+    async def _tear(self) -> None:
+        self._some_node().network.torn_until = self.clock() + self._some_time()
+
+    async def _slow_down(self) -> None:
+        self._some_node().network.slow_until = self.clock() + self._some_time()
+
+    async def _unhear(self) -> None:
+        self._some_node().unheard_until = self.clock() + self._some_time()
+
+    async def _shut_door(self) -> None:
+        self.door_shut_until = self.clock() + self._some_time()
+
+    async def _wipe(self) -> None:
+        """Lose the data set; who loses its memory before it was written back loses sessions, so wait until it is."""
+        everybody = [node.shard for node in self.nodes.values()]
+        held = {slot for shard in self.living() for slot in shard.held}
+        if None in everybody or len(held) < self.scale.slots or any(shard.status()["coming"] for shard in self.living()):
+            self.happened["wipe called off"] += 1
+            return
+        if any(self.clock() < node.unheard_until for node in self.nodes.values()):
+            self.happened["wipe called off"] += 1
+            return
+        self.store.wipe()
+        self.wiped = True
+        async with asyncio.timeout(2_000 * self.scale.stretch):
+            while set(self.store.sessions) | set(self.store.records) < held or not all(s.status()["journal_up"] for s in self.living()):
+                await asyncio.sleep(self.scale.stretch)
+        self.wiped = False
+
+    # How players reach shards.
+
+    async def ask(self, event: Event) -> tuple[Receipt, float]:
+        """Send one request until it is acknowledged; return the receipt, and when it was sent for the last time."""
+        slot = slot_of(event.session_id, slots=self.scale.slots)
+        batch = encode_batch([encode_item(slot, event)])
+        while True:
+            sent_at = self.clock()
+            receipt = await self._try(slot, batch)
+            if receipt is not None:
+                return receipt, sent_at
+            self.happened["request sent again"] += 1
+            await asyncio.sleep((0.5 + 2.0 * self.random.random()) * self.scale.stretch)
+
+    async def _try(self, slot: int, batch: bytes) -> Receipt | None:
+        if self.clock() < self.door_shut_until:
+            return None
+        fence = self.store.fences.get(slot)
+        node = self.nodes.get(fence.owner) if fence is not None else None
+        if node is None or node.shard is None:
+            return None
+        call = asyncio.create_task(node.shard.receive(batch))
+        node.calls.add(call)
+        await asyncio.wait([call], timeout=10 * self.scale.stretch)
+        node.calls.discard(call)
+        if not call.done() or call.cancelled():
+            call.cancel()
+            return None
+        [outcome] = decode_reply(call.result())
+        if isinstance(outcome, NotTaken):
+            self.happened[outcome.name.lower()] += 1
+            return None
+        if not self.calm and self.random.random() < 0.02:
+            self.happened["answer lost"] += 1
+            return None
+        return outcome
+
+
+class Player:
+    """One device that watches, again and again."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self._number = number
+        self._random = Random(world.random.random())
+        self._skew_s = self._random.uniform(-1e6, 1e6)
+        self._sessions = 0
+
+    async def play(self) -> None:
+        """Watch one session after another; once the world is calm, stay in the last."""
+        while True:
+            await self._watch()
+
+    def _now(self) -> float:
+        return self._world.clock() + self._skew_s
+
+    async def _ask(self, truth: Truth, event: Event) -> Receipt:
+        receipt, truth.at = await self._world.ask(event)
+        return receipt
+
+    async def _watch(self) -> None:
+        self._sessions += 1
+        truth = Truth(f"player-{self._number}-{self._sessions}")
+        self._world.truths[truth.session_id] = truth
+        random, stretch, world = self._random, self._world.scale.stretch, self._world
+        if random.random() < 0.8:
+            stream = f"live-{random.randrange(3)}"
+            asked = Start(truth.session_id, self._now(), stream, "c", "c", "p", "web", "DE", "wifi", "auto")
+            receipt = await self._ask(truth, asked)
+            assert receipt.accepted, (truth, receipt)
+            truth.started = True
+        beats = random.randrange(1, 12)
+        while beats or world.calm:
+            beats -= 1
+            await self._beat(truth)
+            if random.random() < 0.3:
+                await self._send_events(truth)
+            await asyncio.sleep(30 * stretch * (0.8 + 0.2 * random.random()))
+        if random.random() < 0.5:
+            receipt = await self._ask(truth, End(truth.session_id, self._now(), "user_exit", self._sessions, 0, 0))
+            # An end whose answer got lost is answered, the second time, with what the first said.
+            assert receipt.total_watch_s == self._sessions, (truth, receipt)
+            truth.ended = self._sessions
+        else:
+            truth.gone = True
+        await asyncio.sleep(30 * stretch * random.random())
+
+    async def _beat(self, truth: Truth) -> None:
+        receipt = await self._ask(truth, Heartbeat(truth.session_id, self._now(), "playing", "live-1"))
+        assert receipt.accepted, (truth, receipt)
+        truth.heartbeats += 1
+
+    async def _send_events(self, truth: Truth) -> None:
+        kinds = ("reaction", "mute", "stream_buffer_start", "stream_buffer_end")
+        began_at, known = self._now(), len(truth.events)
+        happenings = tuple(
+            Happening(f"{truth.session_id}/{known + number}", kinds[number], began_at + number)
+            for number in range(self._random.randrange(1, 5))
+        )
+        receipt = await self._ask(truth, Happenings(truth.session_id, None, None, happenings))
+        assert receipt.accepted_count == len(happenings), (truth, receipt)
+        truth.events += [(happening.event_id, happening.type) for happening in happenings]
