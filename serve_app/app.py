@@ -7,6 +7,7 @@ Serve). It knows no request. `build` is for whoever deploys: `headcount up`, or 
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -45,6 +46,7 @@ class Replica:
     """One ingest replica as an ASGI application. Made inside its event loop; the parts start with the `lifespan`."""
 
     def __init__(self, settings: Settings, config: TrackerConfig, tokens: Tokens) -> None:
+        _log_past_serve()
         self._journal: Journal = RedisJournal(config.journal_url)
         self._map = SlotMap(self._journal.fences)
         self._actors = Actors(config.namespace)
@@ -99,6 +101,11 @@ class Replica:
     async def _report(self, report: ReplicaReport) -> int:
         number: int = await self._actors.call(names.EXPORTER, "report", report, within_s=ANSWER_S)
         return number
+
+
+def _log_past_serve() -> None:
+    """Send this process's log to where the actors' logs are: what a replica prints is INFO to Serve, and dropped; warnings it holds back."""
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.__stderr__))
 
 
 def assemble(
