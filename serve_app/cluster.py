@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 NAMESPACE: Final = "headcount"
 APPLICATION: Final = "headcount"
 
+FAILURE_LOGS: Final = "last-failure"
+"""In the data folder: Ray's logs of the last start that failed."""
+
 _LOGICAL_CPUS: Final = 16
 """What Ray schedules by; our actors ask for none, so it only has to be more than Serve's own."""
 _OBJECT_STORE_BYTES: Final = 100 * 1024 * 1024
@@ -130,11 +133,10 @@ class Cluster:
                 object_store_memory=_OBJECT_STORE_BYTES,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=str(self.folder),
+                _temp_dir=str(self.folder / "ray"),  # Ray opens this one to everybody; ours around it is private
             )
-        except (RuntimeError, ConnectionError, OSError, TimeoutError) as error:
-            message = f"Ray does not start: {error} (its logs are in {self.folder}/session_latest/logs)"
-            raise ClusterError(message) from error
+        except Exception as error:  # Ray raises the bare class for most of what can go wrong
+            raise self._failure("Ray does not start", error) from error
         self._connected = True
         self.recorder.note_address(str(ray.get_runtime_context().gcs_address))
         self.recorder.refresh()
@@ -157,8 +159,7 @@ class Cluster:
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
             )
         except (RuntimeError, ray.exceptions.RayError, TimeoutError) as error:
-            message = f"the ingress does not start: {_last_line(error)} (logs: {self.folder}/session_latest/logs/serve)"
-            raise ClusterError(message) from error
+            raise self._failure("the ingress does not start", error) from error
 
     def deploy(self, application: "Application") -> None:
         """Run the application behind the front door and wait until its replicas are up; about 3 s. Raises `ClusterError`."""
@@ -168,8 +169,15 @@ class Cluster:
         try:
             serve.run(application, name=APPLICATION, route_prefix="/")
         except (RuntimeError, ray.exceptions.RayError, TimeoutError) as error:
-            message = f"the application does not start: {_last_line(error)} (logs: {self.folder}/session_latest/logs/serve)"
-            raise ClusterError(message) from error
+            raise self._failure("the application does not start", error) from error
+
+    def _failure(self, what: str, error: Exception) -> ClusterError:
+        """Return what to tell the operator. Ray's logs are kept in the data folder: the temporary one goes with the run."""
+        kept = self._settings.data_dir / FAILURE_LOGS
+        shutil.rmtree(kept, ignore_errors=True)
+        for logs in self.folder.glob("ray/session_2*/logs"):
+            shutil.copytree(logs, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old"))
+        return ClusterError(f"{what}: {_last_line(error)} (Ray's logs: {kept})")
 
     def lost(self) -> str | None:
         """Return the name of a process without which Ray cannot go on and that has died; None while all is well."""

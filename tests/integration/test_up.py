@@ -1,0 +1,152 @@
+"""`headcount up`, for real: ready through the front door, gone without a trace, and back after the worst."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from serve_app import examples
+from storage.processes import is_alive
+from tests.integration.installation import Installation, wait_until
+
+STOP_WITHIN_S = 10.0
+
+Install = Callable[..., Installation]
+
+
+def start_session(tracker: Installation, session_id: str) -> None:
+    body = {**examples.START, "session_id": session_id}
+    answer = tracker.post("/analytics/live/session/start", body)
+    assert answer.status == 200, answer.body
+
+
+def active(tracker: Installation) -> int:
+    return int(tracker.get("/v1/concurrency?stream_id=stream_abc123").json()["sessions"])
+
+
+def stop_in_time(tracker: Installation, number: signal.Signals) -> None:
+    """Stop; claim that it took at most 10 s, said so with exit code 0, and left no process and no temporary folder."""
+    record = tracker.record
+    everybody = tracker.processes()
+    assert len(everybody) > 10
+    began = time.monotonic()
+    assert tracker.stop(number) == 0, tracker.output
+    assert time.monotonic() - began <= STOP_WITHIN_S
+    assert not [process for process in everybody if is_alive(process)]
+    assert not tracker.journal()
+    assert not Path(record.folder).exists()
+
+
+def test_it_is_ready_keeps_sessions_through_a_stop_and_a_massacre_and_leaves_nothing(install: Install) -> None:
+    tracker = install()
+    tracker.start()
+    assert tracker.request("GET", "/readyz").status == 200
+    start_session(tracker, "kept")
+    stop_in_time(tracker, signal.SIGTERM)
+
+    tracker.start()
+    wait_until(lambda: active(tracker) == 1, within_s=5, what="the session is counted")
+    start_session(tracker, "kept-too")
+    victims = tracker.kill_everything()
+    assert len(victims) > 10
+
+    tracker.start()
+    assert "processes of a run that was killed have been ended" in tracker.output or not tracker.processes() & victims
+    wait_until(lambda: active(tracker) == 2, within_s=5, what="both sessions are counted")
+    stop_in_time(tracker, signal.SIGINT)
+
+
+def test_the_next_start_ends_what_a_killed_up_left(install: Install) -> None:
+    tracker = install()
+    tracker.start()
+    record = tracker.record
+    left = tracker.processes()
+    assert tracker.process is not None
+    tracker.process.kill()
+    tracker.process.wait(10)
+    assert any(is_alive(process) for process in left)
+
+    tracker.start()
+    journal = tracker.journal()
+    assert len(journal) == 1
+    assert not [process for process in left - journal if is_alive(process)]
+    assert not Path(record.folder).exists()
+
+
+def test_a_stop_while_it_starts_leaves_nothing(install: Install) -> None:
+    import subprocess
+
+    from serve_app import runs
+    from tests.integration.installation import COMMAND
+
+    tracker = install()
+    with (tracker.folder / "up.log").open("w") as log:
+        process = subprocess.Popen([COMMAND, "up"], cwd=tracker.folder, env=tracker.environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: (record := runs.load(tracker.data)) and len(record.processes) > 3, within_s=30, what="Ray is starting")
+        everybody = set(tracker.record.processes)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_WITHIN_S) == 0
+        assert not [one for one in everybody if is_alive(one)]
+        assert not tracker.journal()
+        assert "Stopped before it was ready." in tracker.output
+    finally:
+        process.kill()
+
+
+def test_a_second_up_on_the_same_folder_is_refused_in_one_line(tracker: Installation) -> None:
+    assert tracker.process is not None
+    second = tracker.run("up")
+    assert second.returncode == 1
+    assert f"headcount is already up on {tracker.data} (process {tracker.process.pid})" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert tracker.request("GET", "/readyz").status == 200
+
+
+def test_a_taken_port_is_one_clear_line(tracker: Installation, tmp_path: Path) -> None:
+    second = Installation(tmp_path / "second", port=tracker.port)
+    answer = second.run("up")
+    assert answer.returncode == 1
+    assert "HEADCOUNT_PORT" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_bad_settings_are_named_one_a_line(tmp_path: Path) -> None:
+    installation = Installation(tmp_path / "bad", settings={"SHARDS": "0", "AUTH": "perhaps"})
+    answer = installation.run("up")
+    assert answer.returncode == 2
+    assert [line.split(":")[0] for line in answer.stderr.splitlines()] == ["HEADCOUNT_SHARDS", "HEADCOUNT_AUTH"]
+
+
+def test_no_secret_stands_in_a_process_argument(tracker: Installation) -> None:
+    secrets = [tracker.ingest_token, tracker.ops_token, (Path(tracker.record.folder) / "ray.token").read_text()]
+    for process in tracker.processes():
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_text(errors="replace")
+        assert not [secret for secret in secrets if secret in arguments]
+
+
+def test_tokens_and_what_holds_them_are_for_their_owner_alone(tracker: Installation) -> None:
+    for file in (tracker.data / "ingest.token", tracker.data / "ops.token", tracker.data / "up.json", Path(tracker.record.folder)):
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_nothing_but_replicas_guarded_ports_listens_beyond_loopback(tracker: Installation) -> None:
+    inodes: dict[str, str] = {}
+    for process in tracker.processes():
+        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+            target = str(descriptor.readlink())
+            if target.startswith("socket:["):
+                inodes[target[8:-1]] = Path(f"/proc/{process.pid}/cmdline").read_text(errors="replace")
+    everywhere = set()
+    for table, any_address in (("tcp", "00000000"), ("tcp6", "0" * 32)):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            values = line.split()
+            if values[3] == "0A" and values[1].split(":")[0] == any_address and values[9] in inodes:
+                everywhere.add(inodes[values[9]].split("\0")[0].strip())
+    assert everywhere <= {"ray::ServeReplica:headcount:ingest"}
+
+
+def test_request_lines_reach_no_log(tracker: Installation) -> None:
+    (configuration,) = Path(tracker.record.folder).glob("h/*/haproxy.cfg")
+    words = [line.split() for line in configuration.read_text().splitlines()]
+    assert not [line for line in words if line[:1] == ["log"] or line[:2] == ["option", "httplog"]]
