@@ -43,7 +43,7 @@ def encode_item(slot: int, event: Event) -> bytes:
 def encode_batch(items: Sequence[bytes]) -> bytes:
     """Join encoded items into one msgpack array, without decoding them."""
     count = len(items)
-    if count < 16:
+    if count < 16:  # noqa: PLR2004 - the format's own bounds
         header = bytes((0x90 | count,))
     elif count < 1 << 16:
         header = b"\xdc" + count.to_bytes(2, "big")

@@ -70,9 +70,7 @@ def _life(index: int) -> Iterator[tuple[Event, float]]:
     kinds = ("stream_start", "quality_change", "stream_buffer_start", "stream_buffer_end")
 
     def events(*numbers: int) -> Happenings:
-        return Happenings(
-            name, stream, None, tuple(Happening(f"ev-{index}-{n}", kinds[n], at + 1.5 + 8 * n) for n in numbers)
-        )
+        return Happenings(name, stream, None, tuple(Happening(f"ev-{index}-{n}", kinds[n], at + 1.5 + 8 * n) for n in numbers))
 
     profile, vitals = pack(PROFILE), pack(VITALS)
     yield Start(name, at, stream, "ch_101", "creator_001", "prog", "web", "US", "wifi", "auto", profile), at + 0.1
@@ -83,9 +81,7 @@ def _life(index: int) -> Iterator[tuple[Event, float]]:
 
 
 def _beat(name: str, stream: str, at: float, vitals: bytes = b"") -> Heartbeat:
-    return Heartbeat(
-        name, at, "playing", stream, "ch_101", "creator_001", "prog", "1080p", 4_500_000, 2_100_000, 1, vitals
-    )
+    return Heartbeat(name, at, "playing", stream, "ch_101", "creator_001", "prog", "1080p", 4_500_000, 2_100_000, 1, vitals)
 
 
 def fill(tracker: Tracker, sessions: int) -> float:
