@@ -27,7 +27,7 @@ WINDOW_INPUTS_MAX: Final = 512
 WILD_AHEAD_S: Final = 60.0
 """A timestamp further ahead of its session's clock than this is wild."""
 QUEUE_SPAN_S_MAX: Final = 86_400.0
-"""How long a player is believed to have kept events back, when the list itself is all that tells its clock."""
+"""How long a player is believed to have kept something back; what is older than that comes from another clock."""
 SEEK_CAUSES_STALL_S: Final = 5.0
 """A stall that begins within this time of a dvr_seek was caused by it."""
 INTERVAL_CAP_S_MAX: Final = 65_535

@@ -20,6 +20,7 @@ from zlib import crc32
 from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account
 from sessions.limits import (
     EVENT_IDS_MAX,
+    QUEUE_SPAN_S_MAX,
     REORDER_WINDOW_S,
     STORY_ENTRIES_MAX,
     STREAMS_PER_WINDOW_MAX,
@@ -174,24 +175,27 @@ class Session:
         """
         Compare a timestamp with what the session's offset predicts; re-anchor the ordering if it is wild.
 
-        Wild: more than 60 s ahead. If, after a wild one, a timestamp fits the clock of before, the wild one was a
-        blip and the ordering goes back; of several in a row, the clock nearest to ours is the one of before. Return True if the
-        timestamp was wild.
+        Wild: more than 60 s ahead. If, after a wild one, a timestamp fits the clock of before, or one that is nearer to ours by
+        more than a day, the wild one was a blip and the ordering goes back. Return True if the timestamp was wild.
         """
         offset = now - at
         if offset >= self.offset:
-            previous = self.previous_offset
-            if previous is not None and at < self.newest_at - REORDER_WINDOW_S and abs(offset - previous) <= WILD_AHEAD_S:
+            if at < self.newest_at - REORDER_WINDOW_S and self._was_before(offset):
                 self._anchor(at, offset)
             return False
         if offset >= self.offset - WILD_AHEAD_S or self.offset == NEVER:
             self.offset = offset
             return False
-        before, previous = self.offset, self.previous_offset
+        before = self.offset
         self._anchor(at, offset)
-        self.previous_offset = before if previous is None else min(before, previous, key=abs)
+        self.previous_offset = before
         self.tally(wild=1)
         return True
+
+    def _was_before(self, offset: float) -> bool:
+        previous = self.previous_offset
+        fits = previous is not None and abs(offset - previous) <= WILD_AHEAD_S
+        return fits or abs(offset) < abs(self.offset) - QUEUE_SPAN_S_MAX
 
     def _anchor(self, at: float, offset: float) -> None:
         account = self._fold_all()

@@ -362,9 +362,6 @@ class Tracker:
             self._forgotten.pop(session_id, None)
             self.beacons += session.is_beacon
             session.offset = now - at
-            if session.offset < -WILD_AHEAD_S:
-                # Perhaps its clock is ahead, perhaps this was a blip: should it ever speak of our time, that is the way back.
-                session.previous_offset = 0.0
             session.provisional = entries[0] == "provisional"
             session.tell(What.PROVISIONAL if session.provisional else What.STARTED, now=now)
             if not session.is_beacon:
