@@ -1,0 +1,92 @@
+"""The demo, the audit and the status, as an operator runs them, on a tracker with short intervals."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from metrics import scrape
+from serve_app import runs
+from sessions.changes import Key
+from storage.processes import ProcessName
+from tests.integration.installation import Installation, wait_until
+
+SHORT = {"HEARTBEAT_INTERVAL_S": "3", "SHARDS": "2", "SLOTS": "32", "REPLICAS": "2"}
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("short"), settings=SHORT)
+    try:
+        installation.start()
+        yield installation
+    finally:
+        installation.clean_up()
+
+
+def counters(tracker: Installation) -> dict[Key, float]:
+    return dict(scrape.counters(scrape.read(tracker.get("/metrics").body.decode())))
+
+
+def exporter_of(tracker: Installation) -> set[ProcessName]:
+    found = set()
+    for process in tracker.processes():
+        try:
+            with open(f"/proc/{process.pid}/cmdline", "rb") as file:  # noqa: PTH123 - of the kernel
+                title = file.read()
+        except OSError:
+            continue
+        if title.startswith(b"ray::Exporter"):
+            found.add(process)
+    return found
+
+
+def test_an_audience_and_the_tracker_agree_and_every_ledger_holds(short: Installation) -> None:
+    demo = short.run("demo", "--viewers", "100", "--seconds", "8", "--seed", "3", within_s=120)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "The books agree" in demo.stdout
+    assert "differs" not in demo.stdout
+    audit = short.run("audit")
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert "Every ledger holds: 32 slots." in audit.stdout
+    assert "active 0 = started" in audit.stdout
+
+
+def test_status_says_where_everything_is(short: Installation) -> None:
+    status = short.run("status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert f"Ready at {short.url}" in status.stdout
+    assert "32 of 32 served" in status.stdout
+    rows = [line.split() for line in status.stdout.splitlines() if line.startswith("shard-")]
+    assert [row[:2] for row in rows] == [["shard-0", "yes"], ["shard-1", "yes"]]
+    assert sum(int(row[2]) for row in rows) == 32
+
+
+def test_a_killed_exporter_comes_back_with_the_same_ledger_and_begins_the_rest_anew(short: Installation) -> None:
+    before = counters(short)
+    assert before["started",] > 0
+    assert before["heartbeats",] > 0
+    (exporter,) = exporter_of(short)
+    runs.kill([exporter], timeout_s=5)
+    wait_until(lambda: exporter_of(short) - {exporter}, within_s=30, what="a new exporter")
+
+    def is_back() -> bool:
+        answer = short.get("/metrics")
+        return answer.status == 200 and scrape.counters(scrape.read(answer.body.decode())).get(("started",)) == before["started",]
+
+    wait_until(is_back, within_s=30, what="the ledger is shown again")
+    after = counters(short)
+    ledger = ("started", "provisional", "promoted", "revived", "expired", "ended")
+    assert {key: count for key, count in after.items() if key[0] in ledger} == {
+        key: count for key, count in before.items() if key[0] in ledger
+    }
+    assert after["heartbeats",] == 0
+
+
+@pytest.mark.parametrize("command", ["status", "demo", "audit"])
+def test_where_nothing_runs_each_command_says_so_and_leaves_nothing(tmp_path_factory: pytest.TempPathFactory, command: str) -> None:
+    nowhere = Installation(tmp_path_factory.mktemp("nowhere"), port=9_998)
+    told = nowhere.run(command)
+    assert told.returncode == 1
+    assert "headcount up" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert not nowhere.data.exists()
