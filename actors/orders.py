@@ -77,8 +77,9 @@ def orders(
 
 def _holders(terms: Mapping[int, Term], healths: Mapping[str, Health], awaited: Collection[str]) -> dict[int, str]:
     holders = {slot: shard for shard, health in healths.items() for slot in health.coming}
-    for slot, (epoch, owner) in terms.items():
+    for slot, (_, owner) in terms.items():
         health = healths.get(owner)
-        if owner in awaited or (health is not None and (not health.recovered or health.serving.get(slot) == epoch)):
+        # Whichever epoch it serves the slot in: a claim of its own may be stored before it has heard of it.
+        if owner in awaited or (health is not None and (not health.recovered or slot in health.serving)):
             holders.setdefault(slot, owner)
     return holders

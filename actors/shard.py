@@ -390,7 +390,14 @@ class Shard:
             self._coming -= claimed.keys()
 
     async def release(self, slots: Sequence[int]) -> None:
-        """Give slots up for somebody else to take: what they hold is written, and from then on they are MOVED."""
+        """
+        Give slots up for somebody else to take: what they hold is written, and from then on they are MOVED.
+
+        Whoever stops waiting for it does not stop it: half a write is none.
+        """
+        await asyncio.shield(self._spawn(self._release(slots)))
+
+    async def _release(self, slots: Sequence[int]) -> None:
         async with self._working():
             now = self._enter()
             await self._write(now=now)
@@ -492,10 +499,11 @@ class Shard:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, part: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, part: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(part)
         self._tasks.add(task)
         task.add_done_callback(self._look_after)
+        return task
 
     def _look_after(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

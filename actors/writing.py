@@ -9,9 +9,9 @@ The caller makes sure that only one write is under way (`Shard`'s lane). It does
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
@@ -22,7 +22,6 @@ from sessions.limits import WRITE_BACK_SESSIONS_MAX
 from storage.journal import Journal, JournalUnavailableError, StaleEpochError, WipedError
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 
 class DirectoryAwayError(Exception):
@@ -156,38 +155,34 @@ class Writer:
                 return
 
     async def _claim_again(self) -> None:
-        """Take every slot held one epoch higher, if the directory agrees that it is ours; drop the others."""
-        epochs = {slot: each.epoch for slot, each in self._held.items()}
-        mine = set(await self._answered(lambda: self._confirm(self._name, epochs)))
-        self._drop([slot for slot in epochs if slot not in mine], why="not confirmed by the directory")
-        unclaimed = {slot: epoch for slot, epoch in epochs.items() if slot in mine}
+        """Take every slot held above its epoch, if the directory agrees that it is ours; drop the others."""
         delay_s = self._rhythm.retry_first_s
-        while unclaimed:
+        while True:
+            epochs = {slot: each.epoch for slot, each in self._held.items()}
+            mine = set(await self._confirmed(epochs))
+            self._drop([slot for slot in epochs if slot not in mine], why="not confirmed by the directory")
             try:
-                claimed = await self._journal.claim(unclaimed, owner=self._name, after_wipe=True)
+                expected = await self._stored_or_held()
+                claimed = await self._journal.claim(expected, owner=self._name, after_wipe=True)
             except JournalUnavailableError as error:
                 self._note_away((), error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
-                unclaimed = await self._answered(lambda: self._claimed_unheard(epochs, mine))
             else:
-                self._drop([slot for slot in unclaimed if slot not in claimed], why="claimed elsewhere after the wipe")
+                self._drop([slot for slot in expected if slot not in claimed], why="claimed elsewhere after the wipe")
                 for slot, taken in claimed.items():
                     self._held[slot].begin_epoch(taken.epoch)
                 return
 
-    async def _claimed_unheard(self, epochs: Mapping[int, int], mine: set[int]) -> dict[int, int]:
-        # A claim that was not answered may have been done: then the stored epoch is ours, one higher.
+    async def _stored_or_held(self) -> dict[int, int]:
+        """Return the epochs to claim above: ours, or what an earlier claim of ours made of them without being answered."""
         try:
             fences = await self._journal.fences()
         except WipedError:
             fences = {}
-        expected = {slot: epochs[slot] for slot in mine}
-        for slot, epoch in expected.items():
-            fence = fences.get(slot)
-            if fence is not None and fence.owner == self._name and fence.epoch == epoch + 1:
-                expected[slot] = fence.epoch
-        return expected
+        epochs = {slot: each.epoch for slot, each in self._held.items()}
+        unheard = {slot: fences[slot].epoch for slot in epochs if slot in fences and fences[slot].owner == self._name}
+        return {slot: max(epoch, unheard.get(slot, 0)) for slot, epoch in epochs.items()}
 
     def _drop(self, slots: Sequence[int], *, why: str) -> None:
         dropped = [slot for slot in slots if self._held.pop(slot, None) is not None]
@@ -208,13 +203,13 @@ class Writer:
         self.journal_up = True
         self.unwritten_sessions = 0
 
-    async def _answered(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat what may be repeated until it is answered."""
+    async def _confirmed(self, epochs: Mapping[int, int]) -> Sequence[int]:
+        """Ask the directory until it answers."""
         delay_s = self._rhythm.retry_first_s
         while True:
             try:
-                return await call()
-            except (JournalUnavailableError, DirectoryAwayError):
+                return await self._confirm(self._name, epochs)
+            except DirectoryAwayError:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
 

@@ -213,10 +213,13 @@ class World:
     async def release(self, shard: str, slots: Sequence[int]) -> None:
         node = self.nodes[shard]
         if node.shard is not None:
-            try:
-                await asyncio.wait_for(node.shard.release(slots), 5 * self.scale.stretch)
-            except TimeoutError:
+            releasing = asyncio.create_task(node.shard.release(slots))
+            await asyncio.wait([releasing], timeout=5 * self.scale.stretch)
+            if not releasing.done() or releasing.cancelled():
+                # Too slow, or the shard was killed meanwhile.
                 self.happened["release unanswered"] += 1
+                return
+            releasing.result()
 
     async def create(self, shard: str) -> None:
         node = self.nodes[shard]
