@@ -188,6 +188,26 @@ def test_the_same_inputs_within_sixty_seconds_give_the_same_session_in_any_order
     assert _story_of(order) == _story_of(INPUTS)
 
 
+def test_a_list_is_taken_in_the_order_of_the_players_time(tracker: Tracker) -> None:
+    tracker.receive(start(1_000), now=1_000)
+    tracker.receive(events(event("stream_buffer_start", 1_120), event("stream_start", 1_030)), now=1_120)
+    assert (account(tracker).starting_s, account(tracker).playing_s) == (30, 90)
+    assert known(tracker).tallies.late == 0
+
+
+def test_a_start_that_revives_does_not_say_anew_who_is_watching(tracker: Tracker) -> None:
+    tracker.receive(start(1_000, profile=b"who"), now=1_000)
+    tracker.advance(now=1_100, limit=10)
+    tracker.receive(start(1_200, profile=b"somebody else"), now=1_200)
+    assert known(tracker).profile == b"who"
+
+
+def test_the_start_of_a_provisional_session_says_who_is_watching(tracker: Tracker) -> None:
+    tracker.receive(beat(1_010), now=1_010)
+    tracker.receive(start(1_000, profile=b"who"), now=1_011)
+    assert (known(tracker).profile, known(tracker).platform, known(tracker).country) == (b"who", "web", "US")
+
+
 # Late.
 
 
@@ -260,19 +280,31 @@ def test_a_timestamp_further_ahead_is_accepted_counted_and_anchors_the_order_ane
     assert (account(tracker).starting_s, account(tracker).playing_s) == (min(90, at - 5_000), 30)
 
 
-def test_after_a_blip_of_the_clock_the_session_goes_on_where_it_was(tracker: Tracker) -> None:
+@pytest.mark.parametrize("at", [YEAR_9999, 1_040 + 3_600])
+@pytest.mark.parametrize("is_beat", [True, False])
+def test_after_a_blip_of_the_clock_the_session_goes_on_where_it_was(tracker: Tracker, at: float, is_beat: bool) -> None:
     tracker.receive(start(1_000), now=1_000)
     tracker.receive(beat(1_030, "playing"), now=1_030)
-    tracker.receive(events(event("mute", YEAR_9999)), now=1_040)
+    tracker.receive(beat(at) if is_beat else events(event("mute", at)), now=1_040)
     tracker.receive(beat(1_060, "playing"), now=1_060)
     tracker.receive(beat(1_090, "paused"), now=1_090)
     # Into the blip: the cap. Out of it: nothing. Then 30 s.
     assert account(tracker).playing_s == 90 + 0 + 30
     assert known(tracker).playback is Playback.PAUSED
     increments = tracker.take_changes().increments
-    assert increments[("heartbeats",)] == 3
+    assert increments[("heartbeats",)] == 3 + is_beat
     assert increments[("wild_timestamps",)] == 1
     assert ("late_events",) not in increments
+
+
+def test_after_a_blip_events_fall_into_their_place_again(tracker: Tracker) -> None:
+    tracker.receive(beat(1_000, "playing"), now=1_000)
+    tracker.receive(events(event("mute", YEAR_9999)), now=1_010)
+    tracker.receive(beat(1_030), now=1_030)
+    tracker.receive(beat(1_060), now=1_060)
+    tracker.receive(events(event("stream_buffer_start", 1_040)), now=1_061)
+    assert known(tracker).tallies.late == 0
+    assert account(tracker).rebuffering_s == 20
 
 
 def test_two_blips_in_a_row_do_not_lose_the_way_back(tracker: Tracker) -> None:
