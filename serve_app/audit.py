@@ -141,10 +141,8 @@ def report(audits: Sequence[SlotAudit], console: Console, *, slots: int) -> int:
     console.print(_table(audits))
     ledger = _summed(audits)
     ended = " + ".join(f"{count} {reason}" for reason, count in sorted(ledger.ended.items())) or "0"
-    console.print(
-        f"active {ledger.active} = started {ledger.started} + provisional {ledger.provisional} + revived {ledger.revived}", end=" "
-    )
-    console.print(f"- ended ({ended}) - expired {ledger.expired}; promoted {ledger.promoted}")
+    entered = f"started {ledger.started} + provisional {ledger.provisional} + revived {ledger.revived}"
+    console.print(f"active {ledger.active} = {entered} - ended ({ended}) - expired {ledger.expired}", soft_wrap=True)
     wrong = [audit for audit in audits if audit.problems]
     for audit in wrong[:PROBLEMS_SHOWN_MAX]:
         for problem in audit.problems[:PROBLEMS_SHOWN_MAX]:

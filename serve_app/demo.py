@@ -241,7 +241,7 @@ def _judge(play: _Play, console: Console, *, watching: list[Line], counters: lis
     console.print(f"{play.books.requests} requests of {len(play.players)} viewers.")
     differing = [line for line in (*watching, *judged) if not line.agrees]
     if differing or not watching or not counters:
-        console.print(f"[bold red]The books differ in {len(differing)} places.[/bold red]")
+        console.print(f"[bold red]The books differ: {len(differing)} of {len(watching) + len(judged)} counts.[/bold red]")
         return 1
     how = "exactly" if is_exact(judged) else "within what can be known from outside"
     console.print(f"[bold green]The books agree {how}: {len(judged)} counts, and {len(watching)} of who was watching.[/bold green]")
