@@ -4,11 +4,12 @@ import re
 
 import pytest
 
-from metrics.catalog import AUDIENCE, CATALOG, DIMENSIONS, INCREMENTS, LEDGER, Kind, Metric, check_audience, labels_of
-from sessions.changes import Key, Ledger
+from metrics.catalog import AUDIENCE, CATALOG, DIMENSIONS, INCREMENTS, LEDGER, Kind, Metric, check_audience, check_increment, labels_of
+from sessions.changes import Key, Ledger, Policy
 from sessions.errors import InvariantError
-from sessions.events import BEACON_TYPES, EVENT_TYPES
+from sessions.events import BEACON_TYPES, EVENT_TYPES, Beacon, Happening, Happenings, Heartbeat, Start
 from sessions.histograms import BOUNDS
+from sessions.tracker import Tracker
 
 
 def test_every_name_is_declared_once() -> None:
@@ -100,4 +101,30 @@ def test_a_key_that_no_metric_takes_is_a_broken_invariant(key: Key) -> None:
 )
 def test_an_audience_key_that_no_gauge_shows_is_a_broken_invariant(key: Key) -> None:
     with pytest.raises(InvariantError):
+        check_audience(key)
+
+
+def test_everything_that_a_tracker_counts_has_its_metric() -> None:
+    tracker = Tracker(0, policy=Policy())
+    tracker.receive(Start("s", 0.0, "live", "c", "k", "p", "web", "US", "wifi", "auto"), now=0.0)
+    for at in (5.0, 5.0, 500.0):
+        tracker.receive(Heartbeat("s", at, "playing"), now=10.0)
+    happenings = tuple(Happening(type_, type_, 500.0) for type_ in EVENT_TYPES)
+    tracker.receive(Happenings("s", None, None, (*happenings, Happening("old", "share", 1.0))), now=11.0)
+    for type_ in BEACON_TYPES:
+        tracker.receive(Beacon("\0z\0v\0u", type_, "v", "z"), now=12.0)
+    increments = tracker.take_changes().increments
+    assert {key[0] for key in increments} >= {
+        "heartbeats",
+        "duplicates",
+        "wild_timestamps",
+        "late_events",
+        "events",
+        "beacons",
+        "clock_skew",
+    }
+    for key, amount in increments.items():
+        check_increment(key, amount)
+    assert {key[0] for key in tracker.audience} == set(AUDIENCE)
+    for key in tracker.audience:
         check_audience(key)
