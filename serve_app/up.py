@@ -113,6 +113,11 @@ class _Progress:
             yield
         self._console.print(f"[dim]{self.elapsed_s:5.1f} s[/dim]  {text}", highlight=False)
 
+    def during(self, text: str, work: Callable[[], object]) -> None:
+        """Do some work as one step."""
+        with self.step(text):
+            work()
+
 
 def run(settings: Settings) -> int:
     """Start everything, stay until told to stop, stop everything. Return the exit code: 0, or 1 with the reason on stderr."""
@@ -179,7 +184,7 @@ def _run_locked(settings: Settings, console: Console) -> None:
                 _require_ray(parts.cluster)
         console.print("Stopping; live sessions stay in the journal.")
     finally:
-        _stop(parts, signals)
+        _stop(parts, signals, _Progress(console))
 
 
 def _start(settings: Settings, tokens: Tokens, internal: InternalPorts, *, parts: _Parts, progress: _Progress, signals: _Signals) -> None:
@@ -200,14 +205,17 @@ def _start(settings: Settings, tokens: Tokens, internal: InternalPorts, *, parts
             parts.valkey.watch()
 
     from actors import directory  # noqa: PLC0415 - imports Ray, which reads its environment then
-    from serve_app import app  # noqa: PLC0415
 
     parts.launched = True
     shards = _beside(lambda: directory.launch(config))
     with progress.step("Ingress"):
-        cluster.start_serve()
+        ingress = _beside(cluster.start_serve)
+        from serve_app import app  # noqa: PLC0415 - takes a second, in which the ingress starts
+
+        application = app.build(settings, config, tokens)
+        ingress.result()
     with progress.step("Ingest replicas"):
-        cluster.deploy(app.build(settings, config, tokens))
+        cluster.deploy(application)
     with progress.step("Shards"):
         try:
             shards.result()
@@ -302,7 +310,7 @@ def _abort(parts: _Parts) -> None:
             parts.valkey.stop()  # in case it came up after the first
 
 
-def _stop(parts: _Parts, signals: _Signals) -> None:
+def _stop(parts: _Parts, signals: _Signals, progress: _Progress) -> None:
     """End what was started, in the order of a request's way. Takes 10 s at most, by force at the end."""
     cluster = parts.cluster
     done = threading.Event()
@@ -317,15 +325,15 @@ def _stop(parts: _Parts, signals: _Signals) -> None:
     with ExitStack() as ends:  # the last named goes first, and each goes whatever became of those before
         ends.callback(done.set)
         if cluster is not None:
-            ends.callback(cluster.stop_ray)
+            ends.callback(progress.during, "Ray ended", cluster.stop_ray)
         if parts.valkey is not None:
-            ends.callback(parts.valkey.stop)
+            ends.callback(progress.during, "Journal closed", parts.valkey.stop)
         if cluster is not None:
             if parts.launched and cluster.lost() is None:
                 from actors import directory  # noqa: PLC0415 - imports Ray
 
-                ends.callback(directory.shutdown, NAMESPACE)
-            ends.callback(cluster.stop_serve)
+                ends.callback(progress.during, "Shards released", lambda: directory.shutdown(NAMESPACE))
+            ends.callback(progress.during, "Ingress closed", cluster.stop_serve)
 
 
 def _describe(settings: Settings, internal: InternalPorts, *, console: Console, tokens: Tokens, ready_s: float) -> None:

@@ -1,0 +1,77 @@
+"""What HAProxy is told, and what the wrapper makes of Serve's configuration."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from serve_app import ingress
+from serve_app.ports import InternalPorts
+
+PORTS = InternalPorts(20_000)
+GENERATED = """global
+    log 127.0.0.1:514 local0 info
+    stats socket /run/admin.sock mode 666 level admin expose-fd listeners
+defaults
+    mode http
+    option log-health-checks
+    timeout http-keep-alive 5s
+    log global
+    option httplog
+    errorfile 502 /run/500.http
+    errorfile 503 /run/500.http
+    errorfile 504 /run/500.http
+frontend prometheus
+    bind :20001
+    no log
+frontend http_frontend
+    bind 0.0.0.0:8000
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path '%[path]' not found. Ping http://.../-/routes."
+listen stats
+  bind *:20000
+"""
+
+
+@pytest.fixture
+def corrected(tmp_path: Path) -> list[str]:
+    """Return the lines that HAProxy would read."""
+    ingress.write_wrapper(tmp_path, PORTS, binary="/bin/true")
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(GENERATED)
+    subprocess.run([tmp_path / "haproxy", "-db", "-f", file, "-dR"], check=True)
+    return [line.strip() for line in file.read_text().splitlines()]
+
+
+def test_request_lines_are_not_logged(corrected: list[str]) -> None:
+    assert not [line for line in corrected if line.startswith(("log ", "option httplog", "option log-health-checks"))]
+
+
+def test_inner_pages_are_bound_to_loopback_and_the_front_door_is_left_as_it_is(corrected: list[str]) -> None:
+    assert [line for line in corrected if line.startswith("bind")] == ["bind 127.0.0.1:20001", "bind 0.0.0.0:8000", "bind 127.0.0.1:20000"]
+
+
+def test_the_admin_socket_is_private(corrected: list[str]) -> None:
+    assert [line.split(" mode ")[1] for line in corrected if line.startswith("stats socket")] == ["600 level admin expose-fd listeners"]
+
+
+def test_headers_that_never_come_end(corrected: list[str]) -> None:
+    assert "timeout http-request 10s" in corrected
+
+
+def test_what_haproxy_says_by_itself_has_our_shape(corrected: list[str], tmp_path: Path) -> None:
+    answer = tmp_path / "unavailable.http"
+    assert [line.split()[-1] for line in corrected if line.startswith("errorfile")] == [str(answer)] * 3
+    head, body = answer.read_bytes().split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert b"Retry-After: 2" in head
+    assert body.startswith(b'{"status":"error","error":{"code":"unavailable"')
+    (fallback,) = [line for line in corrected if line.startswith("http-request return")]
+    assert fallback == f"http-request return status 503 content-type application/json file {tmp_path}/unavailable.json hdr Retry-After 2"
+    assert (tmp_path / "unavailable.json").read_bytes() == body
+
+
+@pytest.mark.parametrize(("descriptors", "connections"), [(256, 100), (20_000, 7_920), (65_536, 20_000)])
+def test_haproxy_is_promised_no_more_connections_than_it_can_open(descriptors: int, connections: int) -> None:
+    assert ingress.connections_for(descriptors) == connections

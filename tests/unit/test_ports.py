@@ -1,0 +1,62 @@
+"""Which ports an instance takes."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app import ports
+from serve_app.ports import PortTakenError
+from serve_app.settings import INTERNAL_PORTS_COUNT, Settings
+
+HERE = Path("/data/here")
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Return the ports that count as in use."""
+    in_use: set[int] = set()
+    monkeypatch.setattr("serve_app.ports.is_free", lambda _, port: port not in in_use)
+    return in_use
+
+
+def test_an_instance_gets_its_old_ports_back(taken: set[int]) -> None:
+    assert ports.choose(Settings(), data_dir=HERE) == ports.choose(Settings(), data_dir=HERE)
+
+
+def test_a_block_with_one_taken_port_is_passed_over(taken: set[int]) -> None:
+    first = ports.choose(Settings(), data_dir=HERE).first
+    taken.add(first + INTERNAL_PORTS_COUNT - 1)
+    assert abs(ports.choose(Settings(), data_dir=HERE).first - first) >= INTERNAL_PORTS_COUNT
+
+
+def test_the_front_door_is_never_inside_the_block(taken: set[int]) -> None:
+    first = ports.choose(Settings(), data_dir=HERE).first
+    assert ports.choose(Settings(port=first + 3), data_dir=HERE).first != first
+
+
+def test_parts_of_a_block_do_not_overlap(taken: set[int]) -> None:
+    block = ports.choose(Settings(), data_dir=HERE)
+    singles = [block.haproxy_statistics, block.haproxy_metrics, block.fallback_http, block.fallback_grpc]
+    every = [*singles, *block.replicas, *block.replicas_grpc]
+    assert len(set(every)) == len(every)
+    assert set(every) <= set(range(block.first, block.first + INTERNAL_PORTS_COUNT))
+
+
+def test_a_block_that_was_asked_for_is_taken_or_refused_by_name(taken: set[int]) -> None:
+    assert ports.choose(Settings(internal_ports=20_000), data_dir=HERE).first == 20_000
+    taken.add(20_007)
+    with pytest.raises(PortTakenError, match=r"port 20007 .* HEADCOUNT_INTERNAL_PORTS"):
+        ports.choose(Settings(internal_ports=20_000), data_dir=HERE)
+
+
+def test_when_nothing_is_free_the_operator_is_told_what_to_set(taken: set[int]) -> None:
+    taken.update(range(65_536))
+    with pytest.raises(PortTakenError, match="HEADCOUNT_INTERNAL_PORTS"):
+        ports.choose(Settings(), data_dir=HERE)
+
+
+def test_a_taken_front_door_is_refused(taken: set[int]) -> None:
+    ports.require_front_door(Settings(port=8_123))
+    taken.add(8_123)
+    with pytest.raises(PortTakenError, match=r"127\.0\.0\.1:8123 is in use"):
+        ports.require_front_door(Settings(port=8_123))
