@@ -44,6 +44,8 @@ class Peaks:
         self._leaving: deque[tuple[float, str]] = deque()
         """When each value in some `past` stops to matter, in order of time."""
         self._sampled_at = float("-inf")
+        self._room = 0
+        """How many courses there may be before the idle ones are looked for: that look costs O(courses)."""
 
     def sample(self, totals: Iterable[tuple[str, int]], *, now: float) -> None:
         """Take the totals of all names that changed since the last sample; the others stand."""
@@ -83,7 +85,8 @@ class Peaks:
             course = self._courses.get(name)
             while course and course.past and course.past[0].until + PEAK_WINDOW_S <= leaves_at:
                 course.past.popleft()
-        if len(self._courses) > PEAKS_MAX:
+        if len(self._courses) > max(self._room, PEAKS_MAX):
             idle = sorted((course.peak.sessions, name) for name, course in self._courses.items() if not course.now and not course.past)
             for _, name in idle[: len(self._courses) - PEAKS_MAX * 9 // 10]:
                 del self._courses[name]
+            self._room = len(self._courses) * 11 // 10
