@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from sessions import limits
+from sessions.account import Account
 from sessions.changes import Policy
 from sessions.tracker import Tracker
 from tests.unit.inputs import account, beat, event, events, known, start
@@ -65,10 +66,16 @@ def test_a_session_tells_48_entries_and_always_its_first(tracker: Tracker) -> No
 
 def test_a_session_may_visit_200_streams_and_folds_early_beyond(tracker: Tracker) -> None:
     tracker.receive(start(1_000, stream_id="x0"), now=1_000)
+    session, folded = known(tracker), 0
     for number in range(1, 500):
         at = 1_000 + number / 10
         tracker.receive(beat(at, "playing", stream_id=f"x{number}"), now=at)
-    session = known(tracker)
+        session = known(tracker)
+        if len(session.window_inputs()) == 1:
+            # Just folded: the open interval is that of the stream before.
+            assert (*session.streams, session.stream_id)[Account(session.account).stream] == f"x{number - 1}"
+            folded += 1
+    assert folded == 2
     assert len(session.streams) <= limits.STREAMS_PER_WINDOW_MAX == 200
     assert session.stream_id == "x499"
     names = (*session.streams, session.stream_id)
