@@ -1,5 +1,6 @@
 """Tokens are made once and kept secret; each door opens to its own kind only."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ def test_tokens_are_made_at_the_first_start_and_kept(tmp_path: Path) -> None:
     assert {file.name for file in (tmp_path / "data").iterdir()} == {"ingest.token", "ops.token"}
     assert (tmp_path / "data/ingest.token").read_text().strip() == first.ingest
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in (tmp_path / "data").iterdir())
+
+
+def test_nobody_else_can_read_a_token_while_it_is_being_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    link = os.link
+    monkeypatch.setattr(os, "link", lambda draft, file: (modes.append(draft.stat().st_mode & 0o777), link(draft, file)))
+    load_tokens(settings(tmp_path))
+    assert modes == [0o600, 0o600]
 
 
 def test_two_that_start_at_once_agree(tmp_path: Path) -> None:

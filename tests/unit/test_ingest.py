@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from actors.messages import NotTaken
 from serve_app import examples
+from serve_app.answers import Refusal
 from serve_app.auth import Tokens
+from serve_app.body import inflate
 from serve_app.ingest import Rules
 from serve_app.mailbox import Undelivered
 from serve_app.pixel import GIF
@@ -200,6 +203,7 @@ def test_reading_stops_at_the_limit() -> None:
     async def scenario(door: FrontDoor) -> Any:
         async def receive() -> Any:
             left.append(1)
+            assert len(left) < 10, "the application goes on reading"
             return {"type": "http.request", "body": parts[0], "more_body": True}
 
         sent: list[Any] = []
@@ -241,6 +245,16 @@ BAD_GZIP = {
 def test_bad_gzip_gets_its_documented_error(body: bytes, status: int, code: str) -> None:
     answer = post(START, body, headers={"content-encoding": "gzip"})
     assert (answer.status, answer.code) == (status, code)
+
+
+def test_a_bomb_is_not_inflated_past_the_limit() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    tracemalloc.start()
+    try:
+        assert isinstance(inflate(bomb, b"gzip"), Refusal)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "zstd"])

@@ -1,0 +1,136 @@
+"""Operators' questions reach whoever knows, also after a move; ready means that every slot is served."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from serve_app import backstage as module
+from serve_app.backstage import ActorsBackstage, Readiness
+from serve_app.shards import ActorAwayError
+from serve_app.slotmap import SlotMap
+from sessions.routing import slot_of
+from storage.journal import Fence, JournalUnavailableError
+
+SLOTS = 8
+
+
+@dataclass
+class World:
+    """A map, a journal and shards that hold slots; what was asked is noted."""
+
+    owners: dict[int, str] = field(default_factory=lambda: dict.fromkeys(range(SLOTS), "a"))
+    held: dict[str, list[int]] = field(default_factory=lambda: {"a": list(range(SLOTS))})
+    known: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    journal_up: bool = True
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    now: float = 1_000.0
+
+    async def fences(self) -> Mapping[int, Fence]:
+        return {slot: Fence(1, 0, owner) for slot, owner in self.owners.items()}
+
+    async def ping(self) -> None:
+        if not self.journal_up:
+            raise JournalUnavailableError
+
+    async def call(self, name: str, method: str, *arguments: Any, within_s: float) -> Any:
+        self.asked.append((name, method))
+        if method == "status" and name in self.held:
+            return {"epochs": dict.fromkeys(self.held[name], 1)}
+        if method == "describe" and name in self.held:
+            return self.known.get(name, {}).get(arguments[1])
+        raise ActorAwayError(name)
+
+    def backstage(self) -> tuple[ActorsBackstage, SlotMap]:
+        slot_map = SlotMap(self.fences)
+        return ActorsBackstage(self, slot_map, self, slots=SLOTS, monotonic=lambda: self.now), slot_map  # type: ignore[arg-type]
+
+
+def readiness(world: World) -> Readiness:
+    async def ask() -> Readiness:
+        return await world.backstage()[0].readiness()
+
+    return asyncio.run(ask())
+
+
+def test_ready_is_every_slot_served_and_the_journal_answering() -> None:
+    assert readiness(World()) == Readiness(SLOTS, SLOTS)
+    assert readiness(World()).ready
+
+
+@pytest.mark.parametrize(
+    ("world", "problem"),
+    [
+        (World(owners={}), "8 of 8 slots are not served"),
+        (World(owners=dict.fromkeys(range(SLOTS - 1), "a"), held={"a": list(range(SLOTS - 1))}), "1 of 8 slots are not served"),
+        (World(held={"a": [0, 1, 2]}), "5 of 8 slots are not served"),
+        (World(held={}), "a does not answer"),
+    ],
+)
+def test_what_is_missing_is_named(world: World, problem: str) -> None:
+    found = readiness(world)
+    assert not found.ready
+    assert problem in found.problems
+
+
+def test_without_a_journal_nobody_is_ready() -> None:
+    async def ask() -> Readiness:
+        world = World()
+        backstage, slot_map = world.backstage()
+        await slot_map.refresh()
+        world.journal_up = False
+        return await backstage.readiness()
+
+    assert asyncio.run(ask()).problems == ("the journal does not answer",)
+
+
+def test_readiness_is_asked_for_once_a_second_however_many_want_to_know() -> None:
+    async def ask() -> list[int]:
+        world = World()
+        backstage, _ = world.backstage()
+        await asyncio.gather(*(backstage.readiness() for _ in range(20)))
+        counts = [len(world.asked)]
+        world.now += module.READY_CACHED_S - 0.01
+        await backstage.readiness()
+        counts.append(len(world.asked))
+        world.now += 0.01
+        await backstage.readiness()
+        return [*counts, len(world.asked)]
+
+    assert asyncio.run(ask()) == [1, 1, 2]
+
+
+def described(world: World, *, moved_to: str | None = None) -> bytes | None:
+    async def ask() -> bytes | None:
+        backstage, slot_map = world.backstage()
+        await slot_map.refresh()
+        if moved_to is not None:
+            world.owners[slot_of("s", slots=SLOTS)] = moved_to
+        return await backstage.describe("s")
+
+    return asyncio.run(ask())
+
+
+def test_a_session_is_described_by_its_owner() -> None:
+    assert described(World(known={"a": {"s": b"{}"}})) == b"{}"
+
+
+def test_a_session_that_moved_is_described_by_its_new_owner() -> None:
+    world = World(held={"a": [], "b": []}, known={"b": {"s": b"{}"}})
+    assert described(world, moved_to="b") == b"{}"
+    assert [name for name, _ in world.asked] == ["a", "b"]
+
+
+def test_a_session_that_nobody_knows_is_unknown() -> None:
+    world = World()
+    assert described(world) is None
+    assert world.asked == [("a", "describe")]
+
+
+def test_without_an_owner_nobody_can_tell() -> None:
+    with pytest.raises(ActorAwayError):
+        described(World(owners={}))
+    with pytest.raises(ActorAwayError):
+        described(World(held={}))
