@@ -80,6 +80,16 @@ def test_startup_is_that_of_the_first_frame_not_of_a_later_one() -> None:
     assert lived(start(0), events(event("stream_start", 3)), events(event("stream_start", 50)))["startup_time_s"] == 3
 
 
+def test_startup_is_that_of_the_first_start_not_of_one_that_revives() -> None:
+    """0 start · 3 first frame · expired · 200 the same session starts again: still 3 s."""
+    tracker = Tracker(7, policy=Policy())
+    tracker.receive(start(0), now=0)
+    tracker.receive(events(event("stream_start", 3)), now=3)
+    tracker.advance(now=100, limit=10)
+    tracker.receive(start(200), now=200)
+    assert figures(known(tracker))["startup_time_s"] == 3
+
+
 def test_startup_is_never_negative() -> None:
     """0 stream_start · 1 start."""
     assert lived(events(event("stream_start", 0)), start(1))["startup_time_s"] == 0
@@ -278,6 +288,11 @@ def test_only_a_session_that_is_over_has_a_score() -> None:
     assert lived(*inputs)["experience_score"] is None
     assert lived(*inputs, end(42))["experience_score"] == pytest.approx(92)
     assert lived(start(0), end(5))["experience_score"] == 25
+
+
+def test_the_score_knows_of_the_stalls_that_only_the_player_counted() -> None:
+    """0 playing, two stalls counted by the player · 60 end: ½·100/√2 + 50 = 85.3553, startup unknown."""
+    assert lived(beat(0, "playing", rebuffer_count=2), end(60))["experience_score"] == pytest.approx(85.3553, abs=1e-4)
 
 
 def test_the_players_own_total_stands_beside_ours() -> None:
