@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from actors.assign import assign
-from actors.shard import Health
+from actors.health import Health
 from storage.journal import Fence
 
 

@@ -20,7 +20,8 @@ from ray.exceptions import ActorDiedError, RayError
 from actors import clock, names
 from actors.config import TrackerConfig
 from actors.front_door import FrontDoor, probe_of
-from actors.shard import Health, Shard
+from actors.health import Health
+from actors.shard import Shard
 from actors.steward import ROUND_S, LeaseLostError, Steward
 from actors.writing import DirectoryAwayError
 from metrics.reports import Known, ShardReport
@@ -97,8 +98,8 @@ class SessionShard:
 
     @ray.method(concurrency_group="health")
     async def status(self) -> dict[str, object]:
-        """Return how the shard is, for people."""
-        return await _on(self._loop, self._shard.status)
+        """Return how the shard is, for people; `pid` is that of its process."""
+        return {**await _on(self._loop, self._shard.status), "pid": os.getpid()}
 
     @ray.method(concurrency_group="health")
     async def stop(self) -> None:

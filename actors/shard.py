@@ -15,16 +15,19 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import structlog
 
+from actors.health import Health
 from actors.held_slot import HeldSlot
-from actors.messages import NotTaken, decode_batch, encode_reply
-from actors.recovery import outage_s, restore
+from actors.messages import NotTaken, decode_batch
+from actors.recovery import outage_s
 from actors.reporting import Reports
+from actors.room import Room
+from actors.taking import Taking
+from actors.waiting import Waiting
 from actors.wakefulness import RHYTHM, Rhythm, Wakefulness
 from actors.writing import Confirm, Writer
 from metrics.reports import Known, ShardReport
@@ -39,52 +42,16 @@ from sessions.limits import (
 )
 from sessions.story import describe
 from storage.codec import unpack_opaque
-from storage.journal import Claimed, Journal, JournalUnavailableError, WipedError
+from storage.journal import Claimed, Journal, JournalUnavailableError
 
 log = structlog.get_logger(__name__)
 
-SLOTS_PER_LOAD: Final = 16
-"""Slots that are loaded side by side, and served together."""
 STOP_S: Final = 2.0
 """How long a stopping shard tries to write what is left."""
 
 
 class BrokenShardError(Exception):
     """The shard's state is not to be built on; it is about to start again from its journal."""
-
-
-class Health(NamedTuple):
-    """What a shard tells the directory, every second."""
-
-    incarnation: str
-    serving: Mapping[int, int]
-    """Epoch by slot."""
-    coming: Sequence[int]
-    """Slots that are being claimed and loaded."""
-    recovered: bool
-    """It has claimed all that the journal called its own at its birth."""
-    sessions: int
-    journal_up: bool
-    unwritten_sessions: int
-    behind_s: float
-    """Time since the last sign of life that the journal took."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    items: list[tuple[int, Event]]
-    reply: "asyncio.Future[bytes]"
-    outcomes: list[Receipt | NotTaken]
-
-    def answer(self) -> None:
-        if not self.reply.done():
-            self.reply.set_result(encode_reply(self.outcomes))
-
-    def refuse(self, why: NotTaken) -> None:
-        """Answer that nothing can be acknowledged; what the shard does not own at all keeps its own answer."""
-        outcomes = self.outcomes or [why] * len(self.items)
-        if not self.reply.done():
-            self.reply.set_result(encode_reply([each if isinstance(each, NotTaken) else why for each in outcomes]))
 
 
 class Shard:
@@ -108,23 +75,17 @@ class Shard:
         """`end` is called, once, with what broke the shard."""
         self.name = name
         self.incarnation = incarnation
-        self._policy = policy
         self._journal = journal
         self._clock = clock
         self._end = end
         self._rhythm = rhythm
-        self._sessions_max, self._beacons_max = sessions_max, beacons_max
-        self._sessions, self._beacons = 0, 0
-        """Remembered, as of the last tick, and what was opened since."""
+        self._room = Room(sessions_max=sessions_max, beacons_max=beacons_max)
         self._held: dict[int, HeldSlot] = {}
-        self._coming: set[int] = set()
-        self._recovered = asyncio.Event()
         self._restarts = 0
         self._lane = asyncio.Lock()
         self._sound = True
-        self._taking = asyncio.Lock()
-        self._queue: deque[_Waiting] = deque()
-        self._group: list[_Waiting] = []
+        self._queue: deque[Waiting] = deque()
+        self._group: list[Waiting] = []
         self._waiting_items = 0
         self._arrived = asyncio.Event()
         self._wakefulness = Wakefulness(gap_s=rhythm.gap_s, door_word_s=rhythm.door_word_s)
@@ -140,13 +101,14 @@ class Shard:
             on_away=self._refuse_waiting,
             observe_commit=lambda seconds: self._reports.observe("commit_seconds", seconds),
         )
+        self._taking = Taking(name, journal=journal, policy=policy, clock=clock, rhythm=rhythm, held=self._held.keys(), serve=self._serve)
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = False
         """Stopped or broken: nothing is taken any more."""
 
     def start(self) -> None:
         """Begin to recover, commit and tick, on the running event loop."""
-        for part in (self._recover(), self._commit_groups(), self._run_ticks()):
+        for part in (self._taking.recover(), self._commit_groups(), self._run_ticks()):
             self._spawn(part)
 
     # Players.
@@ -157,7 +119,7 @@ class Shard:
 
         Raises `msgspec.DecodeError` for bytes that are no batch.
         """
-        waiting = _Waiting(decode_batch(batch), asyncio.get_running_loop().create_future(), [])
+        waiting = Waiting(decode_batch(batch), asyncio.get_running_loop().create_future())
         self._reports.observe("batch_events", len(waiting.items))
         if self._over:
             waiting.refuse(NotTaken.RECOVERING)
@@ -200,27 +162,21 @@ class Shard:
         await self._write(now=now)
         lost = touched.keys() - self._held.keys()
         for waiting in self._group:
-            if lost:
-                waiting.outcomes = [
-                    NotTaken.MOVED if slot in lost else outcome for (slot, _), outcome in zip(waiting.items, waiting.outcomes, strict=True)
-                ]
-            waiting.answer()
+            waiting.answer(lost=lost)
         self._group = []
 
     def _absent(self, slot: int) -> NotTaken:
-        return NotTaken.RECOVERING if slot in self._coming or not self._recovered.is_set() else NotTaken.MOVED
+        return NotTaken.RECOVERING if slot in self._taking.coming or not self._taking.recovered else NotTaken.MOVED
 
     def _apply(self, held: HeldSlot, event: Event, *, now: float) -> Receipt:
         tracker = held.tracker
         if event.session_id in tracker.sessions:
             return tracker.receive(event, now=now)
-        is_beacon = event.session_id.startswith("\0")
-        if self._beacons >= self._beacons_max if is_beacon else self._sessions >= self._sessions_max:
+        if not self._room.admits(event.session_id):
             return Receipt(accepted=False, reason=Reason.TOO_MANY_SESSIONS.value)
         receipt = tracker.receive(event, now=now)
-        opened = event.session_id in tracker.sessions
-        self._beacons += opened and is_beacon
-        self._sessions += opened and not is_beacon
+        if event.session_id in tracker.sessions:
+            self._room.fill(event.session_id)
         return receipt
 
     def _refuse_waiting(self) -> None:
@@ -268,7 +224,7 @@ class Shard:
     async def _tick(self) -> None:
         if self._lane.locked() and not self._writer.journal_up:
             return
-        self._count_sessions()
+        self._room.count(held.tracker for held in self._held.values())
         now = self._clock()
         touch = now - self._touched_at >= self._rhythm.touch_s
         flush = any(each.waits_to_hand() for each in self._held.values())
@@ -315,32 +271,7 @@ class Shard:
             self._wakefulness.lived(now)
             self._touched_at = now
 
-    def _count_sessions(self) -> None:
-        self._beacons = sum(each.tracker.beacons for each in self._held.values())
-        self._sessions = sum(len(each.tracker.sessions) for each in self._held.values()) - self._beacons
-
     # Ownership.
-
-    async def _recover(self) -> None:
-        """Claim and load what the journal calls ours."""
-        delay_s = self._rhythm.retry_first_s
-        while True:
-            try:
-                fences = await self._journal.fences()
-                mine = {slot: fence.epoch for slot, fence in fences.items() if fence.owner == self.name and slot not in self._held}
-                self._coming |= mine.keys()
-                await self._take(mine)
-            except WipedError:
-                # Nothing is ours where there is nothing; the directory will say what to take.
-                break
-            except JournalUnavailableError as error:
-                log.warning("the journal does not answer: recovery waits", shard=self.name, error=str(error))
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
-            else:
-                log.info("recovered", shard=self.name, slots=len(mine), sessions=self.sessions)
-                break
-        self._recovered.set()
 
     def own(self, expected: Mapping[int, int], *, after_wipe: bool = False) -> None:
         """
@@ -349,45 +280,20 @@ class Shard:
         `after_wipe`: the journal lost these slots, and nobody holds them: their epochs go on from the expected ones. What comes
         of it shows in `watch`; an order that failed has to be given again.
         """
-        wanted = {slot: epoch for slot, epoch in expected.items() if slot not in self._held and slot not in self._coming}
-        if wanted and not self._over:
-            self._coming |= wanted.keys()
-            self._spawn(self._obey(wanted, after_wipe=after_wipe))
+        wanted = {} if self._over else self._taking.accept(expected)
+        if wanted:
+            self._spawn(self._taking.obey(wanted, after_wipe=after_wipe))
 
-    async def _obey(self, expected: Mapping[int, int], *, after_wipe: bool) -> None:
-        try:
-            await self._recovered.wait()
-            await self._take(expected, after_wipe=after_wipe)
-        except (JournalUnavailableError, WipedError) as error:
-            log.warning("slots not taken", shard=self.name, slots=len(expected), error=str(error))
-
-    async def _take(self, expected: Mapping[int, int], *, after_wipe: bool = False) -> None:
-        """Claim slots and serve them, some at a time. Raises `JournalUnavailableError`, `WipedError`: the rest is not taken."""
-        try:
-            async with self._taking:
-                claimed = await self._journal.claim(expected, owner=self.name, after_wipe=after_wipe) if expected else {}
-                slots = sorted(claimed)
-                for first in range(0, len(slots), SLOTS_PER_LOAD):
-                    await self._adopt({slot: claimed[slot] for slot in slots[first : first + SLOTS_PER_LOAD]})
-        finally:
-            self._coming -= expected.keys()
-
-    async def _adopt(self, claimed: Mapping[int, Claimed]) -> None:
-        """Load slots just claimed, pause them for the time that nobody was there, and serve them."""
-        loaded = await asyncio.gather(*(self._journal.load(slot) for slot in claimed))
-        restored: list[HeldSlot] = []
-        for (slot, claim), stored in zip(claimed.items(), loaded, strict=True):
-            if stored.fence.epoch == claim.epoch:
-                restored.append(await restore(slot, stored, policy=self._policy, now=self._clock()))
+    async def _serve(self, restored: Sequence[HeldSlot], claimed: Mapping[int, Claimed]) -> None:
+        """Serve slots just loaded, paused for the time that nobody was there."""
         async with self._working():
             now = self._enter()
             for held in restored:
                 held.pause(outage_s(claimed[held.slot].alive_at, now=now, gap_s=self._rhythm.gap_s))
                 self._held[held.slot] = held
-            self._count_sessions()
+            self._room.count(held.tracker for held in self._held.values())
             # Only once this is written do we know that the slots are still ours, and that the pause cannot be lost.
             await self._write(now=now)
-            self._coming -= claimed.keys()
 
     async def release(self, slots: Sequence[int]) -> None:
         """
@@ -418,8 +324,8 @@ class Shard:
         return Health(
             incarnation=self.incarnation,
             serving={slot: each.epoch for slot, each in self._held.items()},
-            coming=sorted(self._coming),
-            recovered=self._recovered.is_set(),
+            coming=sorted(self._taking.coming),
+            recovered=self._taking.recovered,
             sessions=self.sessions,
             journal_up=self._writer.journal_up,
             unwritten_sessions=self._writer.unwritten_sessions,
@@ -453,9 +359,9 @@ class Shard:
         return {
             "shard": self.name,
             "incarnation": self.incarnation,
-            "recovered": self._recovered.is_set(),
+            "recovered": self._taking.recovered,
             "epochs": {slot: each.epoch for slot, each in sorted(self._held.items())},
-            "coming": sorted(self._coming),
+            "coming": sorted(self._taking.coming),
             "sessions": self.sessions,
             "active": sum(each.tracker.ledger.active for each in self._held.values()),
             "journal_up": self._writer.journal_up,

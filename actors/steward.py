@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from actors.front_door import FrontDoor
+from actors.health import Health
 from actors.orders import Orders, Term, latest_terms, orders
-from actors.shard import Health
 from actors.writing import DirectoryAwayError
 from storage.journal import Fence, Journal, JournalError, JournalUnavailableError, WipedError
 

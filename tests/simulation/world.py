@@ -16,8 +16,9 @@ from random import Random
 from typing import NamedTuple
 
 from actors.front_door import FrontDoor
+from actors.health import Health
 from actors.messages import NotTaken, decode_reply, encode_batch, encode_item
-from actors.shard import Health, Shard
+from actors.shard import Shard
 from actors.steward import Patience, Steward
 from actors.wakefulness import Rhythm
 from actors.writing import DirectoryAwayError
@@ -39,7 +40,7 @@ class Scale(NamedTuple):
     shards: int = 3
     slots: int = 8
     players: int = 8
-    trouble_every_s: float = 120.0
+    trouble_every_s: float = 60.0
     """Before it is stretched."""
 
 
@@ -347,7 +348,7 @@ class World:
         self.store.wipe()
         self.wiped = True
         async with asyncio.timeout(2_000 * self.scale.stretch):
-            while set(self.store.sessions) | set(self.store.records) < held or not all(s.status()["journal_up"] for s in self.living()):
+            while set(self.store.records) < held or not all(s.status()["journal_up"] for s in self.living()):  # noqa: ASYNC110
                 await asyncio.sleep(self.scale.stretch)
         self.wiped = False
 

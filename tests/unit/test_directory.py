@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from actors.front_door import OPENING_S, FrontDoor
+from actors.health import Health
 from actors.orders import Term, latest_terms, orders
-from actors.shard import Health, Shard
+from actors.shard import Shard
 from actors.steward import LeaseLostError, Steward
 from actors.writing import DirectoryAwayError
 from storage.journal import DataSetConflictError, Fence

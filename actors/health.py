@@ -1,0 +1,21 @@
+"""What a shard says of itself to the directory: plain data."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Health(NamedTuple):
+    """What a shard tells the directory, every second."""
+
+    incarnation: str
+    serving: Mapping[int, int]
+    """Epoch by slot."""
+    coming: Sequence[int]
+    """Slots that are being claimed and loaded."""
+    recovered: bool
+    """It has claimed all that the journal called its own at its birth."""
+    sessions: int
+    journal_up: bool
+    unwritten_sessions: int
+    behind_s: float
+    """Time since the last sign of life that the journal took."""
