@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sessions.changes import Ledger, Receipt
+from sessions.deadlines import due_at_of
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start, beacon_id
 from sessions.tracker import Tracker
 from storage.codec import decode_session, encode_session
@@ -66,14 +67,14 @@ class Beside(RuleBasedStateMachine):
         self.slot = NaiveSlot()
         self.stored = Stored()
         self.committed = deepcopy(self.slot)
-        self.last: tuple[Event, int] | None = None
+        self.sent: list[tuple[Event, int]] = []
         self.ids = 0
 
     def both(self, event: Event, interval_s: int) -> None:
         note(f"now={self.now - BEGIN:+} {event} promised {interval_s}")
         receipt = self.tracker.receive(event, now=self.now, interval_s=interval_s)
         accepted, taken, rejected = self.slot.receive(event, interval_s, now=self.now)
-        self.last = event, interval_s
+        self.sent.append((event, interval_s))
         assert (receipt.accepted, receipt.accepted_count, len(receipt.rejected)) == (accepted, taken, rejected)
         self.check_words(event, receipt, interval_s)
 
@@ -135,10 +136,10 @@ class Beside(RuleBasedStateMachine):
     def pixel(self, viewer: str, kind: str) -> None:
         self.both(Beacon(viewer, kind, "x", "z"), 30)
 
-    @rule()
-    def send_again(self) -> None:
-        if self.last is not None:
-            self.both(*self.last)
+    @rule(ago=st.integers(1, 6))
+    def send_again(self, ago: int) -> None:
+        if ago <= len(self.sent):
+            self.both(*self.sent[-ago])
 
     @rule(seconds=st.one_of(st.integers(1, 40), st.integers(41, 400)))
     def wait(self, seconds: int) -> None:
@@ -215,11 +216,14 @@ class Beside(RuleBasedStateMachine):
             assert (str(session.playback), session.stream_id, account.rebuffers) == (state, stream, stalls), name
             assert ours == spent, name
             assert session.player_rebuffers == viewing.stalls_told
+            assert due_at_of(session.bucket) == viewing.due_at + 0.25, name
             if viewing.liveness == "active":
                 audience["state", state] += 1
                 audience["stream", stream, state] += 1
         shown = {key: count for key, count in self.tracker.audience.items() if key[0] in ("state", "stream")}
         assert shown == audience
+        due_ats = [viewing.due_at + 0.25 + self.slot.paused_s for viewing in self.slot.viewings.values()]
+        assert self.tracker.next_deadline() == min(due_ats, default=None)
         ledger, counts = self.tracker.ledger, self.slot.counts
         assert ledger.active == sum(viewing.liveness == "active" for viewing in self.slot.viewings.values())
         assert ledger.active == counts["started"] + counts["provisional"] + counts["revived"] - counts["ended"] - counts["expired"]
@@ -227,5 +231,5 @@ class Beside(RuleBasedStateMachine):
         assert (ledger.revived, ledger.expired, sum(ledger.ended.values())) == (counts["revived"], counts["expired"], counts["ended"])
 
 
-Beside.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None, derandomize=True, report_multiple_bugs=False)
+Beside.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None, derandomize=True, report_multiple_bugs=False)
 TestBeside = Beside.TestCase
