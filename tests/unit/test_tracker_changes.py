@@ -283,7 +283,7 @@ def test_validation_finds_a_session_that_is_counted_as_something_else() -> None:
 def test_a_broken_invariant_carries_the_sessions_story() -> None:
     tracker = Tracker(7, policy=Policy())
     tracker.receive(pixel("view"), now=1_000)
-    known(tracker, PIXEL).newest_at += 1
+    known(tracker, PIXEL).newest_at -= 1
     with pytest.raises(InvariantError, match="newest input") as caught:
         tracker.validate()
     assert isinstance(caught.value.story, dict)

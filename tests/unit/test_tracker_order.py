@@ -297,6 +297,15 @@ def test_after_a_blip_of_the_clock_the_session_goes_on_where_it_was(tracker: Tra
     assert ("late_events",) not in increments
 
 
+def test_a_repeated_start_with_a_wild_clock_anchors_the_order_though_it_moves_nothing_else(tracker: Tracker) -> None:
+    tracker.receive(start(1_000), now=1_000)
+    tracker.receive(start(1_061), now=1_000)
+    tracker.receive(beat(1_055, "playing"), now=1_000)
+    tracker.receive(beat(1_065), now=1_010)
+    assert (account(tracker).starting_s, account(tracker).playing_s) == (55, 10)
+    assert tracker.take_changes().increments[("wild_timestamps",)] == 1
+
+
 def test_after_a_blip_events_fall_into_their_place_again(tracker: Tracker) -> None:
     tracker.receive(beat(1_000, "playing"), now=1_000)
     tracker.receive(events(event("mute", YEAR_9999)), now=1_010)
