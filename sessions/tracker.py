@@ -1,28 +1,23 @@
 """
-All sessions of one slot: what a player's input does to them, when they expire, and what of it is to be written.
+What a player's input does: one handler per kind of event, on top of the slot's roster.
 
 Theory of operation: the owner of the slot feeds `receive` with events and `advance` with time, takes `take_changes` to its journal,
-and hands the receipts out once that is done. Which input does what to liveness and to the ledger stands in
-`transitions.LIVENESS`; playback is the session's own (`session.py`). `audience` is kept up to date change by change, so that
-reading the live count costs nothing.
+and hands the receipts out once that is done. Who is in the slot, until when, and what it does to the ledger is the
+roster's (`roster.py`); time spent, and in which order, is the session's own (`session.py`).
 
-`now` is the server's wall clock, told by the caller. Deadlines live in the slot's own clock, `now - paused_s`, which stands still
-while we are out of reach: our outages cost nobody.
+`now` is the server's wall clock, told by the caller.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from sys import intern
 from typing import Any, Final
 
 from sessions.account import NEVER, UNKNOWN_NUMBER
-from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy, Reason, Receipt
-from sessions.deadlines import Deadlines, bucket_of, due_at_of
-from sessions.errors import InvariantError
-from sessions.events import END_REASONS, Beacon, End, Event, Happening, Happenings, Heartbeat, Start
-from sessions.histograms import observe
+from sessions.changes import Key, Reason, Receipt
+from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, WILD_AHEAD_S
+from sessions.roster import DIMENSION_OF, Roster
 from sessions.session import (
     EVENT_ID_BYTES,
     SAYS_CREATOR,
@@ -37,23 +32,13 @@ from sessions.session import (
     fingerprint,
 )
 from sessions.states import PLAYBACKS, Cue, Input, Liveness
-from sessions.story import What, describe
-from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, LIVENESS
+from sessions.story import What
+from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
 
 _HEARTBEATS: Final[Key] = ("heartbeats",)
 _DUPLICATES: Final[Key] = ("duplicates",)
 _LATE: Final[Key] = ("late_events",)
 _WILD: Final[Key] = ("wild_timestamps",)
-
-_DIMENSION_OF: Final = {
-    "channel_id": "channel",
-    "creator_id": "creator",
-    "program_id": "program",
-    "platform": "platform",
-    "country": "country",
-    "quality": "quality",
-    "connection_type": "connection",
-}
 
 _SAYS_OF: Final = {
     "stream_id": SAYS_STREAM,
@@ -64,57 +49,8 @@ _SAYS_OF: Final = {
 }
 
 
-def audience_keys(session: Session) -> list[Key]:
-    """Return every key of `Audience` under which an active session counts."""
-    keys: list[Key] = [("state", session.playback), ("stream", session.stream_id, session.playback)]
-    keys += [(dimension, getattr(session, name)) for name, dimension in _DIMENSION_OF.items()]
-    if session.pixel is not None:
-        keys.append(("pullzone", session.pixel.pullzone))
-    return keys
-
-
-class Tracker:
+class Tracker(Roster):
     """See the module."""
-
-    def __init__(self, slot: int, *, policy: Policy) -> None:
-        self.slot = slot
-        self.policy = policy
-        self.ledger = Ledger()
-        self.audience: Audience = {}
-        self.changed_keys: set[Key] = set()
-        """Keys of `audience` that changed; whoever reports them clears it."""
-        self.beacons = 0
-        """Remembered beacon sessions, in any state."""
-        self.paused_s = 0.0
-        self._sessions: dict[str, Session] = {}
-        self._deadlines: Deadlines[Session] = Deadlines()
-        self._changed: dict[Session, None] = {}
-        self._forgotten: dict[str, None] = {}
-        self._finished: list[Finished] = []
-        self._increments: Increments = {}
-
-    @classmethod
-    def restore(cls, slot: int, *, policy: Policy, sessions: Iterable[Session], ledger: Ledger, paused_s: float) -> "Tracker":
-        """Rebuild a slot from its journal; every key of the audience counts as changed."""
-        tracker = cls(slot, policy=policy)
-        tracker.ledger = _copy(ledger)
-        tracker.paused_s = paused_s
-        for session in sessions:
-            tracker._sessions[session.session_id] = session
-            tracker.beacons += session.is_beacon
-            session.bucket = tracker._deadlines.add(session, session.bucket)
-            if session.liveness is Liveness.ACTIVE:
-                tracker._count(session, 1)
-        return tracker
-
-    @property
-    def sessions(self) -> Mapping[str, Session]:
-        """Return every remembered session by its id; to be read only."""
-        return self._sessions
-
-    def get(self, session_id: str) -> Session | None:
-        """Return a remembered session, in any state."""
-        return self._sessions.get(session_id)
 
     def receive(self, event: Event, *, now: float, interval_s: int | None = None) -> Receipt:
         """
@@ -124,61 +60,6 @@ class Tracker:
         stretches with it.
         """
         return _HANDLERS[type(event)](self, event, now, interval_s or self.policy.heartbeat_interval_s)
-
-    def advance(self, *, now: float, limit: int) -> int:
-        """
-        Expire the sessions whose heartbeats stopped, and forget those whose revive window is over; return how many, at most `limit`.
-
-        A session ends at its own last sign of life, not at `now`: a shard that was
-        paused must not lengthen anyone's watch time.
-        """
-        worked_off = 0
-        for session in self._deadlines.pop_due(now=now - self.paused_s, limit=limit):
-            worked_off += 1
-            if session.liveness is Liveness.ACTIVE:
-                self._count(session, -1)
-                session.bucket = 0
-                self._leave(session, Input.DEADLINE, now)
-            else:
-                self._forget(session)
-        return worked_off
-
-    def next_deadline(self) -> float | None:
-        """Return when `advance` has work next, on the caller's clock; None: never."""
-        due_at = self._deadlines.next_due_at()
-        return None if due_at is None else due_at + self.paused_s
-
-    def pause(self, seconds: float) -> None:
-        """Count `seconds` of an outage of ours: every deadline moves by as much."""
-        if seconds < 0:
-            problem = f"slot {self.slot}: cannot pause for {seconds} s"
-            raise InvariantError(problem)
-        self.paused_s += seconds
-
-    def take_changes(self) -> Changes:
-        """Return all that changed since the last call, which is the caller's to write from now on."""
-        changes = Changes(
-            sessions=list(self._changed),
-            forgotten=list(self._forgotten),
-            finished=self._finished,
-            ledger=_copy(self.ledger),
-            paused_s=self.paused_s,
-            increments=self._increments,
-        )
-        self._changed, self._forgotten, self._finished, self._increments = {}, {}, [], {}
-        return changes
-
-    def all_changes(self) -> Changes:
-        """Return everything held, for a journal that lost it; what had changed counts as taken."""
-        return self.take_changes()._replace(sessions=list(self._sessions.values()), forgotten=[])
-
-    def has_changes(self) -> bool:
-        """Tell whether `take_changes` would return anything to write."""
-        return bool(self._changed or self._forgotten or self._increments)
-
-    def remaining_s(self, session: Session, *, now: float) -> float:
-        """Return the seconds until the session's next deadline."""
-        return max(0.0, due_at_of(session.bucket) + self.paused_s - now)
 
     # One handler per kind of input; `receive` calls them.
 
@@ -352,79 +233,6 @@ class Tracker:
 
     # What the handlers are made of.
 
-    def _arrive(self, session_id: str, moved_by: Input, at: float, now: float) -> Session:
-        """Return the session that an input is about, opened or revived as the table says; it counts from the next `_alive`."""
-        session = self._sessions.get(session_id)
-        before = Liveness.UNKNOWN if session is None else session.liveness
-        _, entries = LIVENESS[before, moved_by]
-        if session is None:
-            session = self._sessions[session_id] = Session(session_id, now=now)
-            self._forgotten.pop(session_id, None)
-            self.beacons += session.is_beacon
-            session.offset = now - at
-            session.provisional = entries[0] == "provisional"
-            session.tell(What.PROVISIONAL if session.provisional else What.STARTED, now=now)
-            if not session.is_beacon:
-                observe(self._increments, "clock_skew", abs(session.offset))
-        elif before is Liveness.EXPIRED:
-            self._deadlines.remove(session, session.bucket)
-            session.bucket = 0
-            session.liveness = Liveness.ACTIVE
-            session.tell(What.REVIVED, now=now)
-        else:
-            return session
-        self._enter(entries[0])
-        return session
-
-    def _enter(self, entry: str) -> None:
-        setattr(self.ledger, entry, getattr(self.ledger, entry) + 1)
-        self.ledger.active += 1
-
-    def _leave(self, session: Session, moved_by: Input, now: float) -> None:
-        """End or expire an active session: close its account, take it out of the count, remember it for the revive window."""
-        session.liveness, _ = LIVENESS[Liveness.ACTIVE, moved_by]
-        if session.bucket:
-            self._count(session, -1)
-            self._deadlines.remove(session, session.bucket)
-        session.stop()
-        session.revision += 1
-        reason = session.end_reason
-        if reason is None:
-            self.ledger.expired += 1
-            session.tell(What.EXPIRED, now=now)
-        else:
-            self.ledger.ended[reason] = self.ledger.ended.get(reason, 0) + 1
-            session.tell(What.ENDED, now=now, detail=END_REASONS.index(reason))
-        self.ledger.active -= 1
-        self._finished.append(Finished(session, session.revision))
-        session.bucket = self._deadlines.add(session, bucket_of(now - self.paused_s + self.policy.revive_window_s))
-        self._changed[session] = None
-
-    def _forget(self, session: Session) -> None:
-        del self._sessions[session.session_id]
-        self.beacons -= session.is_beacon
-        self._changed.pop(session, None)
-        self._forgotten[session.session_id] = None
-
-    def _alive(self, session: Session, now: float, interval_s: int, *, is_beat: bool = False) -> None:
-        """
-        Take a sign of life: the deadline moves, and never back before the next beat.
-
-        A beat (new, not repeated) that is promised less than the one before leaves the longer promise standing; the next one
-        does not. What is no beat takes nothing back.
-        """
-        session.seen_at = now
-        may_move_back = is_beat and interval_s >= session.interval_s
-        session.interval_s = interval_s
-        bucket = bucket_of(now - self.paused_s + interval_s * self.policy.expiry_intervals)
-        if bucket > session.bucket or (may_move_back and bucket < session.bucket):
-            if session.bucket:
-                self._deadlines.remove(session, session.bucket)
-            else:
-                self._count(session, 1)
-            session.bucket = self._deadlines.add(session, bucket)
-        self._changed[session] = None
-
     def _note(  # noqa: PLR0913 - an input is what it is
         self,
         session: Session,
@@ -491,7 +299,7 @@ class Tracker:
             self._move_if_counted(session, ("stream", before, session.playback), ("stream", value, session.playback))
         else:
             setattr(session, name, value)
-            dimension = _DIMENSION_OF[name]
+            dimension = DIMENSION_OF[name]
             self._move_if_counted(session, (dimension, before), (dimension, value))
 
     def _is_new_event(self, session: Session, happening: Happening) -> bool:
@@ -517,63 +325,6 @@ class Tracker:
             end_reason=session.end_reason,
         )
 
-    def _add(self, key: Key) -> None:
-        self._increments[key] = self._increments.get(key, 0) + 1
-
-    def _count(self, session: Session, amount: int) -> None:
-        for key in audience_keys(session):
-            self._shift(key, amount)
-
-    def _move_if_counted(self, session: Session, old: Key, new: Key) -> None:
-        if session.bucket:
-            self._move(old, new)
-
-    def _move(self, old: Key, new: Key) -> None:
-        self._shift(old, -1)
-        self._shift(new, 1)
-
-    def _shift(self, key: Key, amount: int) -> None:
-        count = self.audience.get(key, 0) + amount
-        if count:
-            self.audience[key] = count
-        else:
-            del self.audience[key]
-        self.changed_keys.add(key)
-
-    def validate(self) -> None:
-        """Check every invariant the slow way; raises `InvariantError` with the story of what is wrong. For tests and audits."""
-        active = [session for session in self._sessions.values() if session.liveness is Liveness.ACTIVE]
-        recount: Audience = {}
-        for session in active:
-            for key in audience_keys(session):
-                recount[key] = recount.get(key, 0) + 1
-        self._require(recount == self.audience, "the audience is not the sum of its sessions")
-        self._require(
-            self.ledger.active == self.ledger.balance == len(active), f"the ledger does not hold: {self.ledger}, {len(active)} active"
-        )
-        self._require(self.beacons == sum(session.is_beacon for session in self._sessions.values()), "beacon sessions miscounted")
-        scheduled = dict(self._deadlines.items())
-        self._require(len(scheduled) == len(self._sessions), "not every session has exactly one deadline")
-        for session_id, session in self._sessions.items():
-            self._require(session.session_id == session_id, "filed under another id", session)
-            self._require(scheduled.get(session) == session.bucket, "deadline out of place", session)
-            times = [record[0] for record in session.window_inputs()]
-            self._require(times == sorted(times), "the window is out of order", session)
-            # Not equal: a repeated input may have anchored the order anew, and is not in the window itself.
-            self._require(not times or times[-1] <= session.newest_at, "the window goes beyond the newest input", session)
-            tip = session.settled()
-            self._require((tip.playback, tip.frame) == (session.playback, session.frame), "live state is not the newest input's", session)
-            known_streams = len(session.streams) + 1
-            self._require(all(record[2] < known_streams for record in session.window_inputs()), "an input of no known stream", session)
-            watched = [(*session.streams, session.stream_id)[record[2]] for record in session.window_inputs()]
-            self._require(not watched or watched[-1] == session.stream_id, "the newest input is not of the live stream", session)
-            self._require(session.liveness is Liveness.ACTIVE or not times, "over, but not folded", session)
-
-    def _require(self, holds: bool, problem: str, session: Session | None = None) -> None:  # noqa: FBT001 - reads as an assertion
-        if not holds:
-            story = None if session is None else describe(session, now=session.seen_at)
-            raise InvariantError(f"slot {self.slot}: {problem}", story=story)
-
 
 _HANDLERS: Final[dict[type[Event], Callable[[Tracker, Any, float, int], Receipt]]] = {
     Start: Tracker._start,  # noqa: SLF001 - the class's own table
@@ -590,10 +341,6 @@ def _says(stream_id: str | None, program_id: str | None, creator_id: str | None)
         | (0 if program_id is None else SAYS_PROGRAM)
         | (0 if creator_id is None else SAYS_CREATOR)
     )
-
-
-def _copy(ledger: Ledger) -> Ledger:
-    return replace(ledger, ended=dict(ledger.ended))
 
 
 def _time_of(happening: Happening) -> float:
