@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from actors import directory, names
 from actors.config import TrackerConfig
+from actors.front_door import probe_of
 from actors.messages import decode_reply, encode_batch, encode_item
 from sessions.changes import Receipt
 from sessions.events import Event, Heartbeat, Start
@@ -300,6 +301,28 @@ def test_the_directory_s_death_disturbs_nobody(config: TrackerConfig) -> None:
         }
 
     play(config, scenario)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_open"),
+    [(b"HTTP/1.1 200 OK\r\n\r\n", True), (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", False), (b"", False)],
+    ids=["200", "503", "nothing"],
+)
+def test_the_front_door_is_open_if_it_answers_200_in_time(answer: bytes, is_open: bool) -> None:
+    async def scene() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            assert (await reader.readline()).startswith(b"GET /healthz ")
+            writer.write(answer)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        probe = probe_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert await probe() is is_open
+        server.close()
+        await server.wait_closed()
+        assert await probe() is False
+
+    asyncio.run(scene())
 
 
 def test_a_journal_that_comes_back_empty_gets_everything_back(config: TrackerConfig) -> None:

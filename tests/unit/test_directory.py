@@ -325,6 +325,16 @@ def test_a_stale_owner_is_not_confirmed_after_a_wipe() -> None:
     play(scenario)
 
 
+def test_an_earlier_life_of_the_owner_is_not_confirmed_after_a_wipe() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin()
+        slot, epoch = next(iter((held.slot, held.epoch) for held in cluster.port.shards["shard-0"].held.values()))
+        assert await steward.confirm("shard-0", {slot: epoch - 1}) == []
+        assert await steward.confirm("shard-0", {slot: epoch}) == [slot]
+
+    play(scenario)
+
+
 def test_a_directory_that_has_not_heard_the_shards_yet_confirms_nothing() -> None:
     async def scenario(cluster: Cluster) -> None:
         await cluster.begin()
