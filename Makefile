@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors metrics serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua')
 
-.PHONY: help up demo status audit test lint bench clean
+.PHONY: help up demo status audit test lint docs bench clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports wh
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/.installed ## Write the page of the states from its tables
+	@$(BIN)/python -m sessions.transitions > docs/session-states.md
 
 bench: $(VENV)/.tools $(VENV)/.installed ## Measure; writes bench/results
 	@$(BIN)/python -m bench.core

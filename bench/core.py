@@ -3,8 +3,8 @@ Measure the bare core on one process: beats per second, bytes per session, expir
 
     python -m bench.core [--sessions 1000000]
 
-Every session is started (the seed's own start and a full heartbeat, as the codec packs them), beats twice and sends four events. Memory is the
-growth of the resident set over the sessions made. Beats are applied round robin in the players' real order, events made
+Every session is started, beats twice and sends four events (the seed's own start and a full heartbeat, as the codec packs
+them), in the order of time. Memory is the growth of the resident set over the sessions made. Beats are applied round robin in the players' real order, events made
 beforehand so that only the tracker is timed.
 """
 
@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -63,21 +62,24 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _life(index: int) -> Iterator[tuple[Event, float]]:
-    """One session's inputs: a start, four events, two heartbeats; (event, server's time)."""
-    name, at = f"sess_live_{index:09d}", BEGIN + (index % 30_000) / 1_000
+def _input(index: int, phase: int) -> tuple[Event, float]:
+    """One input of one session's life: a start, two lists of two events, two heartbeats; (event, server's time)."""
+    name, at = f"sess_live_{index:09d}", BEGIN + index % 30_000 / 1_000
     stream = f"stream_{index % 1000}"
     kinds = ("stream_start", "quality_change", "stream_buffer_start", "stream_buffer_end")
+    if phase == 0:
+        start = Start(name, at, stream, "ch_101", "creator_001", "prog", "web", "US", "wifi", "auto", pack(PROFILE))
+        return start, at + 0.1
+    if phase in (1, 2):
+        happenings = tuple(
+            Happening(f"ev-{index}-{number}", kinds[number], at + 1.5 + 8 * number) for number in (2 * phase - 2, 2 * phase - 1)
+        )
+        return Happenings(name, stream, None, happenings), at + 16 * phase - 5.8
+    beat_at = at + 30 * (phase - 2)
+    return _beat(name, stream, beat_at, pack(VITALS)), beat_at + 0.1
 
-    def events(*numbers: int) -> Happenings:
-        return Happenings(name, stream, None, tuple(Happening(f"ev-{index}-{n}", kinds[n], at + 1.5 + 8 * n) for n in numbers))
 
-    profile, vitals = pack(PROFILE), pack(VITALS)
-    yield Start(name, at, stream, "ch_101", "creator_001", "prog", "web", "US", "wifi", "auto", profile), at + 0.1
-    yield events(0, 1), at + 10.2
-    yield events(2, 3), at + 26.0
-    for beat in (1, 2):
-        yield _beat(name, stream, at + 30 * beat, vitals), at + 30 * beat + 0.1
+PHASES = 5
 
 
 def _beat(name: str, stream: str, at: float, vitals: bytes = b"") -> Heartbeat:
@@ -88,12 +90,13 @@ def fill(tracker: Tracker, sessions: int) -> float:
     """Give a tracker so many sessions; return bytes of resident memory per session."""
     gc.collect()
     before = _resident_bytes()
-    for index in range(sessions):
-        for event, now in _life(index):
+    for phase in range(PHASES):
+        for index in range(sessions):
+            event, now = _input(index, phase)
             tracker.receive(event, now=now)
-        if index % 1_000 == 0:
-            tracker.take_changes()
-            tracker.changed_keys.clear()
+            if index % 1_000 == 0:
+                tracker.take_changes()
+                tracker.changed_keys.clear()
     tracker.take_changes()
     gc.collect()
     return (_resident_bytes() - before) / sessions
@@ -146,10 +149,11 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--beats", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    longest_s, total_s = expire_all(min(100_000, arguments.sessions))
     tracker = Tracker(0, policy=Policy())
     size = fill(tracker, arguments.sessions)
     rate = beats_per_s(tracker, arguments.sessions, beats=arguments.beats)
+    del tracker
+    longest_s, total_s = expire_all(min(100_000, arguments.sessions))
     print(
         json.dumps(
             {

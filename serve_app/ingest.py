@@ -7,7 +7,7 @@ Each step returns its result or a `Refusal`, which is counted and answered. Ever
 operators' application. It does not know shards, Ray or the journal: `submit` is told a slot and an encoded record.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -23,7 +23,7 @@ from serve_app.pixel import GIF, read_pixel
 from serve_app.records import bad_events, record_of
 from serve_app.routes import PIXEL_ENDPOINT, PIXEL_PATH, POSTS, PostRoute
 from serve_app.tallies import Tallies
-from serve_app.wire import Body, EventsBody
+from serve_app.wire import BadEvent, Body, EventsBody
 from sessions import limits
 from sessions.changes import Reason, Receipt
 from sessions.events import Event
@@ -140,10 +140,7 @@ class Ingest:
         if isinstance(receipt, Refusal):
             await self._refuse(route.endpoint, receipt, origin, send)
             return
-        for entry in bad:
-            self._tallies.rejected(route.endpoint, entry.fault)
-        if receipt.reason is not None:
-            self._tallies.rejected(route.endpoint, receipt.reason)
+        self._count_rejected(route.endpoint, receipt, bad)
         self._tallies.acknowledged(route.endpoint, self._monotonic() - began_at)
         at = self._now()
         if route.is_events:
@@ -151,6 +148,15 @@ class Ingest:
         else:
             answer = route.answer(parsed.session_id, receipt, at=at)
         await _send(send, 200, (_JSON, (b"content-length", b"%d" % len(answer)), *self._cors.headers(origin)), answer)
+
+    def _count_rejected(self, endpoint: str, receipt: Receipt, bad: Sequence[BadEvent]) -> None:
+        """Count each event that was not taken, or else the request as a whole."""
+        for entry in bad:
+            self._tallies.rejected(endpoint, entry.fault)
+        for _, reason in receipt.rejected:
+            self._tallies.rejected(endpoint, reason)
+        if receipt.reason is not None and not receipt.rejected:
+            self._tallies.rejected(endpoint, receipt.reason)
 
     async def _take_body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes | Refusal | None:
         """Authenticate, then read, then inflate: no byte of a stranger's body is looked at."""

@@ -11,6 +11,7 @@ the network delayed least.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from operator import attrgetter
 from struct import Struct
 from sys import intern
@@ -53,6 +54,7 @@ SAYS_MORE: Final = 0b0010_0000_0000
 SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAYS_MORE
 
 
+@lru_cache(maxsize=1_024)
 def fingerprint(quality: str) -> int:
     """Return what stands for a quality in the window: never 0, which stands for none."""
     return crc32(quality.encode()) or 1
@@ -103,9 +105,10 @@ class Session:
     """See the module. Slots, plain values and bytes: a process holds a million of them."""
 
     __slots__ = (
-        "account", "bucket", "channel_id", "connection_type", "country", "creator_id", "ending", "event_ids", "frame", "heartbeat_at", "interval_s", "liveness", "newest_at", "offset", "pixel", "platform", "playback",
-        "player_rebuffers", "previous_offset", "profile", "program_id", "provisional", "quality", "revision", "seen_at",
-        "session_id", "story", "stream_id", "streams", "tallies", "vitals", "window",
+        "account", "bucket", "channel_id", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
+        "heartbeat_at", "interval_s", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
+        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "revision", "seen_at", "session_id",
+        "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
 
     def __init__(self, session_id: str, *, now: float) -> None:
@@ -123,6 +126,8 @@ class Session:
         self.channel_id = UNKNOWN
         self.creator_id = UNKNOWN
         self.program_id = UNKNOWN
+        self.program_title: str | None = None
+        """As the newest program_change named it; the titles of starts and heartbeats are in `profile` and `vitals`."""
         self.platform = UNKNOWN
         self.country = UNKNOWN
         self.quality = UNKNOWN
@@ -395,7 +400,7 @@ FIELDS: Final = (
     "session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s", "stream_id", "channel_id",
     "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
     "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
-    "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story",
+    "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title",
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)

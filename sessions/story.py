@@ -107,6 +107,7 @@ def attributes(session: Session) -> dict[str, object]:
         "channel_id": session.channel_id,
         "creator_id": session.creator_id,
         "program_id": session.program_id,
+        "program_title": session.program_title,
         "platform": session.platform,
         "country": session.country,
         "quality": session.quality,

@@ -102,14 +102,16 @@ class Tracker(Roster):
                 return self._refuse(session, interval_s)
             session = self._arrive(event.session_id, Input.HEARTBEAT, event.at, now)
         at, is_beat = event.at, False
-        self._follow_clock(session, at, now)
+        if at < session.newest_at or now - at < session.offset:
+            # Else it is in order, and no sooner than its clock predicts: the usual case.
+            self._follow_clock(session, at, now)
         if at <= session.heartbeat_at:
             # Older or repeated: it only proves that the player is alive.
             self._ignore_duplicate(session)
         else:
             session.heartbeat_at = at
             self._increments[_HEARTBEATS] = self._increments.get(_HEARTBEATS, 0) + 1
-            said = session.said_since(at)
+            said = 0 if at >= session.newest_at else session.said_since(at)
             self._follow(session, event, now, said)
             if event.vitals:
                 session.vitals = event.vitals
@@ -158,6 +160,8 @@ class Tracker(Roster):
             self._set(session, "stream_id", event.stream_id, now, said)
             self._set(session, "creator_id", event.creator_id, now, said)
             self._set(session, "program_id", happening.program_id, now, said)
+            if happening.program_title is not None and not said & SAYS_PROGRAM:
+                session.program_title = intern(happening.program_title)
             self._set(session, "quality", happening.quality, now, said)
             self._note(
                 session,
@@ -299,6 +303,8 @@ class Tracker(Roster):
             self._move_if_counted(session, ("stream", before, session.playback), ("stream", value, session.playback))
         else:
             setattr(session, name, value)
+            if name == "program_id":
+                session.program_title = None
             dimension = DIMENSION_OF[name]
             self._move_if_counted(session, (dimension, before), (dimension, value))
 

@@ -53,9 +53,10 @@ def event(
     fatal: bool = False,
     quality: str | None = None,
     program_id: str | None = None,
+    program_title: str | None = None,
 ) -> Happening:
     """One happening; its id is its type and time, unless the test says otherwise."""
-    return Happening(event_id or f"{kind}@{at}", kind, at, fatal, quality, program_id)
+    return Happening(event_id or f"{kind}@{at}", kind, at, fatal, quality, program_id, program_title)
 
 
 def end(

@@ -109,6 +109,7 @@ def test_events_after_the_end_are_rejected_beside_the_bad_ones() -> None:
     ]
     assert report.increments["rejected", "events", "invalid_event_type"] == 1
     assert report.increments["rejected", "events", "invalid_event"] == 1
+    assert report.increments["rejected", "events", "session_ended"] == 1
 
 
 PADDED = json.dumps({**examples.HEARTBEAT, "padding": "x" * 300_000}).encode()

@@ -106,6 +106,15 @@ def test_a_change_of_stream_and_program_moves_the_audience_with_it(tracker: Trac
     }
 
 
+def test_a_program_keeps_the_title_it_was_changed_to_until_another_begins(tracker: Tracker) -> None:
+    tracker.receive(start(1_000), now=1_000)
+    tracker.receive(events(event("program_change", 1_010, program_id="next", program_title="The Next")), now=1_010)
+    tracker.receive(events(event("program_change", 1_005, program_id="old", program_title="The Old")), now=1_011)
+    assert (known(tracker).program_id, known(tracker).program_title) == ("next", "The Next")
+    tracker.receive(beat(1_030)._replace(program_id="third"), now=1_030)
+    assert (known(tracker).program_id, known(tracker).program_title) == ("third", None)
+
+
 def test_time_stays_with_the_stream_where_it_was_spent(tracker: Tracker) -> None:
     tracker.receive(start(1_000, stream_id="a"), now=1_000)
     tracker.receive(beat(1_010, "playing", stream_id="b"), now=1_010)
