@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors metrics serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua')
 
-.PHONY: help up demo status audit test lint docs bench clean
+.PHONY: help up demo status audit test explore lint docs bench clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ audit: $(VENV)/.installed ## Recount every slot of the journal
 
 test: $(VENV)/.tools $(VENV)/.installed ## Run every test; beside a running `make up` too
 	@$(BIN)/pytest tests
+
+explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours; a world that fails is kept
+	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM $(BIN)/pytest tests/simulation
 
 lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports whom
 	@$(BIN)/ruff check .

@@ -58,12 +58,16 @@ def orders(
     Return what to order now.
 
     `healths`: what the living shards say. `awaited`: shards that do not answer, but may in a moment (they start, or restart);
-    they keep what is theirs and are given a share, for which the slots wait.
+    they keep what is theirs and are given a share, for which the slots wait. A shard that is alone in not reaching the
+    journal keeps what is its, and is given nothing: it could not claim it, and the slots would wait for it with nobody to serve them.
     """
     holders = _holders(terms, healths, awaited)
+    able = [shard for shard, health in healths.items() if health.journal_up] or list(healths)
     result = Orders()
-    for slot, target in assign(holders, shards=[*healths, *awaited], slots=slots).items():
+    for slot, target in assign(holders, shards=[*able, *awaited], slots=slots).items():
         holder = holders.get(slot)
+        if holder in healths and holder not in able:
+            continue
         if holder is not None:
             if holder in healths and slot in healths[holder].serving:
                 result.release.setdefault(holder, []).append(slot)

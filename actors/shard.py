@@ -271,6 +271,11 @@ class Shard:
             self._wakefulness.lived(now)
             self._touched_at = now
 
+    @property
+    def journal_up(self) -> bool:
+        """Tell whether the journal answers, as far as we have asked."""
+        return self._writer.journal_up and not self._taking.waits_for_journal
+
     # Ownership.
 
     def own(self, expected: Mapping[int, int], *, after_wipe: bool = False) -> None:
@@ -327,7 +332,7 @@ class Shard:
             coming=sorted(self._taking.coming),
             recovered=self._taking.recovered,
             sessions=self.sessions,
-            journal_up=self._writer.journal_up,
+            journal_up=self.journal_up,
             unwritten_sessions=self._writer.unwritten_sessions,
             behind_s=self._wakefulness.behind_s(now),
         )
@@ -338,7 +343,7 @@ class Shard:
             known,
             self._held,
             pending_calls=len(self._queue) + len(self._group),
-            journal_up=self._writer.journal_up,
+            journal_up=self.journal_up,
             unwritten_sessions=self._writer.unwritten_sessions,
             restarts=self._restarts,
         )
@@ -364,7 +369,7 @@ class Shard:
             "coming": sorted(self._taking.coming),
             "sessions": self.sessions,
             "active": sum(each.tracker.ledger.active for each in self._held.values()),
-            "journal_up": self._writer.journal_up,
+            "journal_up": self.journal_up,
             "unwritten_sessions": self._writer.unwritten_sessions,
             "last_commit_s": self._writer.last_commit_s,
             "behind_s": self._wakefulness.behind_s(now),

@@ -52,6 +52,8 @@ class Taking:
         self._recovered = asyncio.Event()
         self.coming: set[int] = set()
         """Slots that are being claimed and loaded."""
+        self.waits_for_journal = False
+        """The journal did not answer when we asked what is ours."""
 
     @property
     def recovered(self) -> bool:
@@ -71,12 +73,14 @@ class Taking:
                 # Nothing is ours where there is nothing; the directory will say what to take.
                 break
             except JournalUnavailableError as error:
+                self.waits_for_journal = True
                 log.warning("the journal does not answer: recovery waits", shard=self._name, error=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
             else:
                 log.info("recovered", shard=self._name, slots=len(mine))
                 break
+        self.waits_for_journal = False
         self._recovered.set()
 
     def accept(self, expected: Mapping[int, int]) -> dict[int, int]:

@@ -19,8 +19,10 @@ from tests.simulation import virtual_time
 from tests.simulation.one_shard import Bench, beat, now, start, until
 
 
-def health(*, serving: Mapping[int, int] | None = None, coming: Sequence[int] = (), recovered: bool = True) -> Health:
-    return Health("life-1", serving or {}, coming, recovered, 0, True, 0, 0.0)
+def health(
+    *, serving: Mapping[int, int] | None = None, coming: Sequence[int] = (), recovered: bool = True, journal_up: bool = True
+) -> Health:
+    return Health("life-1", serving or {}, coming, recovered, 0, journal_up, 0, 0.0)
 
 
 # What to order: orders.py.
@@ -68,6 +70,26 @@ def test_a_shard_that_has_too_many_gives_them_up_first() -> None:
     given = orders(terms=terms, fences=fences, healths=healths, awaited=[], slots=4)
     assert not given.own
     assert len(given.release["a"]) == 2
+
+
+def test_a_shard_that_alone_cannot_reach_the_journal_keeps_its_slots_and_is_given_none() -> None:
+    fences = {slot: Fence(1, 0, "a") for slot in range(2)} | {2: Fence(1, 0, "b"), 3: Fence(1, 0, "")}
+    healths = {"a": health(serving={0: 1, 1: 1}, journal_up=False), "b": health(serving={2: 1})}
+    given = orders(terms=latest_terms({}, fences, healths), fences=fences, healths=healths, awaited=[], slots=4)
+    assert (given.own, given.release) == ({"b": {3: 1}}, {})
+
+
+def test_what_a_cut_off_shard_has_lost_is_not_given_back_to_it_before_it_can_take_it() -> None:
+    fences = {0: Fence(2, 0, "b"), 1: Fence(2, 0, "b")}
+    healths = {"a": health(serving={0: 1, 1: 1}, journal_up=False), "b": health(serving={0: 2, 1: 2})}
+    given = orders(terms=latest_terms({}, fences, healths), fences=fences, healths=healths, awaited=[], slots=2)
+    assert (given.own, given.release) == ({}, {})
+
+
+def test_while_no_shard_reaches_the_journal_slots_are_given_all_the_same() -> None:
+    healths = {"a": health(journal_up=False), "b": health(journal_up=False)}
+    given = orders(terms={}, fences={}, healths=healths, awaited=[], slots=2)
+    assert {len(mine) for mine in given.own.values()} == {1}
 
 
 def test_a_stale_owner_s_word_does_not_count() -> None:
