@@ -52,8 +52,11 @@ FINISHED: Final = "headcount:finished"
 PROBE: Final = "headcount:probe"
 """Written by `ping`, to see that writes are taken."""
 
-REPLY_S: Final = 5.0
-"""How long a reply may take. A server that needs longer is away, as far as players are concerned."""
+REPLY_S: Final = 3.0
+"""
+How long a reply may take. A server that needs longer is away, as far as players are concerned; shorter than a replica
+waits for a shard (`serve_app/shards.py`), so that it is the shard that says so.
+"""
 CONNECT_S: Final = 2.0
 _COMMITS, _LOADS, _UPKEEP = 2, 4, 2
 """Connections for each use: a load of many slots must not hold up a commit, nor a commit a sign of life."""
