@@ -7,7 +7,9 @@ Serve). It knows no request. `build` is for whoever deploys: `headcount up`, or 
 
 import asyncio
 import gc
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -52,7 +54,7 @@ class Replica:
         self._journal: Journal = RedisJournal(config.journal_url)
         self._map = SlotMap(self._journal.fences)
         self._actors = Actors(config.namespace)
-        self._room = PostRoom(self._map, self._actors.deliver)
+        self._room = PostRoom(self._map, self._actors.deliver, on_broken=die_of)
         self._tallies = Tallies(uuid4().hex)
         self._background: list[asyncio.Task[None]] = []
         self._ingest = assemble(
@@ -90,6 +92,8 @@ class Replica:
             asyncio.create_task(report_forever(self._tallies, self._report)),
             asyncio.create_task(self._map.refresh()),
         ]
+        for task in self._background:
+            task.add_done_callback(_die_with)
         # What was made so far stays, and requests leave hardly any cycles: the collector took a seventh of the replica's time.
         gc.collect()
         gc.freeze()
@@ -104,6 +108,18 @@ class Replica:
     async def _report(self, report: ReplicaReport) -> int:
         number: int = await self._actors.call(names.EXPORTER, "report", report, within_s=ANSWER_S)
         return number
+
+
+def die_of(error: BaseException) -> None:
+    """End the process because of what nobody foresaw: Serve starts a new replica, and HAProxy asks another meanwhile."""
+    # The plain text of the traceback: a pretty one would show variables, and with them tokens.
+    _log.critical("the replica broke", error=repr(error), traceback="".join(traceback.format_exception(error)))
+    os._exit(1)
+
+
+def _die_with(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        die_of(error)
 
 
 def _log_past_serve() -> None:

@@ -8,6 +8,7 @@ again by a fresh map after a pause that grows, until the letter's deadline; ever
 A letter whose sender has left is dropped silently and disturbs nobody else.
 
 It knows neither Ray nor HTTP: `send` is told a shard's name and a batch, and raises `ShardAwayError` for whatever went wrong.
+Anything else that is raised in here is our mistake: whom it concerns is answered, and `on_broken` is told.
 """
 
 import asyncio
@@ -73,9 +74,18 @@ class Letter:
 class PostRoom:
     """All mailboxes of one replica. Belongs to one event loop."""
 
-    def __init__(self, slot_map: SlotMap, send: Send, *, waiting_max: int = limits.WAITING_ITEMS_MAX) -> None:
+    def __init__(
+        self,
+        slot_map: SlotMap,
+        send: Send,
+        *,
+        on_broken: Callable[[BaseException], None] = lambda error: _log.critical("the mailbox broke", error=repr(error)),
+        waiting_max: int = limits.WAITING_ITEMS_MAX,
+    ) -> None:
+        """`on_broken` is called with what nobody foresaw; it should end the process."""
         self._map = slot_map
         self._send = send
+        self._on_broken = on_broken
         self._waiting_max = waiting_max
         self._boxes: dict[str, Mailbox] = {}
         self._loop = asyncio.get_running_loop()
@@ -137,7 +147,7 @@ class PostRoom:
         """Run something beside everything else, and hold on to it until it is done."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     def close(self) -> None:
         """Give up all letters and stop."""
@@ -145,6 +155,11 @@ class PostRoom:
             task.cancel()
         for letter in [*self._unplaced, *(letter for box in self._boxes.values() for letter in box.letters())]:
             letter.settle(Undelivered.UNAVAILABLE)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_broken(error)
 
     def _after_pause(self, letter: Letter) -> None:
         if letter.answer.done():
@@ -209,7 +224,11 @@ class Mailbox:
                     await self._send_batch(self._under_way)
                 self._under_way = []
         finally:
+            # Whoever is still here when this breaks would be in no list that the sweep knows.
+            for letter in self.letters():
+                letter.settle(Undelivered.UNAVAILABLE)
             self._delivering = False
+            self._waiting.clear()
             self._under_way = []
 
     def _take(self) -> list[Letter]:

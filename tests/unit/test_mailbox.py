@@ -35,6 +35,7 @@ class World:
     under_way_max: int = 0
     called: asyncio.Event = field(default_factory=asyncio.Event)
     answer: Callable[[str, list[str]], Awaitable[list[Receipt | NotTaken]]] | None = None
+    broken: list[BaseException] = field(default_factory=list)
 
     async def read_fences(self) -> Mapping[int, Fence]:
         self.readings += 1
@@ -59,7 +60,7 @@ class World:
     async def room(self, **options: Any) -> PostRoom:
         slot_map = SlotMap(self.read_fences)
         await slot_map.refresh()
-        return PostRoom(slot_map, self.send, **options)
+        return PostRoom(slot_map, self.send, on_broken=self.broken.append, **options)
 
 
 def run(scenario: Coroutine[Any, Any, Any]) -> Any:
@@ -338,12 +339,51 @@ def test_a_reply_that_cannot_be_one_counts_as_none(reply: bytes) -> None:
             calls += 1
             return reply if calls == 1 else encode_reply([OK])
 
-        slot_map = SlotMap(World().read_fences)
+        world = World()
+        slot_map = SlotMap(world.read_fences)
         await slot_map.refresh()
-        assert await PostRoom(slot_map, send).post(0, item("x"), within_s=5.0) == OK
+        assert await PostRoom(slot_map, send, on_broken=world.broken.append).post(0, item("x"), within_s=5.0) == OK
         return calls
 
     assert run(scenario()) == 2
+
+
+def test_what_nobody_foresaw_is_told_and_leaves_nobody_waiting() -> None:
+    async def scenario() -> World:
+        gate = asyncio.Event()
+
+        async def answer(_shard: str, names: list[str]) -> list[Receipt | NotTaken]:
+            if "after" in names:
+                return [OK] * len(names)
+            await gate.wait()
+            msg = "a mistake of ours"
+            raise RuntimeError(msg)
+
+        world = World(answer=answer)
+        room = await world.room()
+        sent = room.post(0, item("sent"), within_s=5.0)
+        await world.called.wait()
+        waiting = room.post(0, item("waiting"), within_s=5.0)
+        gate.set()
+        async with asyncio.timeout(5.0):
+            assert await asyncio.gather(sent, waiting) == [Undelivered.UNAVAILABLE] * 2
+        assert room.waiting == 0
+        assert await room.post(0, item("after"), within_s=5.0) == OK
+        return world
+
+    assert [repr(error) for error in run(scenario()).broken] == ["RuntimeError('a mistake of ours')"]
+
+
+def test_a_map_that_breaks_is_told_and_leaves_nobody_waiting() -> None:
+    async def scenario() -> World:
+        world = World(owners={})
+        room = await world.room()
+        world.owners = None  # type: ignore[assignment]  # the mistake
+        async with asyncio.timeout(5.0):
+            assert await room.post(0, item("x"), within_s=0.3) is Undelivered.RECOVERING
+        return world
+
+    assert [type(error) for error in run(scenario()).broken] == [AttributeError]
 
 
 def test_closing_answers_everybody() -> None:
