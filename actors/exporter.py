@@ -77,8 +77,16 @@ class Exporter:
         return {"stream_id": None, **_shown(totals.everyone()), **answer, "streams": streams}
 
     async def report(self, report: ReplicaReport) -> int:
-        """Add what an ingest replica counted; return the number of its last report that was added."""
-        return self._totals.add_replica(report)
+        """
+        Add what an ingest replica counted; return the number of its last report that was dealt with.
+
+        A report that cannot be right is dropped and acknowledged: offered for ever, it would hold back all that come after it.
+        """
+        try:
+            return self._totals.add_replica(report)
+        except InvariantError as error:
+            _log.error("replica's report dropped", replica=report.replica, number=report.number, error=str(error))
+            return report.number
 
     async def _collect_forever(self) -> None:
         due_at = clock.monotonic()

@@ -201,3 +201,17 @@ def test_what_a_replica_reports_is_acknowledged_and_rendered(monkeypatch: pytest
         return body.endswith("# EOF\n")
 
     collected_from(monkeypatch, dict, reported)
+
+
+def test_a_replicas_report_that_the_catalog_does_not_know_is_dropped_and_holds_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reported(exporter: Exporter) -> bool:
+        assert await exporter.report(ReplicaReport("r", 1, {("rejected", "start", "bad_json"): 2})) == 1
+        assert await exporter.report(ReplicaReport("r", 2, {("rejected", "start", "bad_json"): 4, ("nonsense",): 1})) == 2
+        assert await exporter.report(ReplicaReport("r", 3, {("rejected", "start", "bad_json"): 1})) == 3
+        body = (await exporter.render(openmetrics=True)).decode()
+        assert 'headcount_rejected_total{endpoint="start",reason="bad_json"} 3.0' in body
+        return True
+
+    with capture_logs() as logs:
+        collected_from(monkeypatch, dict, reported)
+    assert [(log["event"], log["log_level"], log["number"]) for log in logs] == [("replica's report dropped", "error", 2)]
