@@ -60,7 +60,7 @@ class TotalsCollector(Collector):
             catalog.SHARD_SESSIONS.name: [((report.shard,), report.sessions) for report in shards],
             catalog.SHARD_PENDING.name: [((report.shard,), report.pending_calls) for report in shards],
             catalog.SHARD_MAP.name: [((report.shard,), report.map_version) for report in shards],
-            catalog.SHARD_RESTARTS.name: [((report.shard,), report.restarts) for report in shards],
+            catalog.SHARD_RESTARTS.name: [((report.shard,), totals.restarts(report.shard)) for report in shards],
             catalog.JOURNAL_UP.name: [((), bool(shards) and all(report.journal_up for report in shards))],
             catalog.UNWRITTEN.name: [((), sum(report.unwritten_sessions for report in shards))],
             catalog.SNAPSHOT_AGE.name: [((), totals.age_s(now=now))],

@@ -68,6 +68,16 @@ class _Shard:
     """It must send all that it holds: a change came for something that is not held here."""
 
 
+@dataclass(slots=True)
+class _Restarts:
+    """A shard's restarts: the directory counts them, from zero again when it dies itself, and the shard passes its word on."""
+
+    before: int = 0
+    """By earlier directories."""
+    last: int = 0
+    """The word of the present one."""
+
+
 class Totals:
     """Everything that a scrape shows, and what has to be remembered to add each report once."""
 
@@ -75,6 +85,7 @@ class Totals:
         self._began_at = now
         self._slots: dict[int, _Slot] = {}
         self._shards: dict[str, _Shard] = {}
+        self._restarts: dict[str, _Restarts] = {}
         self._replicas: dict[str, int] = {}
         """Last report number added, the longest silent first."""
         self._states: dict[str, int] = {}
@@ -111,6 +122,7 @@ class Totals:
         if past is None:
             return False
         _check(report)
+        self._count_restarts(report, held)
         self._shards[report.shard] = shard = _Shard(report, now, past)
         for slot_report in report.slots:
             self._add_slot(slot_report, shard, now=now)
@@ -209,9 +221,24 @@ class Totals:
         """Return the last report of each shard that was heard within `LOST_S`."""
         return [shard.report for shard in self._shards.values() if now - shard.at <= LOST_S]
 
+    def restarts(self, shard: str) -> int:
+        """Return how often a shard began anew, as far as was heard since the exporter began or the directory did: never falls."""
+        restarts = self._restarts.get(shard, _Restarts())
+        return restarts.before + restarts.last
+
     def age_s(self, *, now: float) -> float:
         """Return the age of the oldest report in use; since the beginning, if none is."""
         return now - min((shard.at for shard in self._shards.values() if now - shard.at <= LOST_S), default=self._began_at)
+
+    def _count_restarts(self, report: ShardReport, held: _Shard | None) -> None:
+        said_before = held.report.restarts if held is not None and held.report.incarnation == report.incarnation else 0
+        if report.restarts == 0 and said_before == 0:
+            # None yet, or a shard that has just begun: the directory has not told it anything.
+            return
+        restarts = self._restarts.setdefault(report.shard, _Restarts())
+        if report.restarts < restarts.last:
+            restarts.before += restarts.last
+        restarts.last = report.restarts
 
     def _add_slot(self, report: SlotReport, shard: _Shard, *, now: float) -> None:
         slot = self._slots.setdefault(report.slot, _Slot())

@@ -30,6 +30,7 @@ def shard(
     number: int = 1,
     epochs: dict[int, int] | None = None,
     increments: Increments | None = None,
+    restarts: int = 0,
 ) -> ShardReport:
     return ShardReport(
         shard=name,
@@ -38,7 +39,7 @@ def shard(
         epochs={each.slot: each.epoch for each in slots} if epochs is None else epochs,
         slots=slots,
         sessions=0,
-        restarts=0,
+        restarts=restarts,
         pending_calls=0,
         journal_up=True,
         unwritten_sessions=0,
@@ -278,3 +279,25 @@ def test_age_is_that_of_the_oldest_report_in_use() -> None:
     assert totals.age_s(now=107.0) == 3.0
     assert totals.age_s(now=120.0) == 14.0
     assert [report.shard for report in totals.shards(now=120.0)] == ["shard-1"]
+
+
+def restarts_shown(*said: tuple[str, int]) -> list[int]:
+    """Return what is shown after each (incarnation, restarts) that a shard says."""
+    totals = Totals(now=0.0)
+    shown = []
+    for number, (incarnation, restarts) in enumerate(said, 1):
+        assert totals.add_shard(shard(incarnation=incarnation, number=number, restarts=restarts), now=float(number))
+        shown.append(totals.restarts("shard-0"))
+    return shown
+
+
+def test_restarts_do_not_fall_when_the_directory_counts_anew() -> None:
+    assert restarts_shown(("b", 2), ("b", 0), ("b", 0), ("c", 0), ("c", 1), ("c", 1)) == [2, 2, 2, 2, 3, 3]
+
+
+def test_a_shard_that_was_not_told_its_restarts_yet_counts_none_twice() -> None:
+    assert restarts_shown(("a", 0), ("b", 0), ("b", 1), ("c", 0), ("c", 1), ("c", 2)) == [0, 0, 1, 1, 1, 2]
+
+
+def test_restarts_do_not_fall_when_shard_and_directory_die_together() -> None:
+    assert restarts_shown(("a", 3), ("b", 0), ("c", 0), ("c", 1)) == [3, 3, 3, 4]
