@@ -15,12 +15,20 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from storage.redis_address import RedisAddress
+
 PREFIX: Final = "HEADCOUNT_"
 RUN_VARIABLE: Final = "HEADCOUNT_RUN"
 """Not a setting: the id that `headcount up` gives to every process of one run (see `serve_app/runs.py`)."""
 
 INTERNAL_PORTS_COUNT: Final = 200
 """Ports that one instance keeps for itself beside the front door, in one block."""
+
+_TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_TLS_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ssl_cert_reqs": ("none", "optional", "required"),
+    "ssl_check_hostname": ("true", "false", "yes", "no", "1", "0"),
+}
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -117,14 +125,20 @@ class Settings(BaseSettings):
     def _redis_url_names_a_server(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        message = "must look like redis://[user:password@]host[:port][/database] or rediss://…"
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError:
-            raise ValueError(message) from None
-        if parts.scheme not in {"redis", "rediss"} or not parts.hostname or port == 0:
+        message = "must look like redis://[user:password@]host[:port][/database] or rediss://…; special characters percent-encoded"
+        # A bare "?" or "#" of a password would end the server's name, and what is told of the rest would be its other half.
+        if "#" in value or "@" in value.partition("?")[2]:
             raise ValueError(message)
+        address = RedisAddress.parse(value)
+        if urlsplit(value).port == 0:
+            raise ValueError(message)
+        for name, option in address.tls_options:
+            if name in _TLS_FILES and not os.access(option, os.R_OK):
+                message = f"{name} is not a file that can be read"
+                raise ValueError(message)
+            if name in _TLS_WORDS and option not in _TLS_WORDS[name]:
+                message = f"{name} must be one of {', '.join(_TLS_WORDS[name])}"
+                raise ValueError(message)
         return value
 
     @field_validator("ingest_token", "ops_token")

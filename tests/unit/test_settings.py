@@ -69,6 +69,37 @@ def test_a_problem_never_shows_the_value() -> None:
         assert "hunter2" not in "".join(problems())
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://:hunter2@db.example/zero", "cannot be read"),
+        ("redis://:hunter2@db.example:0/0", "must look like"),
+        ("redis://:hunter2@db.example/0?socket_timeout=1", "socket_timeout"),
+        ("redis://default:1#hunter2@db.example/0", "must look like"),
+        ("redis://default:1?hunter2=x@db.example/0", "must look like"),
+        ("redis://:hun/ter2hunter2@db.example/0", "cannot be read"),
+        ("redis://:hunter2@db.example/0?ssl_cert_reqs=none", "ssl_cert_reqs"),
+        ("rediss://:hunter2@db.example/0?ssl_cert_reqs=perhaps", "ssl_cert_reqs must be one of none, optional, required"),
+        ("rediss://:hunter2@db.example/0?ssl_check_hostname=perhaps", "ssl_check_hostname must be one of"),
+        ("rediss://:hunter2@db.example/0?ssl_ca_certs=/nowhere/ca.pem", "ssl_ca_certs is not a file that can be read"),
+    ],
+)
+def test_a_journal_that_could_not_be_reached_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, url: str, told: str) -> None:
+    monkeypatch.setenv("HEADCOUNT_REDIS_URL", url)
+    (line,) = problems()
+    assert line.startswith("HEADCOUNT_REDIS_URL: ")
+    assert told in line
+    assert "hunter2" not in line
+
+
+def test_a_journal_over_tls_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    url = f"rediss://user:p%40ss@db.example:6380/1?ssl_ca_certs={authority}&ssl_cert_reqs=required&ssl_check_hostname=true"
+    monkeypatch.setenv("HEADCOUNT_REDIS_URL", url)
+    assert load_settings().redis_url == url
+
+
 def test_printing_the_settings_shows_no_secret() -> None:
     settings = Settings(redis_url="redis://:hunter2@localhost/0", ingest_token="hunter2-in", ops_token="hunter2-ops")
     assert "hunter2" not in repr(settings)
