@@ -24,8 +24,6 @@ _json = msgspec.json.Encoder()
 class Code(StrEnum):
     """Why a request is refused: `error.code` of the answer, and the `reason` that it is counted under. Closed."""
 
-    BAD_REQUEST = "bad_request"
-    """HTTP that cannot be read, or headers that are too long: said by HAProxy, counted nowhere."""
     BAD_JSON = "bad_json"
     BAD_PARAMETER = "bad_parameter"
     BAD_ENCODING = "bad_encoding"
@@ -46,7 +44,6 @@ class Code(StrEnum):
 
 
 STATUSES: Final[Mapping[Code, int]] = {
-    Code.BAD_REQUEST: 400,
     Code.BAD_JSON: 400,
     Code.BAD_PARAMETER: 400,
     Code.BAD_ENCODING: 400,

@@ -4,12 +4,14 @@ What HAProxy and Serve are told before they start; knows nothing of our own rout
 Ray reads these variables when it is imported, so they are set before. HAProxy's configuration is Serve's own; what it
 cannot be told there a wrapper around the binary edits in the file just before HAProxy reads it: no log of request lines,
 as they can hold tokens; statistics on loopback only; a private admin socket; an end to headers that never come; and
-answers in our own shape to what it cannot read, and while no replica can be reached.
+answers in our own shape while no replica can be reached.
+
+HAProxy's 400 and 408, to headers that it cannot read, are too long or never come, stay HTML: version 2.8, which Ray brings,
+says them before it looks at any `errorfile` (measured; haproxy/haproxy issue 3032, corrected in later versions).
 """
 
 import resource
 import shlex
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -78,8 +80,6 @@ def variables(settings: Settings, ports: InternalPorts, *, folder: Path, descrip
 
 
 _UNAVAILABLE: Final = Refusal(Code.UNAVAILABLE, "the tracker is starting, or a part of it is; send it again")
-_UNREADABLE: Final = Refusal(Code.BAD_REQUEST, "this is no HTTP request that can be read, or its headers are too long")
-_LATE: Final = Refusal(Code.REQUEST_TIMEOUT, "the request did not arrive in time")
 
 _WRAPPER: Final = r"""#!/bin/sh
 # Made by Headcount: corrects the configuration that Ray Serve generated, then becomes HAProxy.
@@ -95,7 +95,6 @@ sed -i \
     -e 's/^\( *bind \)\*\{{0,1\}}:\({statistics}\|{metrics}\)$/\1127.0.0.1:\2/' \
     -e 's/ mode 666 level admin/ mode 600 level admin/' \
     -e 's#^\( *errorfile 50[234]\) .*$#\1 {folder}/unavailable.http#' \
-    -e 's#^\( *errorfile\) 502 .*$#&\n\1 400 {folder}/unreadable.http\n\1 408 {folder}/late.http#' \
     -e 's#^\( *http-request return\) status 404 .*not found.*$#\1 status 503 content-type application/json file {folder}/unavailable.json hdr Retry-After {retry_s}#' \
     -e 's/^\( *timeout http-keep-alive .*\)$/\1\n    timeout http-request {headers_s}s/' \
     "$file"
@@ -105,9 +104,13 @@ exec {binary} "$@"
 
 def write_wrapper(folder: Path, ports: InternalPorts, *, binary: str) -> None:
     """Write the program that Serve starts as HAProxy, and what HAProxy answers by itself."""
-    for name, refusal in (("unavailable", _UNAVAILABLE), ("unreadable", _UNREADABLE), ("late", _LATE)):
-        (folder / f"{name}.http").write_bytes(_whole_answer(refusal))
-    (folder / "unavailable.json").write_bytes(_UNAVAILABLE.body())
+    body = _UNAVAILABLE.body()
+    head = (
+        f"HTTP/1.1 {_UNAVAILABLE.status} Service Unavailable\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+        f"Retry-After: {RETRY_AFTER_S[Code.UNAVAILABLE]}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    (folder / "unavailable.http").write_bytes(head.encode() + body)
+    (folder / "unavailable.json").write_bytes(body)
     file = folder / "haproxy"
     file.write_text(
         _WRAPPER.format(
@@ -120,17 +123,3 @@ def write_wrapper(folder: Path, ports: InternalPorts, *, binary: str) -> None:
         )
     )
     file.chmod(0o700)
-
-
-def _whole_answer(refusal: Refusal) -> bytes:
-    """Return what goes over the wire, head and body: HAProxy adds nothing to it."""
-    body = refusal.body()
-    head = [
-        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
-        "Content-Type: application/json",
-        "Cache-Control: no-store",
-        *(f"{name.decode().title()}: {value.decode()}" for name, value in refusal.all_headers),
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + body
