@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import unquote_to_bytes
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
@@ -32,6 +32,7 @@ TOKEN_CHARS_MAX: Final = 8_192
 
 _RSA_BITS_MIN: Final = 2_048
 _SCHEME: Final = b"bearer "
+_PARAMETER: Final = b"access_token="
 _JWT_OPTIONS: Final[jwt.types.Options] = {
     "require": ["exp"],
     # Times are judged here, against the clock that we are told; an audience is whatever its issuer likes.
@@ -180,11 +181,19 @@ def shown_token(authorization: bytes | None, query: bytes = b"") -> bytes | None
         if authorization[: len(_SCHEME)].lower() != _SCHEME:
             return None
         token = authorization[len(_SCHEME) :].strip()
-    elif b"access_token=" in query:
-        token = parse_qs(query).get(b"access_token", [b""])[0]
     else:
-        return None
+        token = _token_in(query)
     return token if 0 < len(token) <= TOKEN_CHARS_MAX else None
+
+
+def _token_in(query: bytes) -> bytes:
+    """Return the first `access_token` of a query, as bytes: nothing else in it is decoded, and nothing as text."""
+    if _PARAMETER not in query:
+        return b""
+    for part in query.split(b"&"):
+        if part.startswith(_PARAMETER):
+            return unquote_to_bytes(part[len(_PARAMETER) :].replace(b"+", b" "))
+    return b""
 
 
 def _digest(token: bytes) -> bytes:

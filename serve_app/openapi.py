@@ -232,7 +232,8 @@ def _post(route: PostRoute) -> Json:
         "operationId": route.endpoint,
         "summary": route.title,
         "description": f"{route.model.__doc__} The body is JSON in UTF-8 of at most {limits.BODY_BYTES_MAX} bytes, "
-        "whatever its Content-Type says, and may be sent with `Content-Encoding: gzip`.",
+        "whatever its Content-Type says, and may be sent with `Content-Encoding: gzip`. "
+        f"It holds at most {limits.BODY_HOLDERS_MAX} objects and lists.",
         "security": [{"ingest": []}, {"ingestParameter": []}],
         "requestBody": {"required": True, "content": {"application/json": content, "text/plain": content}},
         "responses": {

@@ -6,12 +6,15 @@ be missing or null, unknown fields are ignored, and no type is bent (`"false"` i
 events is judged entry by entry. It knows nothing of HTTP, and nothing of what the fields mean: see `records.py`.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -20,6 +23,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -83,7 +87,6 @@ Timestamp = Annotated[
 Count = Annotated[int, Whole()]
 """Of anything; whatever its size, it is capped before it is summed."""
 Amount = Annotated[float, Field(ge=0)]
-_Integer = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
 class _NamedWithoutNul:
@@ -96,9 +99,78 @@ class _NamedWithoutNul:
         return {**told, "propertyNames": {"pattern": pattern}, "additionalProperties": values}
 
 
-Free = TypeAliasType("Free", "bool | Text | _Integer | float | list[Free] | Annotated[dict[Text, Free], _NamedWithoutNul] | None")
-"""Any JSON value without a NUL: given back, never measured."""
-FreeObject = Annotated[dict[Text, Free], _NamedWithoutNul]
+Free = TypeAliasType("Free", "bool | Text | int | float | list[Free] | Annotated[dict[Text, Free], _NamedWithoutNul] | None")
+"""Any JSON value without a NUL: given back, never measured. It only tells: `_judge_free` judges."""
+
+_TOO_MANY: Final = f"must hold at most {limits.FREE_VALUES_MAX} values"
+_TOO_DEEP: Final = f"must be nested at most {limits.FREE_LEVELS_MAX} levels deep"
+_WITH_NUL: Final = "must hold no NUL"
+_NOT_FINITE: Final = "must hold only finite numbers"
+FREE_BOUNDS: Final = f"At most {limits.FREE_VALUES_MAX} values, nested at most {limits.FREE_LEVELS_MAX} levels deep."
+
+
+def _free_object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _not_free("must be an object")
+    _judge_free(value)
+    return value
+
+
+def _free_list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise _not_free("must be a list")
+    _judge_free(value)
+    return value
+
+
+def _judge_free(root: dict[str, Any] | list[Any]) -> None:
+    """
+    Walk what was just decoded, once, and raise one error for the first thing that is wrong.
+
+    Strangers choose its shape, so the walk keeps its own stack, and stops at the first value past a bound. Whole
+    numbers that the journal has no bytes for become floats, in place.
+    """
+    values = 0
+    ahead: list[tuple[dict[str, Any] | list[Any], int]] = [(root, 1)]
+    while ahead:
+        holder, level = ahead.pop()
+        if level > limits.FREE_LEVELS_MAX:
+            raise _not_free(_TOO_DEEP)
+        values += len(holder)
+        if values > limits.FREE_VALUES_MAX:
+            raise _not_free(_TOO_MANY)
+        entries: Iterable[tuple[Any, Any]] = enumerate(holder)
+        if isinstance(holder, dict):
+            if any("\0" in name for name in holder):
+                raise _not_free(_WITH_NUL)
+            entries = holder.items()
+        for key, value in entries:
+            if isinstance(value, dict | list):
+                ahead.append((value, level + 1))
+            elif isinstance(value, str):
+                if "\0" in value:
+                    raise _not_free(_WITH_NUL)
+            elif isinstance(value, int | float) and not -(2**63) <= value < 2**63:
+                holder[key] = _finite_float(value)
+
+
+def _finite_float(value: float) -> float:
+    """Return a number that is no 64-bit integer as what can be kept of it."""
+    try:
+        kept = float(value)
+    except OverflowError:
+        kept = math.inf
+    if not math.isfinite(kept):
+        raise _not_free(_NOT_FINITE)
+    return kept
+
+
+def _not_free(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("not_free", "{problem}", {"problem": problem})
+
+
+FreeObject = Annotated[dict[str, Any], PlainValidator(_free_object, json_schema_input_type=Annotated[dict[Text, Free], _NamedWithoutNul])]
+FreeList = Annotated[list[Any], PlainValidator(_free_list, json_schema_input_type=list[Free])]
 
 
 class _Body(BaseModel):
@@ -235,7 +307,7 @@ class HeartbeatBody(_Body):
     epg: HeartbeatEpg | None = None
     playback: HeartbeatPlayback | None = None
     performance: HeartbeatPerformance | None = None
-    engagement: FreeObject | None = None
+    engagement: Annotated[FreeObject | None, Field(description=FREE_BOUNDS)] = None
     timestamp: Timestamp
 
 
@@ -245,8 +317,7 @@ class WatchSummary(_Body):
     total_watch_seconds: Annotated[int, Whole(TOTAL_SECONDS_MAX)]
     """Total watch time"""
     end_reason: Literal["user_exit", "error", "timeout", "inactivity"]
-    programs_watched: list[Free]
-    """Programs watched during session"""
+    programs_watched: Annotated[FreeList, Field(description=f"Programs watched during session. {FREE_BOUNDS}")]
 
 
 class EndPerformance(_Body):
@@ -282,7 +353,7 @@ class EndBody(_Body):
 
 
 class Metadata(_Body):
-    """What an event may say of itself; anything else is ignored."""
+    """What is read of what an event says of itself, each field of its own type of event only; all else is free."""
 
     fatal: bool | None = None
     """`stream_error`: whether playback is over"""
@@ -291,6 +362,22 @@ class Metadata(_Body):
     program_id: Id | None = None
     """`program_change`: the new one"""
     program_title: Text | None = None
+    """`program_change`: its title"""
+
+
+_READ_OF: Final = {
+    "stream_error": ("fatal",),
+    "quality_change": ("quality",),
+    "program_change": ("program_id", "program_title"),
+}
+"""The metadata that an event's type gives a meaning to."""
+
+
+def _what_is_read(metadata: object, info: ValidationInfo) -> object:
+    """Leave out what the event's type gives no meaning to: it may be anything."""
+    if not isinstance(metadata, dict):
+        return metadata
+    return {name: metadata[name] for name in _READ_OF.get(info.data.get("event_type", ""), ()) if name in metadata}
 
 
 class EventBody(_Body):
@@ -319,7 +406,7 @@ class EventBody(_Body):
         "tip",
     ]
     timestamp: Timestamp
-    metadata: Metadata | None = None
+    metadata: Annotated[Metadata | None, BeforeValidator(_what_is_read)] = None
 
 
 class EventFault(StrEnum):

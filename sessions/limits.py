@@ -11,6 +11,12 @@ TEXT_CHARS_MAX: Final = 2_048
 """Of one descriptive text (a title, a page, a referrer)."""
 OPAQUE_BYTES_MAX: Final = 8_192
 """Of what is kept unmeasured of one request (profile, vitals, farewell)."""
+BODY_HOLDERS_MAX: Final = 16_384
+"""Objects and lists in one request body: each costs a microsecond, wherever it lies."""
+FREE_LEVELS_MAX: Final = 16
+"""Of objects and lists inside each other in a free field, itself one of them."""
+FREE_VALUES_MAX: Final = 4_096
+"""Of one free field, whatever their level; objects and lists count as well as what is in them."""
 LABEL_CHARS_MAX: Final = 128
 """Of one label value in a scrape; longer ones are cut."""
 

@@ -125,6 +125,29 @@ def test_the_query_parameter_counts_only_without_a_header_and_only_for_players()
     assert not doorkeeper().admits_player(None, b"access_token=")
 
 
+@pytest.mark.parametrize("odd", [b"%C3%A9", b"%FF", b"\xff", b"\xc3\xa9", b"%", b"%zz", b"%00", b"\0", b"=", b"a=b", b"+"])
+@pytest.mark.parametrize("keys", [{}, {"player_key": "EdDSA"}], ids=["static", "JWT"])
+def test_a_query_in_any_bytes_is_judged_by_its_token_alone(odd: bytes, keys: dict[str, str]) -> None:
+    keeper = doorkeeper(**{name: pem(KEYS[algorithm]) for name, algorithm in keys.items()})
+    good = shown({"exp": NOW + 60}).removeprefix(b"Bearer ") if keys else b"players"
+    for stays_out in (b"access_token=" + odd, odd, b"x=" + odd, odd + b"=access_token=" + good, b"x=1;access_token=" + good):
+        assert not keeper.admits_player(None, stays_out)
+    for comes_in in (b"x=" + odd, odd, odd + b"=1"):
+        assert keeper.admits_player(None, b"access_token=" + good + b"&" + comes_in)
+        assert keeper.admits_player(None, comes_in + b"&access_token=" + good)
+
+
+def test_the_first_of_repeated_query_parameters_counts() -> None:
+    assert doorkeeper().admits_player(None, b"access_token=players&access_token=wrong")
+    assert not doorkeeper().admits_player(None, b"access_token=wrong&access_token=players")
+    assert not doorkeeper().admits_player(None, b"access_token=&access_token=players")
+    assert not doorkeeper().admits_player(None, b"access_token=%FF&access_token=players")
+
+
+def test_a_token_in_the_query_may_be_percent_encoded() -> None:
+    assert doorkeeper().admits_player(None, b"access_token=%70layer%73")
+
+
 def test_switched_off_everybody_is_let_in() -> None:
     keeper = doorkeeper(auth=False)
     assert keeper.admits_player(None)

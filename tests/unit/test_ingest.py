@@ -176,6 +176,28 @@ def test_the_token_may_be_a_query_parameter() -> None:
     assert post(START, token="wrong", query=b"access_token=ingest-token").status == 401
 
 
+@pytest.mark.parametrize("query", [b"access_token=%C3%A9", b"access_token=%FF", b"access_token=\xff", b"access_token=x&x=%FF"])
+def test_a_token_in_odd_bytes_gets_401(query: bytes) -> None:
+    assert post(HEARTBEAT, token=None, query=query).status == 401
+
+
+def test_what_nobody_foresaw_passes_through_and_leaves_no_request_open() -> None:
+    class UnforeseenError(Exception):
+        pass
+
+    async def broken(slot: int, item: bytes, *, within_s: float) -> Any:
+        raise UnforeseenError
+
+    async def scenario(door: FrontDoor) -> Any:
+        door.app._submit = broken
+        for path, body in BODIES.items():
+            with pytest.raises(UnforeseenError):
+                await ask(door.app, "POST", path, json.dumps(body).encode())
+        return door.app._open_requests
+
+    assert run(scenario) == 0
+
+
 def test_without_authentication_anybody_is_let_in() -> None:
     assert post(START, token=None, parts={"tokens": Tokens(ingest="a", ops="b", auth=False)}).status == 200
 

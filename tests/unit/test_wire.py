@@ -1,10 +1,12 @@
 """The request bodies are those of the seed, and nothing else gets through."""
 
 import json
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, get_args
 
 import pytest
+from pydantic_core import PydanticCustomError
 
 from serve_app import examples, wire
 from serve_app.decoding import BadBody, BodyFault, read_body
@@ -359,8 +361,12 @@ def event(**fields: object) -> dict[str, object]:
         (event(event_type=None), BadEvent("e", EventFault.TYPE)),
         (event(timestamp="2024-11-01"), BadEvent("e", EventFault.TIMESTAMP)),
         (event(metadata=[]), BadEvent("e", EventFault.METADATA)),
-        (event(metadata={"fatal": "true"}), BadEvent("e", EventFault.METADATA)),
-        (event(metadata={"quality": 1080}), BadEvent("e", EventFault.METADATA)),
+        (event(event_type="dance", metadata={"fatal": "true"}), BadEvent("e", EventFault.TYPE)),
+        (event(event_type=[], metadata={"fatal": "true"}), BadEvent("e", EventFault.TYPE)),
+        (event(event_type="stream_error", metadata={"fatal": "true"}), BadEvent("e", EventFault.METADATA)),
+        (event(event_type="quality_change", metadata={"quality": 1080}), BadEvent("e", EventFault.METADATA)),
+        (event(event_type="program_change", metadata={"program_id": 42}), BadEvent("e", EventFault.METADATA)),
+        (event(event_type="program_change", metadata={"program_title": "a\0b"}), BadEvent("e", EventFault.METADATA)),
     ],
 )
 def test_a_bad_event_is_rejected_alone(entry: object, bad: BadEvent) -> None:
@@ -379,11 +385,127 @@ def test_metadata_is_free_but_for_what_is_read() -> None:
     assert (happenings.happenings[0].fatal, happenings.happenings[0].quality) == (True, None)
 
 
+USED = {"stream_error": {"fatal"}, "quality_change": {"quality"}, "program_change": {"program_id", "program_title"}}
+
+
+@pytest.mark.parametrize("name", ["fatal", "quality", "program_id", "program_title"])
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_metadata_is_judged_only_for_the_type_that_uses_it(event_type: str, name: str) -> None:
+    odd = event(event_type=event_type, metadata={name: {"of its own": ["kind\0", 1e300]}})
+    body = read("events", {"session_id": "s", "events": [odd]})
+    taken = name not in USED.get(event_type, ())
+    assert bad_events(body) == (() if taken else (BadEvent("e", EventFault.METADATA),))
+    if taken:
+        (happening,) = record_of(body).happenings
+        assert (happening.fatal, happening.quality, happening.program_id, happening.program_title) == (False, None, None, None)
+
+
 def test_500_events_are_read_and_501_are_too_many() -> None:
     assert len(read("events", {"session_id": "s", "events": [event()] * 500}).events) == 500
     bad = read("events", {"session_id": "s", "events": [event()] * 501})
     assert isinstance(bad, BadBody)
     assert bad.fault is BodyFault.TOO_MANY_EVENTS
+
+
+def nested(levels: int, leaf: str, *, holder: str = "[]") -> str:
+    """Return JSON of objects or lists inside each other; the leaf is in the innermost."""
+    opened, closed = ("[", "]") if holder == "[]" else ('{"a":', "}")
+    return opened * levels + leaf + closed * levels
+
+
+def problems_of_free(written: str) -> list[list[tuple[str, str]]]:
+    """Return what is wrong with a heartbeat, and an end, that hold this JSON in their free fields, if anything."""
+    beat = json.dumps(changed("heartbeat", "engagement", {"here": 0})).replace('"here": 0', f'"here": {written}')
+    end = json.dumps(changed("end", "watch_summary.programs_watched", [0])).replace(
+        '"programs_watched": [0]', f'"programs_watched": [{written}]'
+    )
+    judged = [read("heartbeat", beat.encode()), read("end", end.encode())]
+    return [list(body.fields) if isinstance(body, BadBody) else [] for body in judged]
+
+
+UNFREE = {
+    "150 levels, many times": (",".join([nested(150, "0")] * 100), "must be nested at most 16 levels deep"),
+    "150 levels of objects, NUL inside": (nested(150, r'"\u0000"', holder="{}"), "must be nested at most 16 levels deep"),
+    "one level too many": (nested(limits.FREE_LEVELS_MAX, ""), "must be nested at most 16 levels deep"),
+    "28,000 NULs": (",".join([r'"\u0000"'] * 28_000), "must hold at most 4096 values"),
+    "4,000 NULs": (",".join([r'"\u0000"'] * 4_000), "must hold no NUL"),
+    "wide object": ("{" + ",".join(f'"{n}":{n}' for n in range(20_000)) + "}", "must hold at most 4096 values"),
+    "wide at every level": (f"[{','.join(['[0,0,0]'] * 1_100)}]", "must hold at most 4096 values"),
+    "empty lists": (",".join(["[]"] * 16_000), "must hold at most 4096 values"),
+    "NUL in a name": (r'{"a\u0000b":1}', "must hold no NUL"),
+    "NUL in a name, further in": (r'[[{"a\u0000b":1}]]', "must hold no NUL"),
+    "NUL, further in": (r'{"a":[{"b":"\u0000"}]}', "must hold no NUL"),
+    "beyond any float": ("[1e999]", "must hold only finite numbers"),
+    "beyond any float downwards": ("-1e999", "must hold only finite numbers"),
+    "an integer beyond any float": ("1" + "0" * 400, "must hold only finite numbers"),
+}
+
+
+@pytest.mark.parametrize(("written", "problem"), UNFREE.values(), ids=UNFREE.keys())
+def test_free_json_out_of_its_bounds_is_one_error(written: str, problem: str) -> None:
+    # Commas make several of what is one value of an object; a list takes them as they are.
+    beat, end = problems_of_free(f"[{written}]" if written[0] not in "{[" or "],[" in written else written)
+    assert beat == [("engagement", problem)]
+    assert end == [("watch_summary.programs_watched", problem)]
+
+
+HELD = {"free": "engagement", "ignored": "new"}
+
+
+@pytest.mark.parametrize("field", HELD.values(), ids=HELD.keys())
+@pytest.mark.parametrize("holder", ["[]", "{}"])
+def test_a_body_of_too_many_objects_and_lists_is_refused_wherever_they_lie(field: str, holder: str) -> None:
+    def body_of(holders: int, *, closed: str = "}") -> bytes:
+        # The body itself is one, and its list another.
+        listed = ",".join([holder] * (holders - 2))
+        return f'{{"session_id":"s[{{","timestamp":"2024-11-01T18:15:00Z","{field}":[{listed}]{closed}'.encode()
+
+    assert read("events", body_of(limits.BODY_HOLDERS_MAX + 1)).fields == (("body", "must hold at most 16384 objects and lists"),)
+    assert read("heartbeat", body_of(limits.BODY_HOLDERS_MAX + 1)).fields == (("body", "must hold at most 16384 objects and lists"),)
+    assert read("heartbeat", body_of(limits.BODY_HOLDERS_MAX + 1, closed="")).fault is BodyFault.NOT_JSON
+    within = read("heartbeat", body_of(limits.BODY_HOLDERS_MAX))
+    if field == HELD["free"]:
+        assert within.fields == (("engagement", "must be an object"),)
+    else:
+        assert within.session_id == "s[{"
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "{[" * 20_000, '\\"[' * 20_000, "[\\\\" * 20_000])
+def test_brackets_in_a_text_are_no_lists(text: str) -> None:
+    written = json.dumps(changed("heartbeat", "epg.current_program_title", "here")).replace("here", text)
+    assert read("heartbeat", written.encode()).epg.current_program_title == json.loads(f'"{text}"')
+
+
+def test_free_json_is_taken_up_to_its_bounds() -> None:
+    # The free object or list is the first level, and each thing in it one value.
+    assert problems_of_free(nested(limits.FREE_LEVELS_MAX - 1, "")) == [[], []]
+    assert problems_of_free(nested(limits.FREE_LEVELS_MAX - 1, "0", holder="{}")) == [[], []]
+    assert problems_of_free(f"[{','.join(['0'] * (limits.FREE_VALUES_MAX - 1))}]") == [[], []]
+    assert problems_of_free('[true, null, -1.5, "text", {}, [], 9223372036854775808, -9223372036854775809]') == [[], []]
+
+
+def test_judging_free_json_looks_at_no_more_than_its_bound() -> None:
+    class Watched(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            for value in super().__iter__():
+                seen.append(1)
+                yield value
+
+    seen: list[int] = []
+    with pytest.raises(PydanticCustomError, match="at most 4096 values"):
+        wire._judge_free(Watched(Watched(range(100)) for _ in range(1_000)))
+    assert 1_000 < len(seen) <= limits.FREE_VALUES_MAX
+    seen.clear()
+    with pytest.raises(PydanticCustomError, match="no NUL"):
+        wire._judge_free(Watched("\0" for _ in range(4_000)))
+    assert len(seen) == 1
+
+
+def test_a_free_field_of_another_kind_is_told_what_to_be() -> None:
+    assert read("heartbeat", changed("heartbeat", "engagement", 5)).fields == (("engagement", "must be an object"),)
+    assert read("end", changed("end", "watch_summary.programs_watched", {})).fields == (
+        ("watch_summary.programs_watched", "must be a list"),
+    )
 
 
 LONG = "x" * 20_000
@@ -396,7 +518,7 @@ def test_what_is_only_kept_is_cut_to_its_bounds() -> None:
     start["geo"] |= {"city": LONG, "state": LONG}
     assert len(record_of(read("start", start)).profile) <= limits.OPAQUE_BYTES_MAX
     assert len(record_of(read("heartbeat", changed("heartbeat", "engagement", {"note": LONG}))).vitals) <= limits.OPAQUE_BYTES_MAX
-    end = record_of(read("end", changed("end", "watch_summary.programs_watched", ["prog"] * 5_000)))
+    end = record_of(read("end", changed("end", "watch_summary.programs_watched", ["prog"] * 4_000)))
     assert isinstance(end, End)
     assert 4_000 < len(end.farewell) <= limits.OPAQUE_BYTES_MAX
 
