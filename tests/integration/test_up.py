@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serve_app import examples
+from serve_app import examples, runs
 from storage.processes import is_alive
 from tests.integration.installation import Installation, wait_until
 
@@ -47,11 +47,14 @@ def test_it_is_ready_keeps_sessions_through_a_stop_and_a_massacre_and_leaves_not
     tracker.start()
     wait_until(lambda: active(tracker) == 1, within_s=5, what="the session is counted")
     start_session(tracker, "kept-too")
+    killed = tracker.record
     victims = tracker.kill_everything()
     assert len(victims) > 10
 
     tracker.start()
-    assert "processes of a run that was killed have been ended" in tracker.output or not tracker.processes() & victims
+    assert tracker.record.run != killed.run
+    assert not runs.survivors(killed)
+    assert not Path(killed.folder).exists()
     wait_until(lambda: active(tracker) == 2, within_s=5, what="both sessions are counted")
     stop_in_time(tracker, signal.SIGINT)
 
@@ -76,7 +79,6 @@ def test_the_next_start_ends_what_a_killed_up_left(install: Install) -> None:
 def test_a_stop_while_it_starts_leaves_nothing(install: Install) -> None:
     import subprocess
 
-    from serve_app import runs
     from tests.integration.installation import COMMAND
 
     tracker = install()
