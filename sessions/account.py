@@ -10,6 +10,7 @@ as well: that is the only time that it is final, and so the only time that it is
 It knows neither the server's clock nor liveness.
 """
 
+from collections import defaultdict
 from operator import attrgetter
 from struct import Struct
 from typing import Final
@@ -54,13 +55,11 @@ class Gain:
         """Something beside time: it is rare, and so asked for first."""
 
 
-class Gains(dict[str, Gain]):
+class Gains(defaultdict[str, Gain]):
     """By stream; one that was not there begins at nothing."""
 
-    def __missing__(self, stream_id: str) -> Gain:
-        """Begin a stream's."""
-        gain = self[stream_id] = Gain()
-        return gain
+    def __init__(self) -> None:
+        super().__init__(Gain)
 
 
 class Account:

@@ -10,7 +10,7 @@ that it was counted of, so a crash repeats neither or both.
 
 from collections.abc import Mapping
 
-from sessions.account import Gain
+from sessions.account import Account, Gain
 from sessions.changes import Increments, Key
 from sessions.events import End
 from sessions.histograms import observe
@@ -27,16 +27,18 @@ from sessions.session import Session
 
 
 def add_gains(increments: Increments, gains: Mapping[str, Gain]) -> None:
-    """Add what folded inputs gained to `increments`, in place; by stream."""
+    """Add what folded inputs gained to `increments`, which know nothing yet of these seconds, in place; by stream."""
     for stream_id, gain in gains.items():
+        # The usual one comes of a heartbeat: some time, its bitrate known, and nothing else.
         if gain.playing_s:
-            _add(increments, ("playing", stream_id), gain.playing_s)
-        if gain.bitrate_s:
-            _add(increments, ("bitrate", stream_id), gain.bitrate_s)
-            _add(increments, ("played_bytes", stream_id), gain.bits / 8)
-        for name, amount in (("rebuffering", gain.rebuffering_s), ("paused", gain.paused_s)):
-            if amount:
-                _add(increments, (name, stream_id), amount)
+            increments["playing", stream_id] = gain.playing_s
+            if gain.bitrate_s:
+                increments["bitrate", stream_id] = gain.bitrate_s
+                increments["played_bytes", stream_id] = gain.bits / 8
+        if gain.rebuffering_s:
+            increments["rebuffering", stream_id] = gain.rebuffering_s
+        if gain.paused_s:
+            increments["paused", stream_id] = gain.paused_s
         if gain.happened:
             _add_happened(increments, stream_id, gain)
 
@@ -56,26 +58,25 @@ def _add_happened(increments: Increments, stream_id: str, gain: Gain) -> None:
         observe(increments, "startup", startup_between_s(started_at, first_frame_at))
 
 
-def add_finish(increments: Increments, session: Session) -> None:
+def add_finish(increments: Increments, session: Session, account: Account) -> None:
     """
-    Add what a session's finish tells, which has just been folded and has its revision.
+    Add what a session's finish tells, which has its revision; `account` is what `stop` returned.
 
     Stalls that only the player's own counter knows are the connection's: whose seek would have caused them is not known. What
     was added of them stays, so after a revival the count may exceed `rebuffer_count` by what both then counted.
     """
-    account = session.settled()
     unseen = rebuffer_count(session, account) - account.rebuffers - session.tallies.stalls_added
     if unseen > 0:
         session.tally(stalls_added=unseen)
         _add(increments, ("rebuffers", session.stream_id, "connection"), unseen)
     if session.revision > 1:
         return
-    if exited_before_start(session):
+    if exited_before_start(session, account):
         _add(increments, ("exits_before_start", session.stream_id), 1)
     latency_s = live_latency_s(account)
     if latency_s is not None:
         observe(increments, "live_latency", latency_s)
-    experienced = score(session)
+    experienced = score(session, account)
     if experienced is not None:
         observe(increments, "experience_score", experienced)
         observe(increments, "session", session_time_s(account))

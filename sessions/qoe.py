@@ -80,9 +80,9 @@ def startup_between_s(started_at: float, first_frame_at: float) -> float:
     return max(0.0, first_frame_at - started_at)
 
 
-def exited_before_start(session: Session) -> bool:
+def exited_before_start(session: Session, account: Account | None = None) -> bool:
     """EBVS: started (not provisional, not merely shown), over, without a frame or a failure, after at least a second."""
-    account = session.settled()
+    account = account or session.settled()
     if session.liveness is Liveness.ACTIVE or session.provisional or session.is_beacon or account.frame or account.failure:
         return False
     # A start that came too late for the window has no place in time, but it was more than a second ago.
@@ -90,11 +90,11 @@ def exited_before_start(session: Session) -> bool:
     return asked_for >= 1.0
 
 
-def score(session: Session) -> float | None:
+def score(session: Session, account: Account | None = None) -> float | None:
     """Return the experience score, 0-100, of a session that is over; None while it is active, or was only shown."""
     if session.liveness is Liveness.ACTIVE or (session.is_beacon and not session.frame):
         return None
-    account = session.settled()
+    account = account or session.settled()
     success = 0 if account.failure else 100 if account.frame else 50
     return experience_score(
         success=success,
@@ -124,7 +124,7 @@ def figures(session: Session) -> dict[str, object]:
         "live_latency_s": live_latency_s(account),
         "errors": session.tallies.errors,
         "failure": FAILURES[account.failure],
-        "exit_before_video_start": exited_before_start(session),
-        "experience_score": score(session),
+        "exit_before_video_start": exited_before_start(session, account),
+        "experience_score": score(session, account),
         "player_total_watch_s": None if session.ending is None else session.ending.total_watch_s,
     }

@@ -183,9 +183,9 @@ class Roster:
         if session.bucket:
             self._count(session, -1)
             self._deadlines.remove(session, session.bucket)
-        session.stop(self._gains)
+        account = session.stop(self._gains)
         session.revision += 1
-        add_finish(self._increments, session)
+        add_finish(self._increments, session, account)
         reason = session.end_reason
         if reason is None:
             self.ledger.expired += 1

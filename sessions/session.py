@@ -310,7 +310,7 @@ class Session:
             return
         account, done = Account(self.account), 0
         stream = account.stream
-        left = entered = gains[self._name_of(stream)]
+        left = entered = gains[self._name_of(stream) if self.streams else self.stream_id]
         while True:
             if record[2] != stream:
                 stream = record[2]
@@ -334,11 +334,12 @@ class Session:
             self.fold(float("inf"), gains)
         return Account(self.account)
 
-    def stop(self, gains: Gains) -> None:
-        """Fold everything and close the last interval at the newest input: the session ended, or expired."""
+    def stop(self, gains: Gains) -> Account:
+        """Fold everything, close the last interval at the newest input (the session ended, or expired), and return the account."""
         account = self._fold_all(gains)
         account.running = False
         self.account = account.pack()
+        return account
 
     def watch(self, stream_id: str, gains: Gains) -> None:
         """Let what follows count for another stream; time stays where it was spent."""
