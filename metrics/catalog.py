@@ -64,6 +64,10 @@ def _gauge(name: str, text: str, *labels: str, unit: str = "", audience: str = "
     return Metric(name=name, kind=Kind.GAUGE, help=text, labels=labels, unit=unit, audience=audience)
 
 
+def _by_stream(name: str, text: str, *labels: str, unit: str = "", increments: str, values: tuple[str, ...] = ()) -> Metric:
+    return _counter(name, text, "stream_id", *labels, unit=unit, increments=increments, values=values)
+
+
 def _counter(name: str, text: str, *labels: str, unit: str = "", increments: str = "", values: tuple[str, ...] = ()) -> Metric:
     return Metric(name=name, kind=Kind.COUNTER, help=text, labels=labels, unit=unit, increments=increments, values=values)
 
@@ -72,8 +76,8 @@ def _ledger(name: str, text: str, field: str) -> Metric:
     return Metric(name=name, kind=Kind.COUNTER, help=text, ledger=field)
 
 
-def _histogram(name: str, text: str, *labels: str, unit: str = "", increments: str) -> Metric:
-    return Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, unit=unit, increments=increments)
+def _histogram(name: str, text: str, *labels: str, unit: str = "", increments: str, values: tuple[str, ...] = ()) -> Metric:
+    return Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, unit=unit, increments=increments, values=values)
 
 
 DIMENSIONS: Final[dict[str, Dimension]] = {
@@ -132,6 +136,50 @@ CATALOG: Final[tuple[Metric, ...]] = (
         values=END_REASONS,
         ledger="ended",
         help="Sessions whose player said that it left, by its reason.",
+    ),
+    _by_stream("playing_seconds", "Time spent playing, final up to a minute after it was spent.", unit="seconds", increments="playing"),
+    _by_stream("rebuffering_seconds", "Time spent stalled after the first frame.", unit="seconds", increments="rebuffering"),
+    _by_stream("paused_seconds", "Time spent paused.", unit="seconds", increments="paused"),
+    _by_stream(
+        "rebuffers",
+        "Stalls after the first frame; those that only the player counted come when its session finishes, as the connection's.",
+        "cause",
+        increments="rebuffers",
+        values=("connection", "seek"),
+    ),
+    _by_stream("played_bytes", "Bitrate times playing time, while the bitrate is known.", unit="bytes", increments="played_bytes"),
+    _by_stream("bitrate_seconds", "Playing time for which the bitrate is known.", unit="seconds", increments="bitrate"),
+    _by_stream("quality_switches", "Changes of quality after a session's first.", increments="quality_switches"),
+    _by_stream("stream_errors", "Errors that players reported.", "fatal", increments="stream_errors", values=("false", "true")),
+    _by_stream("start_failures", "Sessions that failed before their first frame.", increments="start_failures"),
+    _by_stream("playback_failures", "Sessions that failed after their first frame.", increments="playback_failures"),
+    _by_stream(
+        "exits_before_start",
+        "Sessions that were over without a frame or a failure, a second or more after their start.",
+        increments="exits_before_start",
+    ),
+    _by_stream("plays", "Sessions that showed a first frame.", increments="plays"),
+    _histogram("startup_seconds", "From a session's start to its first frame, where both are known.", unit="seconds", increments="startup"),
+    _histogram("live_latency_seconds", "Average latency behind live of sessions that are over.", unit="seconds", increments="live_latency"),
+    _histogram(
+        "session_seconds",
+        "Length of sessions that are over: starting, playing, rebuffering and paused.",
+        unit="seconds",
+        increments="session",
+    ),
+    _histogram("experience_score", "Experience score, 0-100, of sessions that are over.", increments="experience_score"),
+    _histogram(
+        "player_watch_difference_seconds",
+        "Distance between the watch time that a player reports at its end and ours, without its sign.",
+        unit="seconds",
+        increments="player_watch_difference",
+    ),
+    _histogram(
+        "player_count_difference",
+        "Distance between a count that a player reports at its end and ours, without its sign.",
+        "total",
+        increments="player_count_difference",
+        values=("rebuffers", "quality_switches"),
     ),
     _counter("events", "Events taken, by type; a duplicate is not counted again.", "type", increments="events", values=EVENT_TYPES),
     _counter("beacons", "Pixels taken, by type.", "type", increments="beacons", values=BEACON_TYPES),

@@ -65,9 +65,10 @@ class Counted:
         return sums
 
     def histograms(self, metric: Metric) -> Iterator[tuple[Key, list[float], float]]:
-        """Yield (labels' values, observations in each bucket, +Inf last; sum of what was observed)."""
+        """Yield (labels' values, observations in each bucket, +Inf last; sum of what was observed); a closed list from the beginning."""
         series = self._histograms[metric.increments]
-        if not metric.labels and not series:
-            yield (), [0.0] * (len(BOUNDS[metric.increments]) + 1), 0.0
-        for places, sums in series.items():
+        at_once = [(value,) for value in metric.values] if len(metric.labels) == 1 else [] if metric.labels else [()]
+        nothing = [0.0] * (len(BOUNDS[metric.increments]) + 2)
+        for places in dict.fromkeys((*at_once, *series)):
+            sums = series.get(places, nothing)
             yield places, sums[:-1], sums[-1]

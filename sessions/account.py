@@ -4,11 +4,13 @@ One session's account: how long in which state, and what was counted on the way.
 Theory of operation: inputs reach the account sorted by the player's own time, once they leave the reordering window
 (`session.py`). The time between two inputs belongs to the state that the first one set, is clipped to [0, cap], the cap being the
 promise (interval times expiry intervals) that held when it began, and counts for the stream that was watched. Sums are of folded time only; what is
-still in the window is provisional and is added on a copy by whoever asks.
+still in the window is provisional and is added on a copy by whoever asks. What a folded input added is told to its stream's `Gain`
+as well: that is the only time that it is final, and so the only time that it is counted.
 
 It knows neither the server's clock nor liveness.
 """
 
+from collections import defaultdict
 from operator import attrgetter
 from struct import Struct
 from typing import Final
@@ -27,8 +29,37 @@ NEVER: Final = float("-inf")
 CUE_BITS: Final = 0b0001_1111
 """Of a cue as it stands in the window; the bits above say what else the input said (`session.SAYS_STREAM` ...)."""
 
+Noted = tuple[float, int, int, int, int, int, int]
+"""One input as it stands in the window: player's time, cue, stream index, cap in s, bitrate, latency, quality's fingerprint."""
+
 _PACKED: Final = Struct("<13d6IH6B")
 """An account at rest: a million sessions hold one each, and only the one that is spoken of needs to be an object. It grows at its end."""
+
+
+class Gain:
+    """What the folding of inputs added to one stream's counters, over all sessions."""
+
+    __slots__ = (
+        "bitrate_s", "bits", "happened", "paused_s", "playback_failures", "playing_s", "plays", "rebuffering_s", "seek_stalls", "stalls",
+        "start_failures", "startups", "switches",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.playing_s = self.rebuffering_s = self.paused_s = self.bits = self.bitrate_s = 0.0
+        self.stalls = 0
+        """Those that a seek caused among them."""
+        self.seek_stalls = self.switches = self.plays = self.start_failures = self.playback_failures = 0
+        self.startups: tuple[tuple[float, float], ...] = ()
+        """(started_at, first_frame_at) of each session of which both became known."""
+        self.happened = False
+        """Something beside time: it is rare, and so asked for first."""
+
+
+class Gains(defaultdict[str, Gain]):
+    """By stream; one that was not there begins at nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Gain)
 
 
 class Account:
@@ -81,14 +112,20 @@ class Account:
         """Return the account at rest: fixed size, little-endian; a later build may append to it."""
         return _PACKED.pack(*_VALUES_OF(self))
 
-    def apply(self, at: float, cue: int, stream: int, cap_s: int, bitrate: int, latency: int, quality: int) -> None:
-        """Close the open interval at `at` (player's time), then let the cue set the state of the next one."""
+    def apply(self, noted: Noted, left: Gain | None = None, entered: Gain | None = None) -> None:
+        """
+        Close the open interval at an input's time, then let its cue set the state of the next one.
+
+        `left`, `entered`: of the stream watched until now, which gets the time, and of the input's own, which gets what it
+        began; None for a question, which counts nothing.
+        """
+        at, cue, stream, cap_s, bitrate, latency, quality = noted
         if self.running:
             elapsed = at - self.at
             if elapsed > self.cap_s:  # noqa: PLR1730 - a call of min() costs more than all the rest
                 elapsed = self.cap_s
             if elapsed > 0.0:
-                self._spend(elapsed)
+                self._spend(elapsed, left)
         self.at = at
         self.running = True
         self.cap_s = cap_s
@@ -98,59 +135,99 @@ class Account:
         if latency != UNKNOWN_NUMBER:
             self.latency = latency
         if quality and quality != self.quality:
-            self.switches += self.quality != 0
+            if self.quality:
+                self.switches += 1
+                if entered is not None:
+                    entered.switches += 1
+                    entered.happened = True
             self.quality = quality
         cue &= CUE_BITS
         after = (AFTER_FRAME if self.frame else BEFORE_FRAME)[cue]
         if after is not None:
             state = _STATE_OF[after]
             if state != self.state:
-                self._enter(state)
+                self._enter(state, entered)
         if cue in _MARKS:
-            self._mark(cue, at)
+            self._mark(cue, at, entered)
 
-    def _mark(self, cue: int, at: float) -> None:
+    def _mark(self, cue: int, at: float, gain: Gain | None) -> None:
         if cue == Cue.DVR_SEEK:
             self.seek_at = at
         elif cue in (Cue.START, Cue.VIEW):
             if self.started_at == NEVER:
                 self.started_at = at
+                self._tell_startup(gain)
         elif self.first_frame_at == NEVER and (cue == Cue.STREAM_START or self.started_at != NEVER):
             # A beacon's play tells when the first frame came only after its view.
             self.first_frame_at = at
+            self._tell_startup(gain)
 
-    def _spend(self, elapsed: float) -> None:
+    def _tell_startup(self, gain: Gain | None) -> None:
+        # Each of the two is set once, so the second of them comes once.
+        if gain is not None and NEVER not in (self.started_at, self.first_frame_at):
+            gain.startups += ((self.started_at, self.first_frame_at),)
+            gain.happened = True
+
+    def _spend(self, elapsed: float, gain: Gain | None) -> None:
         state = self.state
         if state == _PLAYING:
             self.playing_s += elapsed
+            if gain is not None:
+                gain.playing_s += elapsed
             if self.bitrate != UNKNOWN_NUMBER:
-                self.bits += self.bitrate * elapsed
+                bits = self.bitrate * elapsed
+                self.bits += bits
                 self.bitrate_s += elapsed
+                if gain is not None:
+                    gain.bits += bits
+                    gain.bitrate_s += elapsed
             if self.latency != UNKNOWN_NUMBER:
                 self.latency_us_s += self.latency * elapsed
                 self.latency_s += elapsed
         elif state == _PAUSED:
             self.paused_s += elapsed
+            if gain is not None:
+                gain.paused_s += elapsed
         elif state == _REBUFFERING:
             self.rebuffering_s += elapsed
+            if gain is not None:
+                gain.rebuffering_s += elapsed
             if self.by_seek:
                 self.seek_rebuffering_s += elapsed
         elif state == _STARTING:
             self.starting_s += elapsed
 
-    def _enter(self, state: int) -> None:
+    def _enter(self, state: int, gain: Gain | None) -> None:
         self.state = state
         self.by_seek = False
         if state == _PLAYING:
+            if gain is not None and not self.frame:
+                gain.plays += 1
+                gain.happened = True
             self.frame = True
         elif state == _FAILED:
-            self.failure = self.failure or (2 if self.frame else 1)
+            if not self.failure:
+                self._fail(gain)
         elif state == _REBUFFERING:
             self.rebuffers += 1
             if self.at - self.seek_at <= SEEK_CAUSES_STALL_S:
                 self.by_seek = True
                 self.seek_rebuffers += 1
                 self.seek_at = NEVER
+            if gain is not None:
+                gain.stalls += 1
+                gain.happened = True
+                gain.seek_stalls += self.by_seek
+
+    def _fail(self, gain: Gain | None) -> None:
+        self.failure = 2 if self.frame else 1
+        if gain is None:
+            return
+        gain.happened = True
+        if self.frame:
+            gain.playback_failures += 1
+        else:
+            gain.start_failures += 1
 
     @property
     def playback(self) -> Playback:

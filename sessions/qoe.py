@@ -17,6 +17,18 @@ def watch_time_s(account: Account) -> float:
     return watched
 
 
+def session_time_s(account: Account) -> float:
+    """How long somebody wanted to watch: starting, playing, rebuffering and paused; neither shown nor failed."""
+    spent: float = account.starting_s + account.playing_s + account.rebuffering_s + account.paused_s
+    return spent
+
+
+def rebuffer_count(session: Session, account: Account) -> int:
+    """`rebuffer_count`: the larger of ours and the player's counter; `account` is the session's, as it is wanted."""
+    count: int = max(account.rebuffers, session.player_rebuffers)
+    return count
+
+
 def rebuffering_ratio(account: Account) -> float | None:
     """Rebuffering / (playing + rebuffering), 0-1; None: nothing was watched."""
     watched = watch_time_s(account)
@@ -60,13 +72,17 @@ def startup_time_s(account: Account) -> float | None:
     """`startup_time`: first frame - start, never negative; None if either is unknown (a provisional session has no start)."""
     if NEVER in (account.first_frame_at, account.started_at):
         return None
-    startup: float = account.first_frame_at - account.started_at
-    return max(0.0, startup)
+    return startup_between_s(account.started_at, account.first_frame_at)
 
 
-def exited_before_start(session: Session) -> bool:
+def startup_between_s(started_at: float, first_frame_at: float) -> float:
+    """`startup_time` of a session of which both times are known."""
+    return max(0.0, first_frame_at - started_at)
+
+
+def exited_before_start(session: Session, account: Account | None = None) -> bool:
     """EBVS: started (not provisional, not merely shown), over, without a frame or a failure, after at least a second."""
-    account = session.settled()
+    account = account or session.settled()
     if session.liveness is Liveness.ACTIVE or session.provisional or session.is_beacon or account.frame or account.failure:
         return False
     # A start that came too late for the window has no place in time, but it was more than a second ago.
@@ -74,16 +90,16 @@ def exited_before_start(session: Session) -> bool:
     return asked_for >= 1.0
 
 
-def score(session: Session) -> float | None:
+def score(session: Session, account: Account | None = None) -> float | None:
     """Return the experience score, 0-100, of a session that is over; None while it is active, or was only shown."""
     if session.liveness is Liveness.ACTIVE or (session.is_beacon and not session.frame):
         return None
-    account = session.settled()
+    account = account or session.settled()
     success = 0 if account.failure else 100 if account.frame else 50
     return experience_score(
         success=success,
         startup_time_s=startup_time_s(account),
-        rebuffers=max(account.rebuffers, session.player_rebuffers),
+        rebuffers=rebuffer_count(session, account),
         ratio=rebuffering_ratio(account) or 0.0,
         showed_frame=account.frame,
     )
@@ -98,16 +114,17 @@ def figures(session: Session) -> dict[str, object]:
         "playing_time_s": account.playing_s,
         "rebuffering_time_s": account.rebuffering_s,
         "paused_time_s": account.paused_s,
+        "session_time_s": session_time_s(account),
         "watch_time_s": watch_time_s(account),
         "rebuffering_ratio": rebuffering_ratio(account),
         "connection_induced_rebuffering_ratio": connection_induced_rebuffering_ratio(account),
-        "rebuffer_count": max(account.rebuffers, session.player_rebuffers),
+        "rebuffer_count": rebuffer_count(session, account),
         "quality_switches": account.switches,
         "average_bitrate_bps": average_bitrate_bps(account),
         "live_latency_s": live_latency_s(account),
         "errors": session.tallies.errors,
         "failure": FAILURES[account.failure],
-        "exit_before_video_start": exited_before_start(session),
-        "experience_score": score(session),
+        "exit_before_video_start": exited_before_start(session, account),
+        "experience_score": score(session, account),
         "player_total_watch_s": None if session.ending is None else session.ending.total_watch_s,
     }

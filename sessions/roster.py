@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Self
 
+from sessions.account import Gains
 from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy
 from sessions.deadlines import Deadlines, bucket_of, due_at_of
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS
 from sessions.histograms import observe
+from sessions.outcomes import add_finish, add_gains
 from sessions.session import Session
 from sessions.states import Input, Liveness
 from sessions.story import What, describe
@@ -62,6 +64,8 @@ class Roster:
         self._forgotten: dict[str, None] = {}
         self._finished: list[Finished] = []
         self._increments: Increments = {}
+        self._gains = Gains()
+        """What folded inputs added, by stream; `take_changes` makes increments of it."""
 
     @classmethod
     def restore(cls, slot: int, *, policy: Policy, sessions: Iterable[Session], ledger: Ledger, paused_s: float) -> Self:
@@ -118,6 +122,7 @@ class Roster:
 
     def take_changes(self) -> Changes:
         """Return all that changed since the last call, which is the caller's to write from now on."""
+        add_gains(self._increments, self._gains)
         changes = Changes(
             sessions=list(self._changed),
             forgotten=list(self._forgotten),
@@ -127,6 +132,7 @@ class Roster:
             increments=self._increments,
         )
         self._changed, self._forgotten, self._finished, self._increments = {}, {}, [], {}
+        self._gains = Gains()
         return changes
 
     def all_changes(self) -> Changes:
@@ -177,8 +183,9 @@ class Roster:
         if session.bucket:
             self._count(session, -1)
             self._deadlines.remove(session, session.bucket)
-        session.stop()
+        account = session.stop(self._gains)
         session.revision += 1
+        add_finish(self._increments, session, account)
         reason = session.end_reason
         if reason is None:
             self.ledger.expired += 1

@@ -3,7 +3,8 @@ One session: who it is, whether it counts, and the reordering window in front of
 
 Theory of operation: `note` puts an input at its place among the last 60 s of inputs (player's time; packed records in `window`). What
 falls out of the window is folded into the account, in order. In order is the usual case and costs an append; out of order costs
-a replay of the window. Live state is that of the newest timestamp. `stop` folds everything: at the end, and at expiry.
+a replay of the window. Live state is that of the newest timestamp. `stop` folds everything: at the end, and at expiry. Whatever may fold
+takes `gains`, by stream: what is folded is final, and is counted there and then.
 
 Clocks: `created_at`, `seen_at` are the server's; `newest_at`, `heartbeat_at`, `ending.at` the
 player's; `bucket` is in the slot's clock (`tracker.py`). `offset` is the server's minus the player's, the smallest seen: what
@@ -18,7 +19,7 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account
+from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account, Gains, Noted
 from sessions.limits import (
     EVENT_IDS_MAX,
     QUEUE_SPAN_S_MAX,
@@ -77,6 +78,8 @@ class Tallies(NamedTuple):
     late: int = 0
     wild: int = 0
     errors: int = 0
+    stalls_added: int = 0
+    """Stalls of the player's own counter, beyond ours, that were counted when the session finished."""
 
 
 class Pixel(NamedTuple):
@@ -176,7 +179,7 @@ class Session:
         """Tell whether it lives on pixels."""
         return self.session_id.startswith("\0")
 
-    def sync_clock(self, at: float, *, now: float) -> bool:
+    def sync_clock(self, at: float, *, now: float, gains: Gains) -> bool:
         """
         Compare a timestamp with what the session's offset predicts; re-anchor the ordering if it is wild.
 
@@ -186,13 +189,13 @@ class Session:
         offset = now - at
         if offset >= self.offset:
             if at < self.newest_at - REORDER_WINDOW_S and self._was_before(offset):
-                self._anchor(at, offset)
+                self._anchor(at, offset, gains)
             return False
         if offset >= self.offset - WILD_AHEAD_S or self.offset == NEVER:
             self.offset = offset
             return False
         before = self.offset
-        self._anchor(at, offset)
+        self._anchor(at, offset, gains)
         self.previous_offset = before
         self.tally(wild=1)
         return True
@@ -202,8 +205,8 @@ class Session:
         fits = previous is not None and abs(offset - previous) <= WILD_AHEAD_S
         return fits or abs(offset) < abs(self.offset) - QUEUE_SPAN_S_MAX
 
-    def _anchor(self, at: float, offset: float) -> None:
-        account = self._fold_all()
+    def _anchor(self, at: float, offset: float, gains: Gains) -> None:
+        account = self._fold_all(gains)
         account.at = min(account.at, at)
         self.account = account.pack()
         self.newest_at = at
@@ -211,11 +214,12 @@ class Session:
         self.offset = offset
         self.previous_offset = None
 
-    def note(
+    def note(  # noqa: PLR0913 - an input is what it is
         self,
         cue: int,
         at: float,
         *,
+        gains: Gains,
         cap_s: int,
         bitrate: int = UNKNOWN_NUMBER,
         latency: int = UNKNOWN_NUMBER,
@@ -239,11 +243,11 @@ class Session:
                 if after is Playback.PLAYING:
                     self.frame = True
             if len(window) > _INPUT.size:
-                self.fold(at - REORDER_WINDOW_S)
+                self.fold(at - REORDER_WINDOW_S, gains)
             return True
         if self._is_late(at):
             return False
-        self._insert(at, record, stream_id)
+        self._insert(at, record, stream_id, gains)
         return True
 
     def _is_late(self, at: float) -> bool:
@@ -261,7 +265,7 @@ class Session:
                 said |= (cue & ~CUE_BITS) | (SAYS_QUALITY if quality else 0)
         return said
 
-    def _insert(self, at: float, record: bytes, stream_id: str | None) -> None:
+    def _insert(self, at: float, record: bytes, stream_id: str | None, gains: Gains) -> None:
         # Among equal times the order of arrival stands. Who names no stream watches that of its neighbour in time.
         window, place, stream = self.window, 0, Account(self.account).stream
         for start in range(0, len(window), _INPUT.size):
@@ -277,7 +281,7 @@ class Session:
         tip = self.settled()
         self.playback, self.frame = tip.playback, tip.frame
         if len(self.window) > WINDOW_INPUTS_MAX * _INPUT.size:
-            self.fold(NEVER)
+            self.fold(NEVER, gains)
 
     def _index_of(self, stream_id: str, *, otherwise: int) -> int:
         """Return the index of a stream that was watched on the way, a new one if need be; `otherwise`, if there is no room for it."""
@@ -295,18 +299,24 @@ class Session:
         """Return the account as it would be if nothing more came: what is provisional included."""
         account = Account(self.account)
         for record in _INPUT.iter_unpack(self.window):
-            account.apply(*record)
+            account.apply(record)
         return account
 
-    def fold(self, until: float) -> None:
+    def fold(self, until: float, gains: Gains) -> None:
         """Move what is older than `until` (player's time) from the window into the account, and what the window has no room for."""
         window, size = self.window, _INPUT.size
-        record = _INPUT.unpack_from(window)
+        record: Noted = _INPUT.unpack_from(window)
         if record[0] >= until and len(window) <= WINDOW_INPUTS_MAX * size:
             return
         account, done = Account(self.account), 0
+        stream = account.stream
+        left = entered = gains[self._name_of(stream) if self.streams else self.stream_id]
         while True:
-            account.apply(*record)
+            if record[2] != stream:
+                stream = record[2]
+                entered = gains[self._name_of(stream)]
+            account.apply(record, left, entered)
+            left = entered
             done += size
             if done == len(window):
                 break
@@ -316,23 +326,27 @@ class Session:
         self.window = window[done:]
         self.account = account.pack()
 
-    def _fold_all(self) -> Account:
-        account = self.settled()
-        self.window = b""
-        return account
+    def _name_of(self, stream: int) -> str:
+        return self.streams[stream] if stream < len(self.streams) else self.stream_id
 
-    def stop(self) -> None:
-        """Fold everything and close the last interval at the newest input: the session ended, or expired."""
-        account = self._fold_all()
+    def _fold_all(self, gains: Gains) -> Account:
+        if self.window:
+            self.fold(float("inf"), gains)
+        return Account(self.account)
+
+    def stop(self, gains: Gains) -> Account:
+        """Fold everything, close the last interval at the newest input (the session ended, or expired), and return the account."""
+        account = self._fold_all(gains)
         account.running = False
         self.account = account.pack()
+        return account
 
-    def watch(self, stream_id: str) -> None:
+    def watch(self, stream_id: str, gains: Gains) -> None:
         """Let what follows count for another stream; time stays where it was spent."""
         if self.stream_id != UNKNOWN and (self.window or self.account):
             # Else what was watched so far had no name, and this is it.
             if len(self.streams) >= STREAMS_PER_WINDOW_MAX:
-                account = self._fold_all()
+                account = self._fold_all(gains)
                 self.streams = ((*self.streams, self.stream_id)[account.stream],)
                 account.stream = 0
                 self.account = account.pack()
@@ -350,10 +364,12 @@ class Session:
         """Keep an event id's digest; the oldest goes when there are too many."""
         self.event_ids = (self.event_ids + digest)[-EVENT_IDS_MAX * EVENT_ID_BYTES :]
 
-    def tally(self, *, duplicates: int = 0, late: int = 0, wild: int = 0, errors: int = 0) -> None:
+    def tally(self, *, duplicates: int = 0, late: int = 0, wild: int = 0, errors: int = 0, stalls_added: int = 0) -> None:
         """Add to what is counted apart from the account."""
         now = self.tallies
-        self.tallies = Tallies(now.duplicates + duplicates, now.late + late, now.wild + wild, now.errors + errors)
+        self.tallies = Tallies(
+            now.duplicates + duplicates, now.late + late, now.wild + wild, now.errors + errors, now.stalls_added + stalls_added
+        )
 
     def tell(self, what: int, *, now: float, detail: int = 0) -> None:
         """Add an entry to the story; the oldest but the first goes when there are too many."""
@@ -366,7 +382,7 @@ class Session:
         """Return (server's time, what, detail) of each entry, oldest first."""
         return list(_STORY.iter_unpack(self.story))
 
-    def window_inputs(self) -> list[tuple[float, int, int, int, int, int, int]]:
+    def window_inputs(self) -> list[Noted]:
         """Return the provisional inputs in order, as `Account.apply` takes them."""
         return list(_INPUT.iter_unpack(self.window))
 

@@ -17,6 +17,7 @@ from sessions.account import NEVER, UNKNOWN_NUMBER
 from sessions.changes import Key, Reason, Receipt
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, WILD_AHEAD_S
+from sessions.outcomes import add_differences, add_error
 from sessions.roster import DIMENSION_OF, Roster
 from sessions.session import (
     EVENT_ID_BYTES,
@@ -153,6 +154,7 @@ class Tracker(Roster):
             if cue is Cue.ERROR:
                 session.tally(errors=1)
                 session.tell(What.ERROR, now=now, detail=happening.fatal)
+                add_error(self._increments, event.stream_id or session.stream_id, fatal=happening.fatal)
                 cue = Cue.FATAL_ERROR if happening.fatal else cue
             at = happening.at
             self._follow_clock(session, at, now)
@@ -184,8 +186,10 @@ class Tracker(Roster):
             if happening.at > ended_at and not session.knows_event(_digest(happening.event_id)):
                 rejected.append((happening.event_id, Reason.SESSION_ENDED.value))
             elif self._is_new_event(session, happening):
-                session.tally(late=1, errors=happening.type == "stream_error")
                 self._add(_LATE)
+                session.tally(late=1, errors=happening.type == "stream_error")
+                if happening.type == "stream_error":
+                    add_error(self._increments, event.stream_id or session.stream_id, fatal=happening.fatal)
         self._changed[session] = None
         accepted_count = len(event.happenings) - len(rejected)
         return self._refuse(session, interval_s)._replace(
@@ -208,6 +212,7 @@ class Tracker(Roster):
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
         self._note(session, cue, max(event.at, session.newest_at), now, interval_s)
         self._leave(session, Input.END, now)
+        add_differences(self._increments, session, event)
         return Receipt(accepted=True, interval_s=interval_s, total_watch_s=event.total_watch_s, end_reason=event.reason)
 
     def _beacon(self, event: Beacon, now: float, interval_s: int) -> Receipt:
@@ -220,7 +225,7 @@ class Tracker(Roster):
         if pixel is None:
             pixel = Pixel(intern(event.pullzone))
             session.profile = event.profile
-            session.watch(intern(event.video_id))
+            session.watch(intern(event.video_id), self._gains)
             if cue is Cue.CHECK:
                 cue = Cue.FIRST_CHECK
         if event.type in pixel.types:
@@ -256,6 +261,7 @@ class Tracker(Roster):
         taken = session.note(
             cue,
             at,
+            gains=self._gains,
             cap_s=min(interval_s * self.policy.expiry_intervals, INTERVAL_CAP_S_MAX),
             bitrate=bitrate,
             latency=latency,
@@ -273,7 +279,7 @@ class Tracker(Roster):
             self._move_if_counted(session, ("stream", stream_id, before), ("stream", stream_id, session.playback))
 
     def _follow_clock(self, session: Session, at: float, now: float) -> None:
-        if session.sync_clock(at, now=now):
+        if session.sync_clock(at, now=now, gains=self._gains):
             self._add(_WILD)
             session.tell(What.WILD_CLOCK, now=now)
 
@@ -299,7 +305,7 @@ class Tracker(Roster):
         if name == "stream_id":
             if before != UNKNOWN:
                 session.tell(What.STREAM, now=now)
-            session.watch(value)
+            session.watch(value, self._gains)
             self._move_if_counted(session, ("stream", before, session.playback), ("stream", value, session.playback))
         else:
             setattr(session, name, value)

@@ -38,6 +38,8 @@ class Said:
     what: str
     stream: str | None
     cap_s: float
+    bitrate_bps: int | None = None
+    quality: str | None = None
 
 
 @dataclass
@@ -205,7 +207,7 @@ class NaiveSlot:
         else:
             self.counts["promoted"] += viewing.provisional
             viewing.provisional = False
-            self.place(viewing, Said(event.at, "start", event.stream_id, 3 * interval_s))
+            self.place(viewing, Said(event.at, "start", event.stream_id, 3 * interval_s, quality=event.quality))
         self.live_on(viewing, interval_s, now=now, is_beat=False)
         return True, 0, 0
 
@@ -217,7 +219,8 @@ class NaiveSlot:
             viewing.beat_at = event.at
             self.added["heartbeats"] += 1
             viewing.stalls_told = max(viewing.stalls_told, event.rebuffer_count or 0)
-            self.place(viewing, Said(event.at, event.playback or "", event.stream_id, 3 * interval_s))
+            said = Said(event.at, event.playback or "", event.stream_id, 3 * interval_s, event.bitrate_bps, event.quality)
+            self.place(viewing, said)
         else:
             self.added["duplicates"] += 1
         self.live_on(viewing, interval_s, now=now, is_beat=newer)

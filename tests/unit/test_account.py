@@ -10,7 +10,7 @@ from sessions.states import Cue, Playback
 
 
 def apply(account: Account, at: float, cue: Cue, *, cap_s: int = 90, bitrate: int = UNKNOWN_NUMBER, quality: int = 0) -> None:
-    account.apply(at, cue, 0, cap_s, bitrate, UNKNOWN_NUMBER, quality)
+    account.apply((at, cue, 0, cap_s, bitrate, UNKNOWN_NUMBER, quality))
 
 
 def spent(account: Account) -> tuple[float, float, float, float]:

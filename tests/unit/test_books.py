@@ -8,6 +8,7 @@ import pytest
 from serve_app.audience import Does, audience
 from serve_app.books import LATE_S, TICK_S, Books, Event, Said, Sending, Span
 from serve_app.player import PULLZONE, Player
+from serve_app.verdict import COMPARED
 from sessions import events
 from sessions.changes import Policy
 from sessions.events import beacon_id
@@ -77,7 +78,7 @@ class Play:
             told[(name,)] = getattr(ledger, name)
         told |= {("ended", reason): count for reason, count in ledger.ended.items()}
         changes = self.tracker.take_changes()
-        told |= {key: amount for key, amount in changes.increments.items() if key[0] not in {"clock_skew", "wild_timestamps"}}
+        told |= {key: amount for key, amount in changes.increments.items() if key[0] in COMPARED and key[0] != "wild_timestamps"}
         return {key: count for key, count in told.items() if count}
 
 

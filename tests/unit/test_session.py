@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sessions.account import Gains
 from sessions.session import FIELDS, SAYS_STREAM, Ending, Pixel, Session, Tallies, fingerprint
 from sessions.states import Cue, Liveness, Playback
 from sessions.story import What
@@ -23,21 +24,21 @@ def said(one: Session) -> list[tuple[float, int]]:
 def test_the_window_sorts_by_the_players_time() -> None:
     one = session()
     for at, cue in ((10, Cue.BEAT), (30, Cue.DVR_SEEK), (20, Cue.ENGAGED), (5, Cue.START)):
-        assert one.note(cue, at, cap_s=90)
+        assert one.note(cue, at, gains=Gains(), cap_s=90)
     assert said(one) == [(5, Cue.START), (10, Cue.BEAT), (20, Cue.ENGAGED), (30, Cue.DVR_SEEK)]
 
 
 def test_among_equal_times_the_order_of_arrival_stands() -> None:
     one = session()
     for at, cue in ((10, Cue.BUFFER_START), (20, Cue.BEAT), (10, Cue.BUFFER_END), (20, Cue.ENGAGED)):
-        one.note(cue, at, cap_s=90)
+        one.note(cue, at, gains=Gains(), cap_s=90)
     assert said(one) == [(10, Cue.BUFFER_START), (10, Cue.BUFFER_END), (20, Cue.BEAT), (20, Cue.ENGAGED)]
 
 
 def test_what_is_more_than_sixty_seconds_older_than_the_newest_is_folded() -> None:
     one = session()
     for at in (0, 30, 60, 61):
-        one.note(Cue.BEAT_PLAYING, at, cap_s=90)
+        one.note(Cue.BEAT_PLAYING, at, gains=Gains(), cap_s=90)
     assert said(one) == [(30, Cue.BEAT_PLAYING), (60, Cue.BEAT_PLAYING), (61, Cue.BEAT_PLAYING)]
     assert one.settled().playing_s == 61
 
@@ -46,17 +47,24 @@ def test_folding_early_or_late_gives_the_same_account() -> None:
     early, late = session(), session()
     for at in range(0, 50, 5):
         for one in (early, late):
-            one.note((Cue.BEAT_PLAYING, Cue.BEAT_REBUFFERING, Cue.BEAT_PAUSED)[at % 3], at, cap_s=90, bitrate=at, quality=1 + at % 2)
-        early.fold(at)
+            one.note(
+                (Cue.BEAT_PLAYING, Cue.BEAT_REBUFFERING, Cue.BEAT_PAUSED)[at % 3],
+                at,
+                gains=Gains(),
+                cap_s=90,
+                bitrate=at,
+                quality=1 + at % 2,
+            )
+        early.fold(at, Gains())
     assert early.settled().pack() == late.settled().pack()
     assert len(early.window_inputs()) == 1
 
 
 def test_settling_leaves_the_session_as_it_was() -> None:
     one = session()
-    one.note(Cue.BEAT_PLAYING, 10, cap_s=90)
+    one.note(Cue.BEAT_PLAYING, 10, gains=Gains(), cap_s=90)
     before = one.dump()
-    one.settled().apply(1_000, Cue.BEAT_PAUSED, 0, 90, 0, 0, 0)
+    one.settled().apply((1_000, Cue.BEAT_PAUSED, 0, 90, 0, 0, 0))
     assert one.dump() == before
 
 
@@ -104,7 +112,7 @@ def test_a_session_survives_its_dump() -> None:
     one.ending = Ending(1_010.5, "error", 3, b"bye")
     one.tallies = Tallies(1, 2, 3, 4)
     one.streams, one.stream_id, one.previous_offset = ("a", "b"), "c", -3.25
-    one.note(Cue.BEAT_PLAYING, 1_010.5, cap_s=90, bitrate=5, quality=7)
+    one.note(Cue.BEAT_PLAYING, 1_010.5, gains=Gains(), cap_s=90, bitrate=5, quality=7)
     values = [list(value) if isinstance(value, tuple) else value for value in one.dump()]
     again = Session.load(values)
     assert again.dump() == one.dump()
@@ -126,9 +134,9 @@ def test_what_a_newer_build_appended_is_ignored() -> None:
 
 def test_a_stream_that_was_unknown_gets_its_name() -> None:
     one = session()
-    one.note(Cue.BEAT_PLAYING, 0, cap_s=90)
-    one.watch("a")
-    one.note(Cue.BEAT_PLAYING, 10, cap_s=90)
+    one.note(Cue.BEAT_PLAYING, 0, gains=Gains(), cap_s=90)
+    one.watch("a", Gains())
+    one.note(Cue.BEAT_PLAYING, 10, gains=Gains(), cap_s=90)
     assert (one.streams, one.stream_id) == ((), "a")
 
 
@@ -139,12 +147,12 @@ def test_a_stream_that_was_unknown_gets_its_name() -> None:
 def test_an_input_that_names_no_stream_watches_the_one_named_before_it(inputs: list[tuple[int, str | None]]) -> None:
     """As the tracker does it: who is the newest to name a stream moves the session."""
     one = session()
-    one.watch("first")
-    one.note(Cue.START, 0, cap_s=90, stream_id="first", says=SAYS_STREAM)
+    one.watch("first", Gains())
+    one.note(Cue.START, 0, gains=Gains(), cap_s=90, stream_id="first", says=SAYS_STREAM)
     for at, stream in inputs:
         if stream is not None and stream != one.stream_id and not one.said_since(at) & SAYS_STREAM:
-            one.watch(stream)
-        one.note(Cue.BEAT, at, cap_s=90, stream_id=stream, says=0 if stream is None else SAYS_STREAM)
+            one.watch(stream, Gains())
+        one.note(Cue.BEAT, at, gains=Gains(), cap_s=90, stream_id=stream, says=0 if stream is None else SAYS_STREAM)
     names, expected, watched = (*one.streams, one.stream_id), [(0, "first")], "first"
     for at, stream in sorted(inputs):
         watched = stream or watched

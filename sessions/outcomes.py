@@ -1,0 +1,99 @@
+"""
+What a session's life adds to the counters of quality: `qoe.md`, section 4, from formulas to increments.
+
+Theory of operation: what inputs add (time, stalls, plays, failures, startups) comes as `Gains`, at the moment at which they leave
+the reordering window, because only then it is final. What only the whole session tells (its length, latency and score, an exit
+before the start) is counted when it finishes for the first time, so once, however often it revives; how far its player's own totals
+are from ours when the player says them, which is at its end. The tracker writes all of it in one commit with the session
+that it was counted of, so a crash repeats neither or both.
+"""
+
+from collections.abc import Mapping
+
+from sessions.account import Account, Gain
+from sessions.changes import Increments, Key
+from sessions.events import End
+from sessions.histograms import observe
+from sessions.qoe import (
+    exited_before_start,
+    live_latency_s,
+    rebuffer_count,
+    score,
+    session_time_s,
+    startup_between_s,
+    watch_time_s,
+)
+from sessions.session import Session
+
+
+def add_gains(increments: Increments, gains: Mapping[str, Gain]) -> None:
+    """Add what folded inputs gained to `increments`, which know nothing yet of these seconds, in place; by stream."""
+    for stream_id, gain in gains.items():
+        # The usual one comes of a heartbeat: some time, its bitrate known, and nothing else.
+        if gain.playing_s:
+            increments["playing", stream_id] = gain.playing_s
+            if gain.bitrate_s:
+                increments["bitrate", stream_id] = gain.bitrate_s
+                increments["played_bytes", stream_id] = gain.bits / 8
+        if gain.rebuffering_s:
+            increments["rebuffering", stream_id] = gain.rebuffering_s
+        if gain.paused_s:
+            increments["paused", stream_id] = gain.paused_s
+        if gain.happened:
+            _add_happened(increments, stream_id, gain)
+
+
+def _add_happened(increments: Increments, stream_id: str, gain: Gain) -> None:
+    for key, count in (
+        (("rebuffers", stream_id, "connection"), gain.stalls - gain.seek_stalls),
+        (("rebuffers", stream_id, "seek"), gain.seek_stalls),
+        (("quality_switches", stream_id), gain.switches),
+        (("plays", stream_id), gain.plays),
+        (("start_failures", stream_id), gain.start_failures),
+        (("playback_failures", stream_id), gain.playback_failures),
+    ):
+        if count:
+            _add(increments, key, count)
+    for started_at, first_frame_at in gain.startups:
+        observe(increments, "startup", startup_between_s(started_at, first_frame_at))
+
+
+def add_finish(increments: Increments, session: Session, account: Account) -> None:
+    """
+    Add what a session's finish tells, which has its revision; `account` is what `stop` returned.
+
+    Stalls that only the player's own counter knows are the connection's: whose seek would have caused them is not known. What
+    was added of them stays, so after a revival the count may exceed `rebuffer_count` by what both then counted.
+    """
+    unseen = rebuffer_count(session, account) - account.rebuffers - session.tallies.stalls_added
+    if unseen > 0:
+        session.tally(stalls_added=unseen)
+        _add(increments, ("rebuffers", session.stream_id, "connection"), unseen)
+    if session.revision > 1:
+        return
+    if exited_before_start(session, account):
+        _add(increments, ("exits_before_start", session.stream_id), 1)
+    latency_s = live_latency_s(account)
+    if latency_s is not None:
+        observe(increments, "live_latency", latency_s)
+    experienced = score(session, account)
+    if experienced is not None:
+        observe(increments, "experience_score", experienced)
+        observe(increments, "session", session_time_s(account))
+
+
+def add_differences(increments: Increments, session: Session, end: End) -> None:
+    """Add how far the player's own totals are from ours, without the sign; the session has just ended, which it does once."""
+    account = session.settled()
+    observe(increments, "player_watch_difference", abs(end.total_watch_s - watch_time_s(account)))
+    observe(increments, "player_count_difference", abs(end.rebuffer_count - account.rebuffers), "rebuffers")
+    observe(increments, "player_count_difference", abs(end.quality_switches - account.switches), "quality_switches")
+
+
+def add_error(increments: Increments, stream_id: str, *, fatal: bool) -> None:
+    """Add one `stream_error`, counted as it is taken, late or not."""
+    _add(increments, ("stream_errors", stream_id, "true" if fatal else "false"), 1)
+
+
+def _add(increments: Increments, key: Key, amount: float) -> None:
+    increments[key] = increments.get(key, 0) + amount
