@@ -6,8 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PACKAGES := actors metrics serve_app sessions storage
-SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua')
+PACKAGES := actors dashboards metrics serve_app sessions storage
+SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
 
 .PHONY: help up demo status audit test explore lint docs bench clean
 
