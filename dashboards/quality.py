@@ -176,6 +176,19 @@ def build() -> Dashboard:
                     Line(percentile(0.95, "headcount_session_seconds", "job"), "95th percentile"),
                     unit=SECONDS,
                 ),
+                chart(
+                    "Watch time: players' and ours",
+                    "Distance between the watch time that players report at their end and the one that we measured. All streams.",
+                    Line(percentile(0.5, "headcount_player_watch_difference_seconds", "job"), "median"),
+                    Line(percentile(0.95, "headcount_player_watch_difference_seconds", "job"), "95th percentile"),
+                    unit=SECONDS,
+                ),
+                chart(
+                    "Stalls and switches: players' and ours",
+                    "Distance between what players count of themselves and what we counted, 95th percentile of sessions. All streams.",
+                    Line(percentile(0.95, "headcount_player_count_difference", "total"), "{{total}}"),
+                    unit=COUNT,
+                ),
             ),
         },
     )

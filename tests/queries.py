@@ -31,8 +31,10 @@ QUALITY: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
     "live_latency_seconds": (Kind.HISTOGRAM, ()),
     "session_seconds": (Kind.HISTOGRAM, ()),
     "experience_score": (Kind.HISTOGRAM, ()),
+    "player_watch_difference_seconds": (Kind.HISTOGRAM, ()),
+    "player_count_difference": (Kind.HISTOGRAM, ("total",)),
 }
-"""The rows of `qoe.md`, section 4, about quality: rules and panels are written against them."""
+"""The rows of `qoe.md`, section 4, about quality, and those of the players' own totals: rules and panels are written against them."""
 
 _SELECTOR = re.compile(r"(?<![:\w])(headcount_[a-z0-9_]+)(?!:)\b(?:\{([^}]*)\})?")
 _RECORDING = re.compile(r"\b[a-z_]+:headcount_[a-z0-9_]+:[a-z0-9_]+\b")
