@@ -23,6 +23,22 @@ from tests.integration.installation import Installation, free_port, wait_until
 RULES = queries.ROOT / "dashboards"
 STREAM = "prometheus-live"
 WATCHING, PAUSED = 12, 5
+LIVED: Mapping[str, float] = {
+    "headcount_plays_total{}": 2,
+    "headcount_start_failures_total{}": 1,
+    "headcount_exits_before_start_total{}": 1,
+    "headcount_playback_failures_total{}": 1,
+    'headcount_stream_errors_total{fatal="true"}': 2,
+    'headcount_stream_errors_total{fatal="false"}': 1,
+    'headcount_rebuffers_total{cause="connection"}': 1,
+    'headcount_rebuffers_total{cause="seek"}': 1,
+    "headcount_rebuffering_seconds_total{}": 2 + 1,
+    "headcount_paused_seconds_total{}": 6,
+    "headcount_playing_seconds_total{}": (8.5 + 3 + 8) + 19,
+    "headcount_bitrate_seconds_total{}": 6 + 3 + 8,
+    "headcount_played_bytes_total{}": (6 + 3 + 8) * 4_500_000 / 8,
+}
+"""What one wave of `Audience` adds to the counters of its stream."""
 ANSWERS_WITHIN_S = 45.0
 """Five seconds to a scrape, two scrapes to a rate, three to what rests on one."""
 
@@ -50,6 +66,9 @@ class Prometheus:
     port: int
     played: dict[str, int] = field(default_factory=dict)
     """Sessions of `STREAM` that are active, by state."""
+    waves: int = 0
+    """Waves of `STREAM` that have come and gone."""
+    target: str = ""
 
     def ask(self, path: str, **parameters: str) -> Any:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
@@ -67,8 +86,6 @@ class Prometheus:
             return self.query("up") == [({"__name__": "up", "instance": self.target, "job": "headcount"}, 1.0)]
         except (OSError, json.JSONDecodeError):
             return False
-
-    target: str = ""
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +114,10 @@ def play(tracker: Installation, server: Prometheus) -> None:
         audience.beat(f"stays-{number}", 1, **({"is_playing": True} if number < WATCHING else {"is_paused": True}))
     server.played = {"playing": WATCHING, "paused": PAUSED}
     deadline = time.monotonic() + ANSWERS_WITHIN_S
-    wave = 0
     while unanswered(server) and time.monotonic() < deadline:
         for _ in range(5):
-            audience.wave(wave)
-            wave += 1
+            audience.wave(server.waves)
+            server.waves += 1
             time.sleep(0.3)
 
 
@@ -141,7 +157,9 @@ class Audience:
 
     def end(self, name: str, at: float, reason: str = "user_exit") -> None:
         summary = {**examples.END["watch_summary"], "end_reason": reason}
-        self.send("end", {**examples.END, "session_id": f"prometheus-{name}", "watch_summary": summary, "timestamp": self.when(at)})
+        counted = {"total_rebuffer_count": 0, "quality_switches": 0}  # nothing that we did not see
+        named = {"session_id": f"prometheus-{name}", "timestamp": self.when(at)}
+        self.send("end", {**examples.END, **named, "watch_summary": summary, "performance": counted})
 
     def send(self, endpoint: str, body: object) -> None:
         answer = self.tracker.post(f"/analytics/live/session/{endpoint}", body)
@@ -228,11 +246,25 @@ def test_sessions_in_prometheus_are_those_that_play(tracker: Installation, prome
         found = prometheus.query(f'headcount_stream_sessions{{stream_id="{STREAM}"}} > 0')
         return {labels["state"]: value for labels, value in found}
 
-    wait_until(lambda: shown() == prometheus.played, within_s=15, what=f"{prometheus.played}, not {shown()}")
+    wait_until(lambda: shown() == prometheus.played, within_s=15, what=f"{STREAM} has {prometheus.played}")
     watching = [({"__name__": "job_stream_id:headcount_watching:sum", "job": "headcount", "stream_id": STREAM}, WATCHING)]
     wait_until(lambda: prometheus.query(f'{watching[0][0]["__name__"]}{{stream_id="{STREAM}"}}') == watching, within_s=15, what="the rule")
     everybody = sum(count for _, count in prometheus.query("headcount_sessions"))
     assert everybody == sum(count for _, count in prometheus.query("headcount_stream_sessions"))
+
+
+def test_what_a_stream_lived_through_is_in_prometheus_as_it_was_played(prometheus: Prometheus) -> None:
+    exported = set(queries.exported())
+    expected = {series: prometheus.waves * each for series, each in LIVED.items() if series.partition("{")[0] in exported}
+
+    def shown() -> dict[str, float]:
+        asked = {series: f"sum({series[:-1]},stream_id={json.dumps(STREAM)}}})".replace("{,", "{") for series in expected}
+        return {series: sum(value for _, value in prometheus.query(query)) for series, query in asked.items()}
+
+    # Exactly: counts are whole, and the seconds are sums of halves.
+    wait_until(
+        lambda: shown() == pytest.approx(expected, rel=1e-9), within_s=15, what=f"the counters of {prometheus.waves} waves are {expected}"
+    )
 
 
 def test_the_ledger_as_prometheus_has_it_adds_up(prometheus: Prometheus) -> None:
