@@ -6,10 +6,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PACKAGES := actors metrics serve_app sessions storage
-SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua')
+PACKAGES := actors dashboards metrics serve_app sessions storage
+SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
 
-.PHONY: help up demo status audit test explore lint docs bench clean
+.PHONY: help up demo status audit test explore lint docs dashboards bench clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,7 +26,7 @@ status: $(VENV)/.installed ## Say how the running tracker is
 audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit
 
-test: $(VENV)/.tools $(VENV)/.installed ## Run every test; beside a running `make up` too
+test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus ## Run every test; beside a running `make up` too
 	@$(BIN)/pytest tests
 
 explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours; a world that fails is kept
@@ -40,6 +40,9 @@ lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports wh
 
 docs: $(VENV)/.installed ## Write the page of the states from its tables
 	@$(BIN)/python -m sessions.transitions > docs/session-states.md
+
+dashboards: $(VENV)/.tools ## Write Grafana's dashboards from their code
+	@$(BIN)/python -m dashboards.write
 
 bench: $(VENV)/.tools $(VENV)/.installed ## Measure; writes bench/results
 	@$(BIN)/python -m bench.core
@@ -79,3 +82,16 @@ $(VENV)/.tools: $(VENV)/.needs
 	@$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]))' > $@.txt
 	@$(PIP) install --constraint constraints.txt --requirement $@.txt
 	@touch $@
+
+# Debian's package, unpacked beside the tools unless the machine has one: no root, and no service is started. Where that
+# cannot be had, tests that want it are skipped with a word, and in CI fail.
+$(VENV)/.prometheus: $(VENV)/.made
+	@if ! { command -v prometheus && command -v promtool; } >/dev/null; then \
+	    echo "Unpacking Prometheus for the tests"; \
+	    folder=$$(mktemp -d) && chmod 755 "$$folder" && cd "$$folder" && \
+	    { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
+	    dpkg-deb --extract prometheus_*.deb unpacked && \
+	    install unpacked/usr/bin/prometheus unpacked/usr/bin/promtool "$(CURDIR)/$(BIN)"; \
+	    status=$$?; rm -rf "$$folder"; \
+	    if [ $$status -ne 0 ]; then echo "no Prometheus: its tests will be skipped" >&2; exit 0; fi; \
+	fi; touch "$(CURDIR)/$@"

@@ -26,6 +26,7 @@ from rich.markup import escape
 
 from actors import clock
 from actors.config import TrackerConfig
+from dashboards import prometheus
 from serve_app import ports
 from serve_app.auth import INGEST_FILE, OPS_FILE, Tokens, load_tokens
 from serve_app.cluster import NAMESPACE, Cluster, ClusterError, reap
@@ -165,6 +166,7 @@ def _run_locked(settings: Settings, console: Console) -> None:
     ports.require_front_door(settings)
     internal = ports.choose(settings, data_dir=settings.data_dir)
     tokens = load_tokens(settings)
+    _write_prometheus(settings)
     signals = _Signals()
     parts = _Parts()
     signals.install()
@@ -248,6 +250,12 @@ def _instance_id(data_dir: Path) -> str:
         draft.write_text(secrets.token_hex(16) + "\n")
         draft.replace(file)
     return file.read_text().strip()
+
+
+def _write_prometheus(settings: Settings) -> None:
+    """Write what a Prometheus on this machine needs to scrape this tracker."""
+    target = settings.front_door_url.removeprefix("http://")
+    prometheus.write(settings.data_dir, target=target, token=settings.ops_token)
 
 
 def _beside(work: Callable[[], _Result], *, stay: bool = False) -> "Future[_Result]":
@@ -348,6 +356,7 @@ def _describe(settings: Settings, internal: InternalPorts, *, console: Console, 
         f"  Players and operators  {url}    (listens on {settings.host}:{settings.port})",
         f"  API documents          {url}/docs   {url}/openapi.json",
         f"  Metrics                {url}/metrics   (ops token)",
+        f"  Prometheus             {escape(str(settings.data_dir / prometheus.FOLDER / prometheus.CONFIGURATION))}",
         f"  Health                 {url}/healthz   {url}/readyz",
         f"  Data folder            {escape(str(settings.data_dir))}",
         f"  Journal                {escape(journal)}",
