@@ -77,14 +77,14 @@ class Viewing:
     beacon_types: set[str] = field(default_factory=set)
     stalls_told: int = 0
     first_stream: str = "unknown"
-    """A late input moves no stream, but it may name one where none was known."""
+    """The first stream that is named names what was watched before, too; even an input that is late may name it."""
 
     def put(self, said: Said) -> bool:
         """Find its place, if it is not too late."""
         part = self.parts[-1]
+        if said.stream and self.replay()[2] == "unknown":
+            self.first_stream = said.stream
         if said.at < max(self.newest_at - 60, part.floor):
-            if self.replay()[2] == "unknown":
-                self.first_stream = said.stream or "unknown"
             return False
         part.said.append(said)
         part.said.sort(key=lambda each: each.at)

@@ -141,6 +141,6 @@ class Delivered(Beside):
 
 
 Delivered.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, derandomize=True, report_multiple_bugs=False
+    max_examples=60, stateful_step_count=50, deadline=None, derandomize=True, report_multiple_bugs=False
 )
 TestDelivered = Delivered.TestCase
