@@ -14,27 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 GRAFANA = ROOT / "dashboards/grafana"
 CHOSEN = {"$stream": ".*", "$channel": ".*", "$shard": ".*"}
 """What Grafana puts in for *All*."""
-QUALITY: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
-    "playing_seconds": (Kind.COUNTER, ("stream_id",)),
-    "rebuffering_seconds": (Kind.COUNTER, ("stream_id",)),
-    "paused_seconds": (Kind.COUNTER, ("stream_id",)),
-    "rebuffers": (Kind.COUNTER, ("stream_id", "cause")),
-    "played_bytes": (Kind.COUNTER, ("stream_id",)),
-    "bitrate_seconds": (Kind.COUNTER, ("stream_id",)),
-    "quality_switches": (Kind.COUNTER, ("stream_id",)),
-    "stream_errors": (Kind.COUNTER, ("stream_id", "fatal")),
-    "start_failures": (Kind.COUNTER, ("stream_id",)),
-    "playback_failures": (Kind.COUNTER, ("stream_id",)),
-    "exits_before_start": (Kind.COUNTER, ("stream_id",)),
-    "plays": (Kind.COUNTER, ("stream_id",)),
-    "startup_seconds": (Kind.HISTOGRAM, ()),
-    "live_latency_seconds": (Kind.HISTOGRAM, ()),
-    "session_seconds": (Kind.HISTOGRAM, ()),
-    "experience_score": (Kind.HISTOGRAM, ()),
-    "player_watch_difference_seconds": (Kind.HISTOGRAM, ()),
-    "player_count_difference": (Kind.HISTOGRAM, ("total",)),
-}
-"""The rows of `qoe.md`, section 4, about quality, and those of the players' own totals: rules and panels are written against them."""
 
 _SELECTOR = re.compile(r"(?<![:\w])(headcount_[a-z0-9_]+)(?!:)\b(?:\{([^}]*)\})?")
 _RECORDING = re.compile(r"\b[a-z_]+:headcount_[a-z0-9_]+:[a-z0-9_]+\b")
@@ -93,28 +72,18 @@ def recordings_of(*queries: str) -> set[str]:
     return {name for query in queries for name in _RECORDING.findall(query)}
 
 
-def _samples(metrics: Mapping[str, tuple[Kind, tuple[str, ...]]]) -> dict[str, set[str]]:
+def exported() -> dict[str, set[str]]:
     """The names of a scrape's samples with their labels."""
     return {
-        PREFIX + name + ending: {*labels, *(("le",) if ending == "_bucket" else ())}
-        for name, (kind, labels) in metrics.items()
-        for ending in _ENDINGS[kind]
+        PREFIX + metric.name + ending: {*metric.labels, *(("le",) if ending == "_bucket" else ())}
+        for metric in CATALOG
+        for ending in _ENDINGS[metric.kind]
     }
-
-
-def exported() -> dict[str, set[str]]:
-    """What a scrape of this version holds."""
-    return _samples({metric.name: (metric.kind, metric.labels) for metric in CATALOG})
-
-
-def known() -> dict[str, set[str]]:
-    """The same, with what is still to come."""
-    return _samples(QUALITY) | exported()
 
 
 def unknown(used: set[tuple[str, frozenset[str]]]) -> set[str]:
     """Those that are no metric of ours, or select by a label that theirs has not."""
-    there = known()
+    there = exported()
     return {name for name, labels in used if name not in there or not labels <= there[name]}
 
 

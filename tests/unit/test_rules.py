@@ -2,12 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from metrics.catalog import CATALOG
 from tests import queries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,12 +23,6 @@ def cases() -> dict[str, set[bool]]:
             for expected in case.get("alert_rule_test", ()):
                 seen.setdefault(expected["alertname"], set()).add(bool(expected["exp_alerts"]))
     return seen
-
-
-@pytest.mark.parametrize("metric", CATALOG, ids=lambda metric: metric.name)
-def test_the_catalog_has_what_the_table_of_quality_says(metric: Any) -> None:
-    if metric.name in queries.QUALITY:
-        assert queries.QUALITY[metric.name] == (metric.kind, metric.labels)
 
 
 def test_rules_use_metrics_that_exist_and_labels_that_they_have() -> None:
