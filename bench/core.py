@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sessions.changes import Policy
 from sessions.events import Event, Happening, Happenings, Heartbeat, Start
-from sessions.limits import EXPIRIES_PER_SLICE_MAX
+from sessions.limits import EXPIRIES_PER_COMMIT_MAX
 from sessions.tracker import Tracker
 from storage.codec import Profile, Vitals, pack
 
@@ -135,7 +135,7 @@ def expire_all(sessions: int) -> tuple[float, float]:
     longest = total = 0.0
     while True:
         begun = time.perf_counter()
-        done = tracker.advance(now=BEGIN + 121, limit=EXPIRIES_PER_SLICE_MAX)
+        done = tracker.advance(now=BEGIN + 121, limit=EXPIRIES_PER_COMMIT_MAX)
         tracker.take_changes()
         slice_s = time.perf_counter() - begun
         if not done:
@@ -151,6 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tracker = Tracker(0, policy=Policy())
     size = fill(tracker, arguments.sessions)
+    gc.freeze()  # as a shard does
     rate = beats_per_s(tracker, arguments.sessions, beats=arguments.beats)
     del tracker
     longest_s, total_s = expire_all(min(100_000, arguments.sessions))

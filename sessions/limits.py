@@ -51,8 +51,6 @@ SESSIONS_PER_SHARD_MAX: Final = 1_000_000
 """Remembered sessions (active, expired or ended) of posts."""
 BEACON_SESSIONS_PER_SHARD_MAX: Final = 250_000
 """The same for pixels, which strangers can send."""
-EXPIRIES_PER_SLICE_MAX: Final = 1_000
-"""Deadlines worked off before the caller gets the thread back."""
 GROUP_ITEMS_MAX: Final = 2_000
 """Requests in one commit; at least one batch, whatever its size."""
 SHARD_WAITING_ITEMS_MAX: Final = 65_536
