@@ -43,8 +43,6 @@ EVENT_IDS_MAX: Final = 1_024
 STORY_ENTRIES_MAX: Final = 48
 STREAMS_PER_WINDOW_MAX: Final = 200
 """Streams that one session may visit inside one reordering window; past it the window is folded early."""
-STRETCH_MAX: Final = 4
-"""How far `next_heartbeat_seconds` may be stretched under load."""
 
 # One shard
 SESSIONS_PER_SHARD_MAX: Final = 1_000_000
