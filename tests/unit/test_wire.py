@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from pydantic_core import PydanticCustomError
 
-from serve_app import examples, wire
+from serve_app import examples, values, wire
 from serve_app.decoding import BadBody, BodyFault, read_body
 from serve_app.records import bad_events, record_of
 from serve_app.routes import POSTS
@@ -493,11 +493,11 @@ def test_judging_free_json_looks_at_no_more_than_its_bound() -> None:
 
     seen: list[int] = []
     with pytest.raises(PydanticCustomError, match="at most 4096 values"):
-        wire._judge_free(Watched(Watched(range(100)) for _ in range(1_000)))
+        values._judge_free(Watched(Watched(range(100)) for _ in range(1_000)))
     assert 1_000 < len(seen) <= limits.FREE_VALUES_MAX
     seen.clear()
     with pytest.raises(PydanticCustomError, match="no NUL"):
-        wire._judge_free(Watched("\0" for _ in range(4_000)))
+        values._judge_free(Watched("\0" for _ in range(4_000)))
     assert len(seen) == 1
 
 
