@@ -78,8 +78,18 @@ def test_each_input_is_visible_in_both_places_within_two_seconds(tracker: Instal
     counted_within(tracker, "metrics-live", {"playing": 1}, within_s=VISIBLE_S)
     beat(tracker, "metrics-2", "metrics-live", is_paused=True)
     counted_within(tracker, "metrics-live", {"playing": 1, "paused": 1}, within_s=VISIBLE_S)
-    told = concurrency(tracker, "metrics-live")
-    assert (told["sessions"], told["watching"], told["peak_60s"], told["peak"]["sessions"]) == (2, 1, 2, 2)
+
+
+def test_a_peak_is_told_within_two_seconds(tracker: Installation) -> None:
+    """Peaks are sampled once a second, so that for that long they may be behind the number of sessions."""
+    start(tracker, "metrics-peak-1", "metrics-peak")
+    beat(tracker, "metrics-peak-2", "metrics-peak", is_paused=True)
+
+    def is_told() -> bool:
+        told = concurrency(tracker, "metrics-peak")
+        return (told["sessions"], told["watching"], told["peak_60s"], (told["peak"] or {}).get("sessions")) == (2, 1, 2, 2)
+
+    wait_until(is_told, within_s=VISIBLE_S, what="both sessions are in the peaks")
 
 
 def test_openmetrics_is_what_prometheus_asks_for_and_holds_every_metric(tracker: Installation) -> None:
