@@ -105,7 +105,7 @@ def build() -> Dashboard:
                 ),
                 chart(
                     "Rebuffering ratio without seeks (CIRR)",
-                    "The same without stalls that a seek caused: estimated from the number of stalls by cause.",
+                    "The same without the stalled time that a seek caused.",
                     Line(biggest(f"job_stream_id:headcount_connection_induced_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
                     unit=RATIO,
                     levels=STALLED,

@@ -139,6 +139,12 @@ CATALOG: Final[tuple[Metric, ...]] = (
     ),
     _by_stream("playing_seconds", "Time spent playing, final up to a minute after it was spent.", unit="seconds", increments="playing"),
     _by_stream("rebuffering_seconds", "Time spent stalled after the first frame.", unit="seconds", increments="rebuffering"),
+    _by_stream(
+        "seek_rebuffering_seconds",
+        "Time spent stalled because of a seek: the part of rebuffering that CIRR leaves out.",
+        unit="seconds",
+        increments="seek_rebuffering",
+    ),
     _by_stream("paused_seconds", "Time spent paused.", unit="seconds", increments="paused"),
     _by_stream(
         "rebuffers",

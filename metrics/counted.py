@@ -3,19 +3,31 @@ The counters and histograms that increments add up to, by metric and labels.
 
 Labels that players choose are put into their place, or into `other`, when the increment comes: every amount lands in
 exactly one series, so that rates add up, and `other` never jumps when a label loses its place. The series that lost its
-place is dropped; should it come back, it begins at zero, which Prometheus takes as the reset that it is.
+place is dropped; should it come back, it begins at zero, which Prometheus takes as the reset that it is. A label that is
+given a place gets all its counters at zero there and then: to `rate()` a series that is first seen at five has not grown by five.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from metrics.catalog import BOUNDED, DIMENSIONS, INCREMENTS, Kind, Metric, labels_of
-from metrics.labels import Labels
+from metrics.catalog import BOUNDED, CATALOG, DIMENSIONS, INCREMENTS, Kind, Metric, labels_of
+from metrics.labels import OTHER, Labels
 from sessions.changes import Key
 from sessions.histograms import BOUNDS
 
 SHARD: Final = "shard"
 """The label that no key carries: the adder knows it."""
+
+_BEGINS_WITH: Final[dict[str, list[tuple[str, Key]]]] = {
+    name: [
+        (metric.increments, key)
+        for metric in CATALOG
+        if metric.kind is Kind.COUNTER and metric.increments and metric.labels[:1] == (dimension.label,)
+        for key in ([(value,) for value in metric.values] or [()])
+    ]
+    for name, dimension in DIMENSIONS.items()
+}
+"""What a label of a dimension counts, and with which other labels."""
 
 
 class Counted:
@@ -27,6 +39,8 @@ class Counted:
         """Sums by the labels' values."""
         self._histograms: dict[str, dict[Key, list[float]]] = {name: {} for name in INCREMENTS}
         """Observations by bucket, then the sum of what was observed."""
+        for dimension in DIMENSIONS:
+            self.begin(dimension, (OTHER,))
 
     def add(self, key: Key, amount: float, *, shard: str = "") -> None:
         """Add one increment; raises `InvariantError` if the catalog does not take it."""
@@ -43,6 +57,12 @@ class Counted:
         else:
             counters = self._counters[key[0]]
             counters[places] = counters.get(places, 0) + amount
+
+    def begin(self, dimension: str, granted: Iterable[str]) -> None:
+        """Show the counters of labels that were given a place, at zero."""
+        for label in granted:
+            for name, values in _BEGINS_WITH[dimension]:
+                self._counters[name].setdefault((label, *values), 0.0)
 
     def forget(self, dimension: str, lost: Collection[str]) -> None:
         """Drop the series of labels that lost their place."""

@@ -50,6 +50,8 @@ class Labels:
         self._ahead_since: dict[str, float] = {}
         """Newcomers that are clearly bigger than the smallest label with a place."""
         self._changed: set[str] = set()
+        self._granted: list[str] = []
+        """Labels that were given a place since `take_granted`."""
         self._looked_at = float("-inf")
         self.total = 0
         """Sessions in all, `other` among them."""
@@ -68,6 +70,11 @@ class Labels:
         """Return what a scrape calls this value: its label, if it has a place, else `other`."""
         label = label_of(value)
         return label if label in self._granted_at else OTHER
+
+    def take_granted(self) -> list[str]:
+        """Return the labels that were given a place since the last call."""
+        granted, self._granted = self._granted, []
+        return granted
 
     def add(self, value: str, amount: int) -> None:
         """Count so many sessions more (or less) of a value; places change at the next `refresh`."""
@@ -94,7 +101,7 @@ class Labels:
         newcomers = [label for label in changed if self._wants(label)]
         if free and len(newcomers) <= free:
             for label in newcomers:
-                self._granted_at[label] = now
+                self._grant(label, now=now)
         elif free or (self._crowded and now - self._looked_at >= LOOK_S):
             return self._contend(now=now)
         if not self._crowded:
@@ -142,6 +149,7 @@ class Labels:
 
     def _grant(self, label: str, *, now: float) -> None:
         self._granted_at[label] = now
+        self._granted.append(label)
         self._ahead_since.pop(label, None)
 
     def _take_from(self, label: str) -> str:

@@ -301,6 +301,7 @@ class Totals:
             lost = labels.refresh(now=now)
             if lost:
                 self.counted.forget(name, set(lost))
+            self.counted.begin(name, labels.take_granted())
 
 
 def _earlier(report: ShardReport, held: _Shard | None) -> tuple[str, ...] | None:

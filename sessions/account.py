@@ -40,12 +40,12 @@ class Gain:
     """What the folding of inputs added to one stream's counters, over all sessions."""
 
     __slots__ = (
-        "bitrate_s", "bits", "happened", "paused_s", "playback_failures", "playing_s", "plays", "rebuffering_s", "seek_stalls", "stalls",
-        "start_failures", "startups", "switches",
+        "bitrate_s", "bits", "happened", "paused_s", "playback_failures", "playing_s", "plays", "rebuffering_s", "seek_rebuffering_s", "seek_stalls",
+        "stalls", "start_failures", "startups", "switches",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.playing_s = self.rebuffering_s = self.paused_s = self.bits = self.bitrate_s = 0.0
+        self.playing_s = self.rebuffering_s = self.seek_rebuffering_s = self.paused_s = self.bits = self.bitrate_s = 0.0
         self.stalls = 0
         """Those that a seek caused among them."""
         self.seek_stalls = self.switches = self.plays = self.start_failures = self.playback_failures = 0
@@ -189,13 +189,17 @@ class Account:
             if gain is not None:
                 gain.paused_s += elapsed
         elif state == _REBUFFERING:
-            self.rebuffering_s += elapsed
-            if gain is not None:
-                gain.rebuffering_s += elapsed
-            if self.by_seek:
-                self.seek_rebuffering_s += elapsed
+            self._stall(elapsed, gain)
         elif state == _STARTING:
             self.starting_s += elapsed
+
+    def _stall(self, elapsed: float, gain: Gain | None) -> None:
+        by_seek_s = elapsed if self.by_seek else 0.0
+        self.rebuffering_s += elapsed
+        self.seek_rebuffering_s += by_seek_s
+        if gain is not None:
+            gain.rebuffering_s += elapsed
+            gain.seek_rebuffering_s += by_seek_s
 
     def _enter(self, state: int, gain: Gain | None) -> None:
         self.state = state

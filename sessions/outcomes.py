@@ -37,6 +37,8 @@ def add_gains(increments: Increments, gains: Mapping[str, Gain]) -> None:
                 increments["played_bytes", stream_id] = gain.bits / 8
         if gain.rebuffering_s:
             increments["rebuffering", stream_id] = gain.rebuffering_s
+            if gain.seek_rebuffering_s:
+                increments["seek_rebuffering", stream_id] = gain.seek_rebuffering_s
         if gain.paused_s:
             increments["paused", stream_id] = gain.paused_s
         if gain.happened:

@@ -36,6 +36,7 @@ class Quality:
     bitrate_bps: int | None = None
     quality: str | None = None
     seek_at: float = float("-inf")
+    by_seek: bool = False
     frame: bool = False
     failure: bool = False
     stalls: int = 0
@@ -52,6 +53,8 @@ class Quality:
     def spend(self, elapsed_s: float) -> None:
         if self.state in COUNTED_STATES:
             self.sums[self.state, self.stream] += elapsed_s
+            if self.state == "rebuffering" and self.by_seek:
+                self.sums["seek_rebuffering", self.stream] += elapsed_s
             self.watched_s += elapsed_s * (self.state != "paused")
         self.spent_s += elapsed_s * (self.state in (*COUNTED_STATES, "starting"))
         if self.state == "playing" and self.bitrate_bps is not None:
@@ -76,10 +79,10 @@ class Quality:
     def enter(self, after: str, at: float) -> None:
         self.state = after
         if after == "rebuffering":
-            by_seek = at - self.seek_at <= 5
-            self.seek_at = float("-inf") if by_seek else self.seek_at
+            self.by_seek = at - self.seek_at <= 5
+            self.seek_at = float("-inf") if self.by_seek else self.seek_at
             self.stalls += 1
-            self.sums["rebuffers", self.stream, "seek" if by_seek else "connection"] += 1
+            self.sums["rebuffers", self.stream, "seek" if self.by_seek else "connection"] += 1
         elif after == "failed" and not self.failure:
             self.failure = True
             self.sums["playback_failures" if self.frame else "start_failures", self.stream] += 1

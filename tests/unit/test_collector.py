@@ -4,8 +4,12 @@ import time
 
 import pytest
 from prometheus_client import parser as text_parser
+from prometheus_client.exposition import generate_latest as text
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
+from prometheus_client.registry import Collector
 
 from metrics.catalog import CATALOG, PREFIX, STATES, Kind
 from metrics.collector import render
@@ -13,6 +17,17 @@ from metrics.reports import ReplicaReport, ShardReport, SlotReport
 from metrics.totals import Totals
 from sessions.changes import Audience, Increments, Ledger
 from sessions.histograms import observe
+
+
+class Again(Collector):
+    """What was read, to be written once more."""
+
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Family]:
+        return self._families
+
 
 AWKWARD = ('say "hi"', "two\nlines", "back\\slash", "\\n", "tab\t{}=,", "😀" * 10, "x" * 300, "", "naïve ünïcode", '{stream_id="a"}')
 
@@ -70,6 +85,22 @@ def test_awkward_label_values_come_back_as_they_went_in(openmetrics: bool) -> No
     shown = {sample.labels["stream_id"]: sample.value for sample in family.samples if sample.labels["state"] == "playing"}
     assert shown.pop("other") == 0
     assert shown == {value[:128] or "unknown": number for number, value in enumerate(AWKWARD, start=1)}
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_each_byte_is_what_prometheus_own_library_would_write(openmetrics: bool) -> None:
+    """Whole numbers, fractions, some so great and so small that they have an exponent; every label that can be misspelled."""
+    increments: Increments = {("heartbeats",): 12_345_678, ("playing", AWKWARD[2]): 0.1 + 0.2, ("paused", AWKWARD[1]): 1e-7}
+    increments |= {("played_bytes", AWKWARD[0]): 1.5e17}
+    observe(increments, "clock_skew", 0.3)
+    totals = Totals(now=0.0)
+    totals.add_shard(report({("stream", value, "paused"): 1 for value in AWKWARD}, increments=increments), now=1.0)
+    body = render(totals, openmetrics=openmetrics, now=1.5)
+    parse = openmetrics_parser.text_string_to_metric_families if openmetrics else text_parser.text_string_to_metric_families
+    again = Again(list(parse(body.decode())))
+    theirs = openmetrics_text(again, escaping=ALLOWUTF8) if openmetrics else text(again, escaping=ALLOWUTF8)
+    assert body.decode().splitlines() == theirs.decode().splitlines()
+    assert body == theirs
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])

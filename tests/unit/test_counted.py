@@ -32,7 +32,7 @@ def test_a_row_by_stream_needs_nothing_but_its_row(streams: Labels) -> None:
         sums.add(("playing", stream), seconds)
     sums.add(("rebuffers", "small", "seek"), 1)
     assert sums.counters(PLAYED) == {("big",): 2.5, (OTHER,): 5.0}
-    assert sums.counters(STALLS) == {(OTHER, "seek"): 1}
+    assert sums.counters(STALLS) == {(OTHER, "seek"): 1, (OTHER, "connection"): 0}
 
 
 def test_other_does_not_jump_when_a_label_loses_its_place_and_the_label_begins_anew(streams: Labels) -> None:

@@ -15,8 +15,8 @@ from tests.unit.inputs import beat, end, event, events, known, pixel, start
 Said = Start | Heartbeat | Happenings | End
 
 QUALITY = {
-    "playing", "rebuffering", "paused", "rebuffers", "played_bytes", "bitrate", "quality_switches", "stream_errors", "start_failures",
-    "playback_failures", "exits_before_start", "plays", "startup", "live_latency", "session", "experience_score",
+    "playing", "rebuffering", "seek_rebuffering", "paused", "rebuffers", "played_bytes", "bitrate", "quality_switches", "stream_errors",
+    "start_failures", "playback_failures", "exits_before_start", "plays", "startup", "live_latency", "session", "experience_score",
     "player_watch_difference", "player_count_difference",
 }  # fmt: skip
 
@@ -66,7 +66,8 @@ def test_seconds_are_counted_by_state_and_stream_once_the_session_is_over(tracke
     """
     0 start · 2 first frame · 30 stall · 36 on · 60 seek · 62 stall · 65 on · 80 paused · 100 playing · 110 end.
 
-    playing 28 + 26 + 15 + 10 = 79; rebuffering 6 + 3 = 9; paused 20; one stall by the connection, one by the seek; one play.
+    playing 28 + 26 + 15 + 10 = 79; rebuffering 6 + 3 = 9, 3 of them by the seek; paused 20; one stall by the connection, one by
+    the seek; one play.
     """
     told = live(
         tracker,
@@ -81,9 +82,10 @@ def test_seconds_are_counted_by_state_and_stream_once_the_session_is_over(tracke
         beat(100, "playing"),
         end(110),
     )
-    assert of(told, *TIMES, "rebuffers", "plays") == {
+    assert of(told, *TIMES, "seek_rebuffering", "rebuffers", "plays") == {
         ("playing", "stream"): 79,
         ("rebuffering", "stream"): 9,
+        ("seek_rebuffering", "stream"): 3,
         ("paused", "stream"): 20,
         ("rebuffers", "stream", "connection"): 1,
         ("rebuffers", "stream", "seek"): 1,
@@ -347,8 +349,8 @@ def test_a_check_that_comes_first_was_playing(tracker: Tracker) -> None:
 
 def test_every_row_of_qoe_md_is_declared() -> None:
     declared = {metric.name: (metric.kind, metric.labels) for metric in CATALOG}
-    by_stream = ("playing_seconds", "rebuffering_seconds", "paused_seconds", "played_bytes", "bitrate_seconds", "quality_switches",
-                 "start_failures", "playback_failures", "exits_before_start", "plays")  # fmt: skip
+    by_stream = ("playing_seconds", "rebuffering_seconds", "seek_rebuffering_seconds", "paused_seconds", "played_bytes", "bitrate_seconds",
+                 "quality_switches", "start_failures", "playback_failures", "exits_before_start", "plays")  # fmt: skip
     for name in by_stream:
         assert declared[name] == (Kind.COUNTER, ("stream_id",))
     assert declared["rebuffers"] == (Kind.COUNTER, ("stream_id", "cause"))

@@ -226,6 +226,22 @@ def test_streams_without_a_place_are_other_and_every_sum_is_exact() -> None:
     assert [label for label, _ in totals.biggest(2)] == ["s1201", "s1200"]
 
 
+def test_a_stream_that_gets_its_label_has_every_counter_at_zero_before_it_counts_anything() -> None:
+    """To `increase()` a series that is first seen at one has not grown."""
+    totals = Totals(now=0.0)
+    totals.add_shard(shard(slot(audience=playing(1, stream="s"))), now=1.0)
+    begun = {key for key in counted(totals, "plays") if key[0] == "s"}
+    assert begun == {("s",)}
+    assert {cause for stream, cause in counted(totals, "rebuffers") if stream == "s"} == {"connection", "seek"}
+    assert {fatal for stream, fatal in counted(totals, "stream_errors") if stream == "s"} == {"false", "true"}
+    by_stream = [metric for metric in INCREMENTS.values() if metric.labels[:1] == ("stream_id",)]
+    assert len(by_stream) == 13
+    for metric in by_stream:
+        shown = {key: value for key, value in counted(totals, metric.increments).items() if key[0] in {"s", OTHER}}
+        assert shown
+        assert set(shown.values()) == {0}
+
+
 def test_long_ids_share_a_label_and_keep_their_own_count() -> None:
     totals = Totals(now=0.0)
     one, two = "x" * 200, "x" * 200 + "y"
