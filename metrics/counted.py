@@ -18,12 +18,18 @@ from sessions.histograms import BOUNDS
 SHARD: Final = "shard"
 """The label that no key carries: the adder knows it."""
 
+
+def _keys_of(metric: Metric) -> list[Key]:
+    """Return every combination of the labels after the first: their closed list, or nothing."""
+    return [(value,) for value in metric.values] if metric.values else [()]
+
+
 _BEGINS_WITH: Final[dict[str, list[tuple[str, Key]]]] = {
     name: [
         (metric.increments, key)
         for metric in CATALOG
         if metric.kind is Kind.COUNTER and metric.increments and metric.labels[:1] == (dimension.label,)
-        for key in ([(value,) for value in metric.values] or [()])
+        for key in _keys_of(metric)
     ]
     for name, dimension in DIMENSIONS.items()
 }
