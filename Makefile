@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors dashboards metrics serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
 
-.PHONY: help up demo status audit test explore lint docs dashboards bench clean
+.PHONY: help up demo status audit test explore lint docs dashboards bench fuzz clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,10 @@ bench: $(VENV)/.tools $(VENV)/.installed ## Measure; writes bench/results
 	@$(BIN)/python -m bench.core
 	@$(BIN)/python -m bench.journal
 	@$(BIN)/python -m bench.ingest
+
+fuzz: $(VENV)/.tools $(VENV)/.installed ## Fuzz every parser for ten minutes; what broke one is kept in tests/corpus
+	@$(PIP) install --constraint constraints.txt atheris
+	@$(BIN)/python -m bench.fuzz --seconds 600 --keep
 
 clean: ## Remove what was built and installed here, and nothing that was recorded
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,12 +7,16 @@ a receipt's fields, or one of the `NOT_TAKEN` codes.
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from sessions.changes import Receipt
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
+
+
+class GarbledError(ValueError):
+    """Bytes that no build of ours wrote."""
 
 
 class NotTaken(IntEnum):
@@ -33,6 +37,8 @@ _CODES: Final[dict[type[Event], int]] = {kind: code for code, kind in enumerate(
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
+_GARBLED: Final = (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading such bytes ends in: they are judged by trying, which costs a good batch nothing."""
 
 
 def encode_item(slot: int, event: Event) -> bytes:
@@ -53,15 +59,20 @@ def encode_batch(items: Sequence[bytes]) -> bytes:
 
 
 def decode_batch(batch: bytes) -> list[tuple[int, Event]]:
-    """Return (slot, event) of each item, in order."""
-    decoded: list[tuple[int, Event]] = []
-    for slot, code, fields in _decoder.decode(batch):
-        kind = KINDS[code]
-        event = kind(*fields)
-        if kind is Happenings:
-            event = event._replace(happenings=tuple(Happening(*happening) for happening in event.happenings))
-        decoded.append((slot, event))
-    return decoded
+    """Return (slot, event) of each item, in order. Raises `GarbledError`."""
+    try:
+        return [(slot, _event_of(code, fields)) for slot, code, fields in _decoder.decode(batch)]
+    except _GARBLED as error:
+        msg = f"no batch of requests: {error}"
+        raise GarbledError(msg) from error
+
+
+def _event_of(code: int, fields: Sequence[Any]) -> Event:
+    kind = KINDS[code]
+    event = kind(*fields)
+    if kind is Happenings:
+        return event._replace(happenings=tuple(Happening(*happening) for happening in event.happenings))
+    return event
 
 
 def encode_reply(outcomes: Sequence[Receipt | NotTaken]) -> bytes:
@@ -70,8 +81,12 @@ def encode_reply(outcomes: Sequence[Receipt | NotTaken]) -> bytes:
 
 
 def decode_reply(reply: bytes) -> list[Receipt | NotTaken]:
-    """Return one outcome per item, in order."""
-    return [
-        NotTaken(entry) if isinstance(entry, int) else Receipt._make((*entry[:4], tuple(map(tuple, entry[4])), *entry[5:]))
-        for entry in _decoder.decode(reply)
-    ]
+    """Return one outcome per item, in order. Raises `GarbledError`."""
+    try:
+        return [
+            NotTaken(entry) if isinstance(entry, int) else Receipt._make((*entry[:4], tuple(map(tuple, entry[4])), *entry[5:]))
+            for entry in _decoder.decode(reply)
+        ]
+    except _GARBLED as error:
+        msg = f"no reply of a shard: {error}"
+        raise GarbledError(msg) from error

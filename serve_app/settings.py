@@ -46,6 +46,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        message = "begins with the home folder of somebody who is not known here"
+        raise ValueError(message) from None
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Durations in seconds. Frozen, and safe to print: secrets stay out of its repr."""
 
@@ -114,7 +122,7 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _data_dir_is_a_folder(cls, value: Path) -> Path:
-        folder = value.expanduser().absolute()
+        folder = _absolute(value)
         if folder.exists() and not folder.is_dir():
             message = f"{folder} is not a folder"
             raise ValueError(message)
@@ -154,7 +162,7 @@ class Settings(BaseSettings):
     def _key_file_is_readable(cls, value: Path | None) -> Path | None:
         if value is None:
             return None
-        file = value.expanduser().absolute()
+        file = _absolute(value)
         if not (file.is_file() and os.access(file, os.R_OK)):
             message = f"{file} is not a file that can be read"
             raise ValueError(message)
@@ -180,7 +188,7 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(_describe(error)) from None
+        raise SettingsError(described(error)) from None
 
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -189,7 +197,7 @@ def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known))
 
 
-def _describe(error: ValidationError) -> tuple[str, ...]:
+def described(error: ValidationError) -> tuple[str, ...]:
     """Return one line per problem. Values are left out: some are secrets, and the operator has them at hand."""
     problems: list[str] = []
     for detail in error.errors(include_url=False, include_input=False):

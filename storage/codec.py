@@ -31,6 +31,9 @@ class UnreadableError(JournalError):
     """Stored bytes that this build cannot read: written by a newer one, or damaged."""
 
 
+_DAMAGED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec says of bytes that are not msgpack, of text that is not UTF-8, and of lists without an end."""
+
 Stored = TypeVar("Stored")
 
 _encoder = msgspec.msgpack.Encoder()
@@ -126,7 +129,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Stored], stored: bytes, *, what: st
         raise UnreadableError(msg)
     try:
         return decoder.decode(memoryview(stored)[1:])
-    except msgspec.DecodeError as error:
+    except _DAMAGED as error:
         msg = f"a stored {what} is damaged: {error}"
         raise UnreadableError(msg) from error
 
@@ -253,7 +256,7 @@ def _said(decoder: msgspec.msgpack.Decoder[Described], packed: bytes, *, what: s
         return {}
     try:
         described = decoder.decode(packed)
-    except msgspec.DecodeError as error:
+    except _DAMAGED as error:
         msg = f"a stored {what} is damaged: {error}"
         raise UnreadableError(msg) from error
     return {name: value for name, value in msgspec.structs.asdict(described).items() if value is not None}

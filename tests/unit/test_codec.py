@@ -253,3 +253,19 @@ def test_unpacking_leaves_what_is_not_opaque_and_the_original_alone() -> None:
     described: dict[str, object] = {"session_id": "s", "profile": pack(Profile(user_id="u")), "vitals": b"", "story": [{"at": 1.0}]}
     assert unpack_opaque(described) == {"session_id": "s", "profile": {"user_id": "u"}, "vitals": {}, "story": [{"at": 1.0}]}
     assert described["vitals"] == b""
+
+
+@pytest.mark.parametrize(
+    ("read", "stored"),
+    [
+        (decode_session, b"\x01\x91\xa1\xff"),
+        (decode_record, b"\x01\x94\x90\x00\x00\x81\x91\xa1\xff\x01"),
+        (unpack_profile, b"\x91\xa1\xff"),
+        (decode_session, b"\x01" + b"\x91" * 5_000),
+        (unpack_vitals, b"\x97" + b"\xc0" * 6 + b"\x81\xa1a" + b"\x91" * 5_000),
+    ],
+    ids=["session, no UTF-8", "record, no UTF-8", "profile, no UTF-8", "session, lists without end", "vitals, lists without end"],
+)
+def test_text_that_is_no_utf8_and_endless_nesting_are_damage(read: Any, stored: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        read(stored)

@@ -1,0 +1,209 @@
+"""
+Every parser that reads what strangers, disks or operators wrote, and what must hold of it for any bytes.
+
+One function per parser: it takes bytes, and raises unless the parser answers with its result or with its documented
+refusal. `bench/fuzz.py` looks for bytes that make one raise; `tests/unit/test_corpus.py` replays those that were of interest.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from prometheus_client import exposition
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from actors.messages import GarbledError, decode_batch, decode_reply, encode_batch, encode_item
+from metrics.labels import label_of
+from serve_app import auth, settings, timestamps, wire
+from serve_app.answers import Refusal
+from serve_app.auth import Doorkeeper, Tokens
+from serve_app.body import inflate
+from serve_app.decoding import BadBody, read_body
+from serve_app.pixel import read_pixel
+from serve_app.records import bad_events, record_of
+from sessions import limits
+from sessions.changes import Policy
+from sessions.events import Beacon, Event
+from sessions.story import describe
+from sessions.tracker import Tracker
+from storage import codec
+from storage.codec import UnreadableError
+from storage.redis_address import RedisAddress
+
+NOW: Final = 1_730_484_900.0
+"""The seeds' own day."""
+BODIES: Final[Mapping[str, Any]] = {"start": wire.START, "heartbeat": wire.HEARTBEAT, "end": wire.END, "events": wire.EVENTS}
+_STATIC: Final = Tokens(ingest="players-token", ops="operators-token")
+_KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+_SIGNED: Final = Tokens(
+    ingest="players-token",
+    ops="operators-token",
+    player_key=_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+)
+GOOD_JWT: Final = jwt.encode({"exp": int(NOW) + 60}, _KEY, algorithm="EdDSA").encode()
+_STATIC_DOOR: Final = Doorkeeper(_STATIC, now=lambda: NOW)
+_SIGNED_DOOR: Final = Doorkeeper(_SIGNED, now=lambda: NOW)
+
+
+def _live_through(event: Event) -> None:
+    """What was taken goes all the way: to the shard, twice into the tracker, to the journal and back, and into words."""
+    ((slot, arrived),) = decode_batch(encode_batch([encode_item(7, event)]))
+    assert (slot, arrived) == (7, event), "a record changes on its way to the shard"
+    tracker = Tracker(7, policy=Policy())
+    for now in (NOW, NOW + 1):
+        tracker.receive(arrived, now=now)
+    tracker.validate()
+    for session in tracker.take_changes().sessions:
+        held = codec.encode_session(session)
+        assert codec.encode_session(codec.decode_session(held)) == held, "a session changes in the journal"
+        codec.unpack_opaque(describe(session, now=NOW, remaining_s=30.0))
+    tracker.advance(now=NOW + 10_000, limit=10)
+    tracker.validate()
+
+
+def _body(kind: str) -> Callable[[bytes], None]:
+    def judge(body: bytes) -> None:
+        parsed = read_body(BODIES[kind], body)
+        if isinstance(parsed, BadBody):
+            assert len(parsed.fields) <= 20, "an answer names too many fields"  # noqa: PLR2004 - decoding.FIELDS_NAMED_MAX
+            return
+        if kind == "events":
+            bad_events(parsed)
+        event = record_of(parsed)
+        assert "\0" not in event.session_id, "a post reaches the beacons' ids"
+        _live_through(event)
+
+    return judge
+
+
+def gzip_body(body: bytes) -> None:
+    """A body inflates to no more than its bound, or is refused."""
+    inflated = inflate(body, b"gzip")
+    assert isinstance(inflated, Refusal) or len(inflated) <= limits.BODY_BYTES_MAX
+
+
+def pixel(query: bytes) -> None:
+    """A pixel is a beacon in its own space of ids, or is refused."""
+    beacon = read_pixel(query)
+    if isinstance(beacon, Beacon):
+        assert beacon.session_id.count("\0") == 3, "a beacon forges another's id"  # noqa: PLR2004 - one before each part
+        _live_through(beacon)
+
+
+def timestamp(written: bytes) -> None:
+    """A moment is a finite number of seconds, or no moment."""
+    try:
+        at = timestamps.seconds_of(written.decode(errors="surrogateescape"))
+    except PydanticCustomError:
+        return
+    assert math.isfinite(at)
+
+
+def door(shown: bytes) -> None:
+    """No token but the right ones opens a door; the first byte says where it is shown."""
+    where, token = shown[:1], shown[1:]
+    headers = (token, b"") if where < b"\x80" else (None, token)
+    assert not _STATIC_DOOR.admits_player(*headers) or b"players-token" in auth_text(token)
+    assert not _STATIC_DOOR.admits_operator(headers[0]) or b"operators-token" in token
+    assert not _SIGNED_DOOR.admits_operator(headers[0]) or b"operators-token" in token
+    if _SIGNED_DOOR.admits_player(*headers):
+        claims = jwt.decode((auth.shown_token(*headers) or b""), _KEY.public_key(), algorithms=["EdDSA"], options={"verify_exp": False})
+        assert claims == {"exp": int(NOW) + 60}, "a JWT was forged"
+
+
+def auth_text(token: bytes) -> bytes:
+    """Return what a query may have meant by its escapes."""
+    return auth.unquote_to_bytes(token.replace(b"+", b" "))
+
+
+def batch(arrived: bytes) -> None:
+    """Bytes from a replica are a batch, or garbled."""
+    try:
+        decode_batch(arrived)
+    except GarbledError:
+        return
+
+
+def reply(arrived: bytes) -> None:
+    """Bytes from a shard are a reply, or garbled."""
+    try:
+        decode_reply(arrived)
+    except GarbledError:
+        return
+
+
+def stored(held: bytes) -> None:
+    """Bytes of the journal are what they should be, or unreadable; the first byte says which reader gets them."""
+    readers = (codec.decode_session, codec.decode_record, codec.unpack_profile, codec.unpack_vitals, codec.unpack_farewell)
+    reader: Callable[[bytes], object] = readers[(held[0] if held else 0) % len(readers)]
+    try:
+        reader(held[1:])
+    except UnreadableError:
+        return
+
+
+def redis_address(url: bytes) -> None:
+    """A URL is an address, or is refused without a word of it."""
+    text = f"redis://user:hidden-word@{url.decode(errors='replace')}"
+    for given in (url.decode(errors="replace"), text):
+        try:
+            shown = str(RedisAddress.parse(given))
+        except ValueError as error:
+            shown = str(error)
+        if given is text:
+            assert "hidden-word" not in shown.partition("not taken")[0], "the password is told"
+
+
+_NAMES: Final = tuple(settings.Settings.model_fields)
+
+
+def setting(given: bytes) -> None:
+    """A setting is taken or is one line that names it; the first byte says which it is."""
+    name = _NAMES[(given[0] if given else 0) % len(_NAMES)]
+    try:
+        settings.Settings(**{name: given[1:].decode(errors="replace")})
+    except ValidationError as error:
+        for line in settings.described(error):
+            assert line.startswith(settings.PREFIX)
+            assert "\n" not in line
+
+
+def label(value: bytes) -> None:
+    """A label's value stays inside its quotes, and a scrape gives it back as it was."""
+    kept = label_of(value.decode(errors="replace"))
+    gauge = GaugeMetricFamily("sessions", "Help.", labels=("stream_id",))
+    gauge.add_metric((kept,), 1)
+    shown = exposition.generate_latest(_Collector(gauge)).decode()
+    assert shown.count("\n") == 3, "a label forges a line"  # noqa: PLR2004 - help, type, sample
+    ((sample,),) = [family.samples for family in text_string_to_metric_families(shown)]
+    assert sample.labels == {"stream_id": kept}
+
+
+class _Collector(Collector):
+    def __init__(self, family: GaugeMetricFamily) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        return (self._family,)
+
+
+PARSERS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    **{kind: _body(kind) for kind in BODIES},
+    "gzip": gzip_body,
+    "pixel": pixel,
+    "timestamp": timestamp,
+    "door": door,
+    "batch": batch,
+    "reply": reply,
+    "stored": stored,
+    "redis_address": redis_address,
+    "setting": setting,
+    "label": label,
+}
