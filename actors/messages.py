@@ -68,9 +68,8 @@ def decode_batch(batch: bytes) -> list[tuple[int, Event]]:
 
 
 def _event_of(code: int, fields: Sequence[Any]) -> Event:
-    kind = KINDS[code]
-    event = kind(*fields)
-    if kind is Happenings:
+    event = KINDS[code](*fields)
+    if isinstance(event, Happenings):
         return event._replace(happenings=tuple(Happening(*happening) for happening in event.happenings))
     return event
 

@@ -53,7 +53,7 @@ _SIGNED_DOOR: Final = Doorkeeper(_SIGNED, now=lambda: NOW)
 
 
 def _live_through(event: Event) -> None:
-    """What was taken goes all the way: to the shard, twice into the tracker, to the journal and back, and into words."""
+    """Take what was taken all the way: to the shard, twice into the tracker, to the journal and back, and into words."""
     ((slot, arrived),) = decode_batch(encode_batch([encode_item(7, event)]))
     assert (slot, arrived) == (7, event), "a record changes on its way to the shard"
     tracker = Tracker(7, policy=Policy())
@@ -72,7 +72,7 @@ def _body(kind: str) -> Callable[[bytes], None]:
     def judge(body: bytes) -> None:
         parsed = read_body(BODIES[kind], body)
         if isinstance(parsed, BadBody):
-            assert len(parsed.fields) <= 20, "an answer names too many fields"  # noqa: PLR2004 - decoding.FIELDS_NAMED_MAX
+            assert len(parsed.fields) <= 20, "an answer names too many fields"
             return
         if kind == "events":
             bad_events(parsed)
@@ -84,21 +84,21 @@ def _body(kind: str) -> Callable[[bytes], None]:
 
 
 def gzip_body(body: bytes) -> None:
-    """A body inflates to no more than its bound, or is refused."""
+    """Demand that a body inflates to no more than its bound, or is refused."""
     inflated = inflate(body, b"gzip")
     assert isinstance(inflated, Refusal) or len(inflated) <= limits.BODY_BYTES_MAX
 
 
 def pixel(query: bytes) -> None:
-    """A pixel is a beacon in its own space of ids, or is refused."""
+    """Demand that a pixel is a beacon in its own space of ids, or is refused."""
     beacon = read_pixel(query)
     if isinstance(beacon, Beacon):
-        assert beacon.session_id.count("\0") == 3, "a beacon forges another's id"  # noqa: PLR2004 - one before each part
+        assert beacon.session_id.count("\0") == 3, "a beacon forges another's id"
         _live_through(beacon)
 
 
 def timestamp(written: bytes) -> None:
-    """A moment is a finite number of seconds, or no moment."""
+    """Demand that a moment is a finite number of seconds, or none."""
     try:
         at = timestamps.seconds_of(written.decode(errors="surrogateescape"))
     except PydanticCustomError:
@@ -107,7 +107,7 @@ def timestamp(written: bytes) -> None:
 
 
 def door(shown: bytes) -> None:
-    """No token but the right ones opens a door; the first byte says where it is shown."""
+    """Let no token but the right ones open a door; the first byte says where it is shown."""
     where, token = shown[:1], shown[1:]
     headers = (token, b"") if where < b"\x80" else (None, token)
     assert not _STATIC_DOOR.admits_player(*headers) or b"players-token" in auth_text(token)
@@ -124,7 +124,7 @@ def auth_text(token: bytes) -> bytes:
 
 
 def batch(arrived: bytes) -> None:
-    """Bytes from a replica are a batch, or garbled."""
+    """Demand that bytes from a replica are a batch, or garbled."""
     try:
         decode_batch(arrived)
     except GarbledError:
@@ -132,7 +132,7 @@ def batch(arrived: bytes) -> None:
 
 
 def reply(arrived: bytes) -> None:
-    """Bytes from a shard are a reply, or garbled."""
+    """Demand that bytes from a shard are a reply, or garbled."""
     try:
         decode_reply(arrived)
     except GarbledError:
@@ -140,7 +140,7 @@ def reply(arrived: bytes) -> None:
 
 
 def stored(held: bytes) -> None:
-    """Bytes of the journal are what they should be, or unreadable; the first byte says which reader gets them."""
+    """Demand that bytes of the journal can be read, or are unreadable; the first byte says which reader gets them."""
     readers = (codec.decode_session, codec.decode_record, codec.unpack_profile, codec.unpack_vitals, codec.unpack_farewell)
     reader: Callable[[bytes], object] = readers[(held[0] if held else 0) % len(readers)]
     try:
@@ -150,7 +150,7 @@ def stored(held: bytes) -> None:
 
 
 def redis_address(url: bytes) -> None:
-    """A URL is an address, or is refused without a word of it."""
+    """Demand that a URL is an address, or is refused without a word of its password."""
     text = f"redis://user:hidden-word@{url.decode(errors='replace')}"
     for given in (url.decode(errors="replace"), text):
         try:
@@ -165,7 +165,7 @@ _NAMES: Final = tuple(settings.Settings.model_fields)
 
 
 def setting(given: bytes) -> None:
-    """A setting is taken or is one line that names it; the first byte says which it is."""
+    """Demand that a setting is taken or gets one line that names it; the first byte says which it is."""
     name = _NAMES[(given[0] if given else 0) % len(_NAMES)]
     try:
         settings.Settings(**{name: given[1:].decode(errors="replace")})
@@ -176,12 +176,12 @@ def setting(given: bytes) -> None:
 
 
 def label(value: bytes) -> None:
-    """A label's value stays inside its quotes, and a scrape gives it back as it was."""
+    """Demand that a label's value stays inside its quotes, and a scrape gives it back as it was."""
     kept = label_of(value.decode(errors="replace"))
     gauge = GaugeMetricFamily("sessions", "Help.", labels=("stream_id",))
     gauge.add_metric((kept,), 1)
     shown = exposition.generate_latest(_Collector(gauge)).decode()
-    assert shown.count("\n") == 3, "a label forges a line"  # noqa: PLR2004 - help, type, sample
+    assert shown.count("\n") == 3, "a label forges a line"
     ((sample,),) = [family.samples for family in text_string_to_metric_families(shown)]
     assert sample.labels == {"stream_id": kept}
 
