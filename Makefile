@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors dashboards metrics serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
 
-.PHONY: help up demo status audit test explore lint docs dashboards bench fuzz clean
+.PHONY: help up demo status audit test explore lint docs dashboards bench bench-tools fuzz clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,10 +44,12 @@ docs: $(VENV)/.installed ## Write the page of the states from its tables
 dashboards: $(VENV)/.tools ## Write Grafana's dashboards from their code
 	@$(BIN)/python -m dashboards.write
 
-bench: $(VENV)/.tools $(VENV)/.installed ## Measure; writes bench/results
+bench: $(VENV)/.tools $(VENV)/.installed $(VENV)/.load ## Measure; writes bench/results
 	@$(BIN)/python -m bench.core
 	@$(BIN)/python -m bench.journal
 	@$(BIN)/python -m bench.ingest
+
+bench-tools: $(VENV)/.load
 
 fuzz: $(VENV)/.tools $(VENV)/.installed ## Fuzz every parser for ten minutes; what broke one is kept in tests/corpus
 	@$(PIP) install --constraint constraints.txt atheris
@@ -98,4 +100,17 @@ $(VENV)/.prometheus: $(VENV)/.made
 	    install unpacked/usr/bin/prometheus unpacked/usr/bin/promtool "$(CURDIR)/$(BIN)"; \
 	    status=$$?; rm -rf "$$folder"; \
 	    if [ $$status -ne 0 ]; then echo "no Prometheus: its tests will be skipped" >&2; exit 0; fi; \
+	fi; touch "$(CURDIR)/$@"
+
+# The load generator and the peer that benchmarks want, in the same way: Debian's packages with the libraries that a small
+# machine lacks, unpacked into the environment. A library that has another name elsewhere is left out.
+$(VENV)/.load: $(VENV)/.made
+	@if ! { command -v wrk && { command -v nginx || [ -x /usr/sbin/nginx ]; }; } >/dev/null; then \
+	    echo "Unpacking wrk and nginx for the benchmarks"; \
+	    folder=$$(mktemp -d) && chmod 755 "$$folder" && cd "$$folder" && \
+	    { apt-get download -qq wrk nginx 2>/dev/null || { apt-get update -qq && apt-get download -qq wrk nginx; }; } && \
+	    for library in libluajit-5.1-2 libluajit2-5.1-2 libpcre2-8-0 libcrypt1; do apt-get download -qq $$library 2>/dev/null || true; done && \
+	    for package in *.deb; do dpkg-deb --extract "$$package" "$(CURDIR)/$(VENV)/debian" || exit 1; done; \
+	    status=$$?; rm -rf "$$folder"; \
+	    if [ $$status -ne 0 ]; then echo "no wrk, no nginx: the benchmarks that want them will be skipped" >&2; exit 0; fi; \
 	fi; touch "$(CURDIR)/$@"

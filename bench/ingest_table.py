@@ -1,0 +1,133 @@
+"""What a result of `bench/ingest.py` says: medians, ratios, tables, targets. Pure; it measures nothing."""
+
+from collections import defaultdict
+from statistics import median
+from typing import Any, Final
+
+from bench.contenders import CONTENDERS
+
+MANY: Final = 1_000
+SESSIONS: Final = 20_000
+_TITLES: Final = {each.name: each.title for each in CONTENDERS}
+_TARGETS: Final = (
+    ("redis", 256, 2.0),
+    ("redis", 64, 1.3),
+    ("stateless", 256, 3.0),
+    ("floor", 256, 0.85),
+    ("tutorial", 256, 15.0),
+)
+"""Whom we are to beat, at how many connections, and how many times its rate."""
+_CPU_TARGETS: Final = ((256, 300), (16, 500))
+"""Connections, and the µs of processor time that a heartbeat may cost there."""
+
+
+def is_right(turn: dict[str, Any]) -> bool | None:
+    """Tell whether the answer to how many are watching was right; None: it had none, or the truth is not known."""
+    if turn["watching"] is None or turn["must_be"] is None:
+        return None
+    low, high = turn["must_be"]
+    return bool(low <= turn["watching"] <= high)
+
+
+def failed(point: dict[str, Any]) -> int:
+    """Return the requests of a point that were not taken."""
+    return int(point["refused"] + point["timeouts"] + point["broken"])
+
+
+Points = dict[tuple[str, str, int, int], dict[str, Any]]
+
+
+def medians(result: dict[str, Any]) -> Points:
+    """Return the median over the rounds of each figure, by (contender, kind, connections, sessions); of failures the sum."""
+    runs: dict[tuple[str, str, int, int], list[dict[str, Any]]] = defaultdict(list)
+    for turn in result["turns"]:
+        for point in turn["points"]:
+            runs[turn["contender"], point["kind"], point["connections"], point["sessions"]].append(point)
+    return {
+        key: {
+            **{name: median(run[name] for run in points) for name in ("accepted_per_s", "p50_ms", "p99_ms", "p999_ms", "cpu_us_total")},
+            "cpu_us": {kind: median(run["cpu_us"].get(kind, 0.0) for run in points) for kind in points[0]["cpu_us"]},
+            "resent": median(run["tcp"]["RetransSegs"] for run in points),
+            "failed": sum(failed(run) for run in points),
+            "runs": [run["accepted_per_s"] for run in points],
+        }
+        for key, points in runs.items()
+    }
+
+
+def _order(contender: str) -> int:
+    return list(_TITLES).index(contender)
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the tables as markdown: rates and ratios, tails, processor time, the number, the targets."""
+    points = medians(result)
+    kinds = {kind for _, kind, _, _ in points}
+    parts = [_rates(points, kind) for kind in ("heartbeats", "pixels") if kind in kinds]
+    return "\n\n".join([*parts, _number(result), targets(result)])
+
+
+def _rates(points: Points, kind: str) -> str:
+    mine = {
+        connections: each
+        for (name, of, connections, sessions), each in points.items()
+        if (name, of) == ("headcount", kind) and sessions == SESSIONS
+    }
+    lines = [
+        f"| {kind} by | connections | sessions | accepted/s | Headcount is | p50 ms | p99 ms | p999 ms | failed | CPU µs each |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for key in sorted((key for key in points if key[1] == kind), key=lambda key: (key[2], key[3], _order(key[0]))):
+        name, _, connections, sessions = key
+        each = points[key]
+        ours = points.get(("headcount", kind, connections, sessions)) or mine.get(connections)
+        ratio = "" if name == "headcount" or ours is None else f"{ours['accepted_per_s'] / max(1, each['accepted_per_s']):.2f}×"
+        counted = f"{sessions:,}" if name in {"headcount", "redis", "redis-always", "stateless"} else ""
+        lines.append(
+            f"| {_TITLES[name]} | {connections:,} | {counted} | {each['accepted_per_s']:,.0f} | {ratio} | {each['p50_ms']:.1f} | "
+            f"{each['p99_ms']:.1f} | {each['p999_ms']:.1f} | {each['failed']} | {each['cpu_us_total']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _number(result: dict[str, Any]) -> str:
+    lines = ["| how many are watching? | it says, by round | there must be | right |", "|---|---|---|---|"]
+    for name in sorted({turn["contender"] for turn in result["turns"]}, key=_order):
+        turns = [turn for turn in result["turns"] if turn["contender"] == name]
+        if turns[0]["watching"] is None:
+            lines.append(f"| {_TITLES[name]} | it cannot say | | no |")
+            continue
+        right = [is_right(turn) for turn in turns]
+        said = ", ".join(f"{turn['watching']:,}" for turn in turns)
+        must = ", ".join("not known" if turn["must_be"] is None else "{:,}-{:,}".format(*turn["must_be"]) for turn in turns)
+        lines.append(f"| {_TITLES[name]} | {said} | {must} | {sum(map(bool, right))} of {len(turns)} |")
+    return "\n".join(lines)
+
+
+def targets(result: dict[str, Any]) -> str:
+    """Return which targets of issue 5 this result meets; one that was not measured is left out."""
+    points = medians(result)
+
+    def point(name: str, connections: int) -> dict[str, Any] | None:
+        return points.get((name, "heartbeats", connections, SESSIONS))
+
+    lines = ["| target | measured | |", "|---|---|---|"]
+
+    def judge(what: str, measured: str, *, met: bool) -> None:
+        lines.append(f"| {what} | {measured} | {'met' if met else '**missed**'} |")
+
+    for name, connections, times in _TARGETS:
+        if (ours := point("headcount", connections)) and (theirs := point(name, connections)):
+            ratio = ours["accepted_per_s"] / max(1, theirs["accepted_per_s"])
+            judge(f"≥ {times}× {_TITLES[name]} at {connections}", f"{ratio:.2f}×", met=ratio >= times)
+    for connections, cpu_us in _CPU_TARGETS:
+        if ours := point("headcount", connections):
+            judge(
+                f"≤ {cpu_us} µs of CPU per durable heartbeat at {connections}",
+                f"{ours['cpu_us_total']:.0f} µs",
+                met=ours["cpu_us_total"] <= cpu_us,
+            )
+    if ours := point("headcount", MANY):
+        judge("no failed request at 1,000 connections", f"{ours['failed']}", met=not ours["failed"])
+        judge("p99 under 1 s at 1,000 connections", f"{ours['p99_ms']:.0f} ms", met=ours["p99_ms"] < 1_000)
+    return "\n".join(lines)

@@ -1,0 +1,44 @@
+"""Peer (c): Ray and Serve exactly as `headcount up` starts them, with an application that does nothing: the floor of the platform."""
+
+import threading
+from pathlib import Path
+
+from serve_app import ports
+from serve_app.cluster import Cluster
+from serve_app.settings import Settings
+
+ANSWER = b'{"status":"success"}'
+
+
+def run(*, port: int, folder: Path, workers: int, until: threading.Event) -> None:
+    """Serve until told to stop."""
+    settings = Settings(port=port, data_dir=folder / "data", replicas=workers)
+    settings.data_dir.mkdir(mode=0o700)
+    cluster = Cluster(settings, ports.choose(settings, data_dir=settings.data_dir))
+    cluster.prepare()
+    try:
+        cluster.start_ray()
+        cluster.start_serve()
+        from serve_app.app import deployment
+
+        cluster.deploy(deployment(make, replicas=workers).bind())
+        until.wait()
+    finally:
+        cluster.stop_serve()
+        cluster.stop_ray()
+
+
+def make() -> object:
+    """Return the application: raw ASGI, as ours is."""
+
+    async def nothing(scope: dict, receive: object, send: object) -> None:
+        if scope["type"] == "lifespan":
+            for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
+                await receive()
+                await send({"type": answer})
+            return
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(ANSWER))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": ANSWER})
+
+    return nothing
