@@ -27,7 +27,7 @@ audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit
 
 test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus ## Run every test; beside a running `make up` too
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours; a world that fails is kept
 	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM $(BIN)/pytest tests/simulation

@@ -34,8 +34,9 @@ def wait_until(condition: Callable[[], object], *, within_s: float, what: str) -
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, outside the range of outgoing connections."""
-    for port in range(9_000 + os.getpid() % 500, 9_999):
+    """Return a port that nobody listens on, outside the range of outgoing connections, and of this worker of the test run alone."""
+    first = 9_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in range(first + os.getpid() % 400, first + 500):
         with closing(socket.socket()) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
