@@ -2,8 +2,8 @@
 Which part of a heartbeat a sampled stack belongs to. Pure: stacks in, shares out.
 
 A stack is `py-spy`'s raw line, outermost frame first: `function (file:line);…;function (file:line) samples`. The innermost
-frame that one of the rules knows decides; files are known by their place in the tree, so that a renamed function stays
-where it was.
+frame that one of the rules knows decides, so that what somebody calls of the standard library is his. Files are known by
+their place in the tree, and a renamed function stays where it was.
 """
 
 import re
@@ -13,28 +13,29 @@ from typing import Final
 
 _FRAME: Final = re.compile(r"^(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)$")
 
+EVENT_LOOP: Final = "event loop"
+"""A stack that no rule knows: the loop itself, and what it does with sockets."""
+
 REPLICA: Final = (
     (r"serve_app/(auth|cors)\.py", "authenticate"),
-    (r"serve_app/(decoding|wire|timestamps|body)\.py|pydantic/", "parse and validate"),
+    (r"serve_app/(decoding|wire|timestamps|body)\.py|pydantic/", "parse, validate"),
     (r"serve_app/records\.py|storage/codec\.py|actors/messages\.py", "record"),
-    (r"serve_app/(mailbox|slotmap|shards)\.py", "mailbox"),
+    (r"serve_app/(mailbox|slotmap)\.py", "mailbox"),
     (r"serve_app/(answers|routes|tallies)\.py", "answer"),
-    (r"ray/(actor|_raylet|_private|_common|util)|_raylet", "actor call"),
-    (r"ray/serve/", "Serve's path"),
-    (r"uvicorn/|httptools|starlette/|fastapi/", "HTTP (uvicorn)"),
-    (r"serve_app/(ingest|app)\.py", "our steps between"),
-    (r"asyncio/|uvloop|selectors|threading|concurrent/", "event loop"),
+    (r"uvicorn/|httptools|starlette/|fastapi/", "HTTP in Python (uvicorn)"),
+    (r"ray/serve/|ray/util/metrics|ray/includes/metric", "Serve's path"),
+    (r"serve_app/shards\.py|ray/", "actor call"),
+    (r"serve_app/(ingest|app)\.py", "steps between"),
 )
 """For an ingest replica: what a frame's file looks like, and the part it belongs to; the first that fits."""
 
 SHARD: Final = (
     (r"sessions/", "apply"),
     (r"storage/|redis/|hiredis|actors/(writing|held_slot)\.py", "commit"),
-    (r"actors/messages\.py|actors/waiting\.py", "read and answer"),
+    (r"actors/messages\.py|actors/waiting\.py", "read and answer the batch"),
     (r"actors/(reporting|wakefulness|room)\.py|metrics/", "reports"),
-    (r"actors/shard\.py", "shard's steps between"),
-    (r"ray/|_raylet", "actor call"),
-    (r"asyncio/|uvloop|selectors|threading|concurrent/", "event loop"),
+    (r"actors/shard\.py", "steps between"),
+    (r"ray/", "actor call"),
 )
 """For a shard, in the same way."""
 
@@ -42,7 +43,7 @@ Rules = tuple[tuple[str, str], ...]
 
 
 def part_of(stack: str, rules: Rules) -> str:
-    """Return the part that a stack belongs to; `other` if no rule knows any of its frames."""
+    """Return the part that a stack belongs to; `EVENT_LOOP` if no rule knows any of its frames."""
     for frame in reversed(stack.split(";")):
         found = _FRAME.match(frame)
         if found is None:
@@ -50,7 +51,7 @@ def part_of(stack: str, rules: Rules) -> str:
         for pattern, part in rules:
             if re.search(pattern, found["file"]):
                 return part
-    return "other"
+    return EVENT_LOOP
 
 
 def fold(lines: Iterable[str], rules: Rules) -> Counter[str]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-MARK: Final = "HEADCOUNT_BENCH"
+MARK: Final = "BENCH_RUN"
 """In the environment of whatever a benchmark starts: an id of that start."""
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 

@@ -64,7 +64,7 @@ def load(url: str, walk: Walk, *, kind: str, token: str, connections: int, secon
     """
     command = [tools.find("wrk"), f"-t{THREADS}", f"-c{max(THREADS, connections)}", f"-d{seconds:.0f}s", "--timeout", f"{TIMEOUT_S}s"]
     command += ["-s", str(FOLDER / f"{kind}.lua"), url, "--", token, str(walk.sessions), walk.space, *map(str, walk.walked)]
-    environment = tools.environment() | {"HEADCOUNT_BENCH_WALK": str(FOLDER / "walk.lua")}
+    environment = tools.environment() | {"BENCH_WALK": str(FOLDER / "walk.lua")}
     before, used_before = tcp_counters(), os.times()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
     after, used = tcp_counters(), os.times()

@@ -12,4 +12,4 @@ local function path_of(session, space)
     string.format(template, space, session, session % 100, os.date("!%Y-%m-%dT%H:%M:%SZ"))
 end
 
-dofile(os.getenv("HEADCOUNT_BENCH_WALK"))(path_of)
+dofile(os.getenv("BENCH_WALK"))(path_of)

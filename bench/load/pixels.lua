@@ -3,4 +3,4 @@ local function path_of(session, space)
   return "GET", string.format("/icon.gif?type=check&v=stream_%03d&p=zone-1&u=%s_%06d&visibility=true", session % 100, space, session), nil
 end
 
-dofile(os.getenv("HEADCOUNT_BENCH_WALK"))(path_of)
+dofile(os.getenv("BENCH_WALK"))(path_of)
