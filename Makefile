@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors dashboards metrics serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
 
-.PHONY: help up demo status audit test explore lint docs dashboards bench bench-tools fuzz clean
+.PHONY: help up demo status audit test chaos explore lint docs dashboards bench bench-tools fuzz clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ audit: $(VENV)/.installed ## Recount every slot of the journal
 
 test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus ## Run every test; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under players, repeatedly, and print what it cost: some 12 minutes
+	@$(BIN)/pytest tests/chaos -m long --capture=tee-sys --verbose
 
 explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours; a world that fails is kept
 	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM $(BIN)/pytest tests/simulation

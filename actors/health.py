@@ -19,3 +19,7 @@ class Health(NamedTuple):
     unwritten_sessions: int
     behind_s: float
     """Time since the last sign of life that the journal took."""
+    commits_refused: int = 0
+    """Commits that came too late: a slot of theirs was somebody else's by then."""
+    write_backs: int = 0
+    """How often all that is held was written back into a data set that had lost it."""

@@ -335,6 +335,8 @@ class Shard:
             journal_up=self.journal_up,
             unwritten_sessions=self._writer.unwritten_sessions,
             behind_s=self._wakefulness.behind_s(now),
+            commits_refused=self._writer.commits_refused,
+            write_backs=self._writer.write_backs,
         )
 
     def collect(self, known: Known) -> ShardReport:

@@ -180,6 +180,8 @@ class Steward:
                 "journal_up": health.journal_up,
                 "unwritten_sessions": health.unwritten_sessions,
                 "behind_s": round(health.behind_s, 3),
+                "commits_refused": health.commits_refused,
+                "write_backs": health.write_backs,
             }
         return status
 

@@ -65,6 +65,8 @@ class Writer:
         """Applied, but not yet in the journal, while it is away."""
         self.lost_slots = 0
         """How often a slot turned out to be somebody else's."""
+        self.commits_refused = 0
+        """Commits that came too late: a slot of theirs was somebody else's by then."""
         self.write_backs = 0
         self.last_commit_s = 0.0
 
@@ -128,6 +130,8 @@ class Writer:
         if len(kept) == len(pending):
             problem = "the journal calls slots stale that were not in the commit"
             raise InvariantError(problem, story={"stale": list(stale), "committed": [each.write.slot for each in pending]})
+        self.commits_refused += 1
+        log.warning("a late commit was refused", shard=self._name, slots=len(stale))
         self._drop(stale, why="claimed elsewhere")
         return kept
 

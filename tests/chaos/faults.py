@@ -1,0 +1,291 @@
+"""
+What is broken, one row each: how it is done, when it is over, and what a player may meet meanwhile.
+
+A fault's `strike` returns once it is over for whoever caused it: a killed process is dead, a journal that was taken away is back. That
+everything heals from there is the tracker's own business.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.config import TrackerConfig
+from storage.processes import send
+from storage.redis_journal import DATA_SET
+from tests.chaos.scene import DIRECTORY, EXPORTER, HAPROXY, REPLICA, SHARD, Scene
+from tests.integration.installation import Installation, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTICED_WITHIN_S = 15.0
+AWAY_S = 20.0
+"""Longer than sessions live without a sign of life."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """See the module."""
+
+    name: str
+    strike: Callable[[Scene], None]
+    times: int = 3
+    """In the long form."""
+    briefly: bool = False
+    """It is part of the short form too, once."""
+    valved: bool = False
+    """It needs a valve in front of the journal."""
+    answers: Callable[[Scene], bool] | None = None
+    """Whether the part itself is back, if that is more than that players are heard again."""
+    breaks_connections: bool = False
+    """Players may find nobody at the door, or an answer in the proxy's own words."""
+    cured_within_s: float = 15.0
+    """The longest that a player has to send again, from the moment of a death; of what lasts, from its end."""
+    recovers_within_s: float = 5.0
+    lasts: bool = False
+    """Recovery is counted from its end; else from its beginning."""
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+def _kill(*titles: str, everyone: bool = False) -> Callable[[Scene], None]:
+    def strike(scene: Scene) -> None:
+        scene.kill(*titles, everyone=everyone)
+
+    return strike
+
+
+def _kill_journal(scene: Scene) -> None:
+    (victim,) = scene.tracker.journal()
+    send(victim, signal.SIGKILL)
+    wait_until(lambda: scene.tracker.journal() - {victim}, within_s=NOTICED_WITHIN_S, what="the journal's server is started again")
+
+
+def _kill_all(scene: Scene) -> None:
+    scene.tracker.kill_everything()
+    scene.tracker.start()
+
+
+def _stop_a_shard(seconds: float) -> Callable[[Scene], None]:
+    """SIGSTOP one, see its slots move, continue it, and see that the journal refuses what it still wanted to write."""
+
+    def strike(scene: Scene) -> None:
+        victim = scene.random.choice(sorted(scene.processes(SHARD)))
+        refused_before = _refused(scene)
+        began_at = time.monotonic()
+        send(victim, signal.SIGSTOP)
+        try:
+            wait_until(scene.is_ready, within_s=30, what="the slots of the stopped shard are served elsewhere")
+            time.sleep(max(0.0, began_at + seconds - time.monotonic()))
+        finally:
+            send(victim, signal.SIGCONT)
+        wait_until(lambda: _refused(scene) > refused_before, within_s=30, what="its late commit is refused")
+        assert any("a late commit was refused" in line for line in scene.log_lines(victim))
+
+    return strike
+
+
+def _refused(scene: Scene) -> int:
+    return sum(shard.get("commits_refused", 0) for shard in scene.status()["shards"].values())
+
+
+@contextmanager
+def _journal_is_away(scene: Scene) -> Iterator[None]:
+    """Claim that the number stands from when the fault is noticed until it ends, and that /readyz and a gauge say so."""
+    wait_until(lambda: not scene.is_ready(), within_s=NOTICED_WITHIN_S, what="/readyz says that the journal is away")
+    wait_until(lambda: scene.gauge("journal_up") == 0.0, within_s=NOTICED_WITHIN_S, what="headcount_journal_up is 0")
+    counted, gauge = scene.counted(), scene.gauge("sessions")
+    assert counted == gauge > 0
+    yield
+    assert (scene.counted(), scene.gauge("sessions")) == (counted, gauge), "the number does not stand"
+
+
+def _away(begin: Callable[[Scene], None], end: Callable[[Scene], None]) -> Callable[[Scene], None]:
+    """Take the journal away for longer than a session lives."""
+
+    def strike(scene: Scene) -> None:
+        begin(scene)
+        try:
+            with _journal_is_away(scene):
+                time.sleep(AWAY_S)
+        finally:
+            end(scene)
+
+    return strike
+
+
+def _configure(**options: int | str) -> Callable[[Scene], None]:
+    def configure(scene: Scene) -> None:
+        with scene.admin() as server:
+            for name, value in options.items():
+                server.config_set(name.replace("_", "-"), value)
+
+    return configure
+
+
+def _follow_nobody(scene: Scene) -> None:
+    with scene.admin() as server:
+        server.replicaof("127.0.0.1", 1)
+
+
+def _lead(scene: Scene) -> None:
+    with scene.admin() as server:
+        server.replicaof("NO", "ONE")
+
+
+def _wipe(scene: Scene) -> None:
+    written_back = _written_back(scene)
+    with scene.admin() as server:
+        server.flushall()
+    wait_until(lambda: _written_back(scene) > written_back, within_s=30, what="owners write back what they hold")
+
+
+def _written_back(scene: Scene) -> int:
+    return sum(shard.get("write_backs", 0) for shard in scene.status()["shards"].values())
+
+
+def _slow(scene: Scene) -> None:
+    assert scene.valve is not None
+    scene.valve.delay(2.0)
+    time.sleep(AWAY_S)
+    scene.valve.delay(0.0)
+
+
+def _swallow(scene: Scene) -> None:
+    assert scene.valve is not None
+    before = scene.valve.swallowed
+    scene.valve.swallow(True)
+    try:
+        wait_until(lambda: scene.valve is not None and scene.valve.swallowed > before, within_s=30, what="a commit is executed, unheard")
+        with _journal_is_away(scene):
+            time.sleep(AWAY_S)
+    finally:
+        scene.valve.swallow(False)
+
+
+def _close_valve(scene: Scene) -> None:
+    assert scene.valve is not None
+    scene.valve.close()
+
+
+def _open_valve(scene: Scene) -> None:
+    assert scene.valve is not None
+    scene.valve.open()
+
+
+def _second_directory(scene: Scene, *, own_run: bool) -> str | None:
+    """Start a second directory for a while; return what the first said when it gave up, if it did."""
+    folder = Path(scene.tracker.record.folder)
+    with scene.admin() as server:
+        stored_run: Any = server.hget(DATA_SET, "run")
+    config = TrackerConfig(
+        journal_url=scene.journal_url,
+        namespace="headcount",
+        instance_id=(scene.tracker.data / "instance").read_text().strip(),
+        shards=2,
+        slots=256,
+        heartbeat_interval_s=5,
+        expiry_intervals=3,
+        revive_window_s=1_800.0,
+        front_door_url=scene.tracker.url,
+    )
+    run, kind = ("a-second-up", "own") if own_run else (stored_run.decode(), "same")
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.chaos.second_directory", scene.tracker.record.address, json.dumps(asdict(config)), run, kind],
+        cwd=ROOT,
+        env=os.environ
+        | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "ray.token"), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    problem: str | None = json.loads(ended.stdout.splitlines()[-1])
+    return problem
+
+
+def _two_leaders(scene: Scene) -> None:
+    """One leads: whoever took the lease; the other says so and stops."""
+    assert _second_directory(scene, own_run=True) == "another run of this installation has taken the data set over"
+
+
+def _one_leader_twice(scene: Scene) -> None:
+    assert _second_directory(scene, own_run=False) is None
+
+
+def _second_cluster(scene: Scene) -> None:
+    """Another installation on the same data set does not start, and says why."""
+    assert scene.valve is not None
+    second = Installation(scene.tracker.folder / "second", settings=scene.tracker.settings)
+    try:
+        refused = second.run("up", within_s=120)
+    finally:
+        second.clean_up()
+    assert refused.returncode == 1
+    assert "another cluster (instance " in refused.stderr
+
+
+FAULTS = (
+    Fault(name="a shard killed", strike=_kill(SHARD), times=8, briefly=True),
+    Fault(name="every shard killed at once", strike=_kill(SHARD, everyone=True), times=5),
+    Fault(name="an ingest replica killed", strike=_kill(REPLICA), times=5, briefly=True, breaks_connections=True),
+    Fault(name="the directory killed", strike=_kill(DIRECTORY), answers=Scene.has_status, times=5, briefly=True),
+    Fault(name="the exporter killed", strike=_kill(EXPORTER), answers=Scene.has_numbers, times=5, briefly=True),
+    Fault(
+        name="HAProxy killed",
+        strike=_kill(HAPROXY, everyone=True),
+        times=4,
+        breaks_connections=True,
+        cured_within_s=9.0,
+        recovers_within_s=7.0,
+    ),
+    Fault(name="the journal's server killed", strike=_kill_journal, times=5, briefly=True),
+    Fault(
+        name="every process of the machine killed at once, and started again",
+        strike=_kill_all,
+        times=3,
+        breaks_connections=True,
+        cured_within_s=60.0,
+        recovers_within_s=60.0,
+    ),
+    Fault(name="a shard stopped for a minute (SIGSTOP), then continued", strike=_stop_a_shard(60.0), times=2, lasts=True),
+    Fault(name="two directories, the lease with the second", strike=_two_leaders, times=2, lasts=True, cured_within_s=30.0),
+    Fault(name="two directories that do not know of each other", strike=_one_leader_twice, times=2, lasts=True),
+    Fault(name="the journal slow: 2 s for whatever is sent", strike=_slow, times=2, lasts=True, valved=True),
+    Fault(
+        name="the journal full (`maxmemory`, `noeviction`)",
+        strike=_away(_configure(maxmemory_policy="noeviction", maxmemory=1), _configure(maxmemory=0)),
+        times=2,
+        lasts=True,
+        valved=True,
+    ),
+    Fault(name="the journal read-only (a replica of nobody)", strike=_away(_follow_nobody, _lead), times=2, lasts=True, valved=True),
+    Fault(
+        name="the journal without its replicas (`min-replicas-to-write`)",
+        strike=_away(_configure(min_replicas_to_write=1), _configure(min_replicas_to_write=0)),
+        times=2,
+        lasts=True,
+        valved=True,
+    ),
+    Fault(name="the journal refusing connections", strike=_away(_close_valve, _open_valve), times=2, lasts=True, valved=True),
+    Fault(name="the journal wiped while it runs (`FLUSHALL`)", strike=_wipe, times=5, briefly=True),
+    Fault(name="commits executed, and their replies lost", strike=_swallow, times=2, lasts=True, valved=True),
+    Fault(name="a second cluster on the same data set", strike=_second_cluster, times=2, lasts=True, valved=True),
+)
+
+
+def cases(*, valved: bool) -> list[Any]:
+    """Return the parameters (fault, times) of those that need a valve, or of those that need none: the short form's, and the long form's."""
+    faults = [fault for fault in FAULTS if fault.valved is valved]
+    short = [pytest.param(fault, 1, id=f"{fault}") for fault in faults if fault.briefly]
+    return short + [pytest.param(fault, fault.times, id=f"{fault}-{fault.times}-times", marks=pytest.mark.long) for fault in faults]

@@ -1,0 +1,68 @@
+"""The table of what was broken, how often, and what it cost; the README shows it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from bench.results import machine
+
+RESULTS = Path(__file__).resolve().parents[2] / "bench/results/chaos.json"
+HEADINGS = ("fault", "times", "acknowledged", "lost", "wrongly expired", "longest wait of a player", "recovery: median", "worst")
+
+
+@dataclass
+class Row:
+    """One kind of fault."""
+
+    fault: str
+    acknowledged: int = 0
+    lost: int = 0
+    wrongly_expired: int = 0
+    longest_wait_s: float = 0.0
+    recoveries_s: list[float] = field(default_factory=list)
+    troubles: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.lost or self.wrongly_expired)
+
+
+def render(rows: Sequence[Row]) -> list[str]:
+    """Return the table as Markdown."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|" + "---:|" * (len(HEADINGS) - 1)]
+    for row in rows:
+        cells = (
+            row.fault,
+            str(len(row.recoveries_s)),
+            f"{row.acknowledged:,}",
+            str(row.lost),
+            str(row.wrongly_expired),
+            f"{row.longest_wait_s:.1f} s",
+            f"{median(row.recoveries_s):.1f} s" if row.recoveries_s else "",
+            f"{max(row.recoveries_s):.1f} s" if row.recoveries_s else "",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def save(rows: Sequence[Row], file: Path = RESULTS) -> None:
+    """Keep rows beside those of other faults: the long form may be run in parts."""
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    for row in rows:
+        kept[row.fault] = {**asdict(row), "at": at, "machine": machine()}
+    file.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def load(file: Path = RESULTS) -> list[Row]:
+    """Return every row that was kept."""
+    kept = json.loads(file.read_text())
+    names = Row.__dataclass_fields__
+    return [Row(**{name: value for name, value in row.items() if name in names}) for row in kept.values()]
+
+
+if __name__ == "__main__":
+    print("\n".join(render(load())))
