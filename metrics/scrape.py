@@ -23,10 +23,18 @@ def read(body: str) -> Samples:
 
 def counters(samples: Samples) -> Mapping[Key, float]:
     """Return the counters of the ledger and of increments by the key that feeds them, as ("events", type) or ("started",)."""
+    sources = {f"{PREFIX}{metric.name}_total": (source, metric) for source, metric in (*LEDGER.items(), *INCREMENTS.items())}
     counted = {}
-    for source, metric in (*LEDGER.items(), *INCREMENTS.items()):
-        for (name, labels), value in samples.items():
-            if name == f"{PREFIX}{metric.name}_total":
-                values = dict(labels)
-                counted[(source, *(values[label] for label in metric.labels))] = value
+    for (name, labels), value in samples.items():
+        if name in sources:
+            source, metric = sources[name]
+            values = dict(labels)
+            counted[(source, *(values[label] for label in metric.labels))] = value
     return counted
+
+
+def observed(samples: Samples) -> Mapping[Key, float]:
+    """Return how much histograms without labels saw, as ("startup", "count") and ("startup", "sum")."""
+    nothing: frozenset[tuple[str, str]] = frozenset()
+    sources = {(source, ending): f"{PREFIX}{metric.name}_{ending}" for source, metric in INCREMENTS.items() for ending in ("count", "sum")}
+    return {key: samples[name, nothing] for key, name in sources.items() if (name, nothing) in samples}

@@ -6,7 +6,7 @@ counted of them. Times are seconds since the demo began. A regular heartbeat is 
 for as long as they are there. `lag_s` says how old an input is when it is sent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -44,6 +44,9 @@ class Happens(NamedTuple):
     """Unique in its session."""
     type: str
     lag_s: float = 0.0
+    fatal: bool = False
+    quality: str | None = None
+    """What is shown from then on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,8 @@ class Act:
     lag_s: float = 0.0
     playback: str | None = None
     """What the player does from then on; None: it goes on as before."""
+    stream: int | None = None
+    """What it watches from then on; None: the same."""
     events: tuple[Happens, ...] = ()
     reason: str = ""
     """Of an end."""
@@ -107,7 +112,7 @@ def _viewer(random: Random, number: int, duration_s: float) -> Viewer:
     pace = duration_s / 60
     acts = list(_opening(random, joins_s, pace))
     encore: tuple[Act, ...] = ()
-    if acts[-1].does is not Does.END:
+    if acts[-1].does is not Does.END and acts[-1].playback != "failed":
         if any(act.playback == "playing" for act in acts):
             acts += _incidents(random, begins_s=acts[-1].at_s, ends_s=leaves_s, pace=pace)
         acts += _finale(random, fate, leaves_s)
@@ -161,11 +166,26 @@ def _opening(random: Random, at_s: float, pace: float) -> Iterator[Act]:
             yield Act(at_s=at_s + delay_s, does=Does.START, lag_s=delay_s + 0.5, times=_times(random))
     else:
         yield Act(at_s=at_s, does=Does.START, playback="starting", times=_times(random))
-        if _chance(random, 0.95):
-            frame_s = at_s + random.uniform(0.3, 2.5) * pace
-            yield Act(
-                at_s=frame_s, does=Does.EVENTS, events=(Happens("first-frame", "stream_start"),), playback="playing", times=_times(random)
-            )
+        yield from _first_frame(random, at_s, pace)
+
+
+def _first_frame(random: Random, at_s: float, pace: float) -> Iterator[Act]:
+    """Yield what comes of a start: a picture, most often; or none for ever, or an error instead, or the viewer does not wait for it."""
+    comes_of_it = random.choices(("frame", "nothing", "error", "leaves", "hasty"), (82, 5, 5, 6, 2))[0]
+    if comes_of_it == "frame":
+        frame_s = at_s + random.uniform(0.3, 2.5) * pace
+        yield Act(
+            at_s=frame_s, does=Does.EVENTS, events=(Happens("first-frame", "stream_start"),), playback="playing", times=_times(random)
+        )
+    elif comes_of_it == "error":
+        fails_s = at_s + random.uniform(1.0, 3.0)
+        events = (Happens("no-picture", "stream_error", fatal=True),)
+        yield Act(at_s=fails_s, does=Does.EVENTS, events=events, playback="failed", times=_times(random))
+        if _chance(random, 0.5):
+            yield Act(at_s=fails_s, does=Does.END, reason="error")
+    elif comes_of_it != "nothing":
+        waits_s = random.uniform(0.2, 0.7) if comes_of_it == "hasty" else random.uniform(1.2, 4.0)
+        yield Act(at_s=at_s + waits_s, does=Does.END, reason=random.choice(("user_exit", "timeout")), times=_times(random))
 
 
 def _incidents(random: Random, *, begins_s: float, ends_s: float, pace: float) -> Iterator[Act]:
@@ -176,38 +196,92 @@ def _incidents(random: Random, *, begins_s: float, ends_s: float, pace: float) -
         if at_s + lasts_s >= ends_s:
             return
         number += 1
-        kind = random.choices(("stall", "told later", "pause", "neutral", "quality", "reordered", "ancient"), (25, 10, 15, 25, 15, 7, 3))[0]
-        yield from _incident(random, kind, at_s=at_s, lasts_s=lasts_s, name=f"{kind}-{number}")
+        kind = random.choices(tuple(_INCIDENTS), [weight for weight, _ in _INCIDENTS.values()])[0]
+        yield from _INCIDENTS[kind][1](random, at_s, at_s + lasts_s, f"{kind}-{number}")
         at_s += lasts_s
 
 
-def _incident(random: Random, kind: str, *, at_s: float, lasts_s: float, name: str) -> Iterator[Act]:
-    over_s = at_s + lasts_s
-    if kind == "stall":
-        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens(f"{name}-begins", "stream_buffer_start"),), playback="rebuffering")
-        yield Act(at_s=over_s, does=Does.EVENTS, events=(Happens(f"{name}-ends", "stream_buffer_end"),), playback="playing")
-    elif kind == "told later":
-        both = (Happens(f"{name}-ends", "stream_buffer_end"), Happens(f"{name}-begins", "stream_buffer_start", lasts_s))
-        yield Act(at_s=over_s, does=Does.EVENTS, events=both, playback="playing", times=_times(random))
-    elif kind == "pause":
-        yield Act(at_s=at_s, does=Does.HEARTBEAT, playback="paused", times=_times(random))
-        if _chance(random, 0.8):
-            yield Act(at_s=over_s, does=Does.HEARTBEAT, playback="playing")
-    elif kind == "quality":
-        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens(name, "quality_change"),), times=_times(random))
-    elif kind == "ancient":
-        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens(name, "reaction", ANCIENT_S),))
+def _stalls(_random: Random, at_s: float, over_s: float, name: str) -> Iterator[Act]:
+    yield _event(at_s, Happens(f"{name}-begins", "stream_buffer_start"), playback="rebuffering")
+    yield _event(over_s, Happens(f"{name}-ends", "stream_buffer_end"), playback="playing")
+
+
+def _reconnects(_random: Random, at_s: float, over_s: float, name: str) -> Iterator[Act]:
+    yield _event(at_s, Happens(f"{name}-begins", "stream_reconnect"), playback="rebuffering")
+    yield _event(over_s, Happens(f"{name}-ends", "stream_reconnect_success"), playback="playing")
+
+
+def _tells_later(random: Random, at_s: float, over_s: float, name: str) -> Iterator[Act]:
+    both = (Happens(f"{name}-ends", "stream_buffer_end"), Happens(f"{name}-begins", "stream_buffer_start", over_s - at_s))
+    yield _event(over_s, *both, playback="playing", times=_times(random))
+
+
+def _seeks(random: Random, at_s: float, over_s: float, name: str) -> Iterator[Act]:
+    yield _event(at_s, Happens(name, "dvr_seek"), times=_times(random))
+    if _chance(random, 0.2):
+        yield _event(over_s, Happens(f"{name}-back", "dvr_resume_live"), playback="playing")
     else:
-        lag_s = lasts_s if kind == "reordered" else 0.0
-        if lag_s:
-            yield Act(at_s=at_s, does=Does.HEARTBEAT)
-        yield Act(at_s=at_s + lag_s / 4, does=Does.EVENTS, events=(Happens(name, random.choice(_NEUTRAL), lag_s),), times=_times(random))
+        yield from _stalls(random, at_s + min(3.0, (over_s - at_s) / 3), over_s, name)
+
+
+def _pauses(random: Random, at_s: float, over_s: float, _name: str) -> Iterator[Act]:
+    yield Act(at_s=at_s, does=Does.HEARTBEAT, playback="paused", times=_times(random))
+    if _chance(random, 0.8):
+        yield Act(at_s=over_s, does=Does.HEARTBEAT, playback="playing")
+
+
+def _changes_quality(random: Random, at_s: float, _over_s: float, name: str) -> Iterator[Act]:
+    yield _event(at_s, Happens(name, "quality_change", quality=random.choice(_QUALITIES)), times=_times(random))
+
+
+def _moves(random: Random, at_s: float, _over_s: float, _name: str) -> Iterator[Act]:
+    yield Act(at_s=at_s, does=Does.HEARTBEAT, stream=random.randrange(STREAMS), times=_times(random))
+
+
+def _hiccups(random: Random, at_s: float, _over_s: float, name: str) -> Iterator[Act]:
+    yield _event(at_s, Happens(name, "stream_error"), times=_times(random))
+
+
+def _is_ancient(_random: Random, at_s: float, _over_s: float, name: str) -> Iterator[Act]:
+    yield _event(at_s, Happens(name, "reaction", ANCIENT_S))
+
+
+def _does_no_harm(random: Random, at_s: float, _over_s: float, name: str) -> Iterator[Act]:
+    yield _event(at_s, Happens(name, random.choice(_NEUTRAL)), times=_times(random))
+
+
+def _is_overtaken(random: Random, at_s: float, over_s: float, name: str) -> Iterator[Act]:
+    yield Act(at_s=at_s, does=Does.HEARTBEAT)
+    lag_s = over_s - at_s
+    yield _event(at_s + lag_s / 4, Happens(name, random.choice(_NEUTRAL), lag_s), times=_times(random))
+
+
+_INCIDENTS: Final[dict[str, tuple[int, Callable[[Random, float, float, str], Iterator[Act]]]]] = {
+    "stall": (20, _stalls),
+    "told later": (10, _tells_later),
+    "reconnect": (5, _reconnects),
+    "seek": (10, _seeks),
+    "pause": (13, _pauses),
+    "quality": (12, _changes_quality),
+    "move": (5, _moves),
+    "error": (5, _hiccups),
+    "neutral": (14, _does_no_harm),
+    "reordered": (7, _is_overtaken),
+    "ancient": (3, _is_ancient),
+}
+"""How likely each is, and what the player then does: from when, until when, and a name for its events."""
+
+
+def _event(at_s: float, *events: Happens, playback: str | None = None, times: int = 1) -> Act:
+    return Act(at_s=at_s, does=Does.EVENTS, events=events, playback=playback, times=times)
 
 
 def _finale(random: Random, fate: str, at_s: float) -> Iterator[Act]:
     """Yield how it goes: ended, failed, or not at all. An ended one may not know when to stop."""
     if fate == "fails":
-        yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens("fatal", "stream_error"),), playback="failed", times=_times(random))
+        yield Act(
+            at_s=at_s, does=Does.EVENTS, events=(Happens("fatal", "stream_error", fatal=True),), playback="failed", times=_times(random)
+        )
         if _chance(random, 0.5):
             yield Act(at_s=at_s, does=Does.END, reason="error", times=_times(random))
     elif fate == "ends":

@@ -5,6 +5,7 @@ Modules are imported inside the commands: `--help` must not wait for Ray, and Ra
 set its environment.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,13 +53,14 @@ def demo(
     viewers: Annotated[int, typer.Option(min=1, help="Simulated viewers.")] = 2_000,
     duration_s: Annotated[int, typer.Option("--seconds", min=1, help="How long they watch, in seconds; silence follows.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed plays the same audience.")] = 1,
+    books: Annotated[Path | None, typer.Option(help="A file to write the demo's own books to, as JSON.")] = None,
     url: Annotated[str | None, typer.Option(help="Where the tracker answers; otherwise as HEADCOUNT_HOST and HEADCOUNT_PORT say.")] = None,
 ) -> None:
     """Play an audience against the running tracker, show what it did beside what is counted, and say whether the two agree."""
     settings = _settings()
     from serve_app.demo import run
 
-    raise typer.Exit(run(settings, viewers=viewers, duration_s=duration_s, seed=seed, url=url))
+    raise typer.Exit(run(settings, viewers=viewers, duration_s=duration_s, seed=seed, url=url, books=books))
 
 
 @app.command()

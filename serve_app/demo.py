@@ -2,15 +2,17 @@
 `headcount demo`: an audience plays against a running tracker, and in the end both sides' books are laid side by side.
 
 Three acts: the players play; everybody holds still for a moment, and who is watching is compared by stream and state;
-then silence, with some who come back, until the last session has expired, and every count is compared. Counts are
-compared as differences since before the demo, which only means something if nobody else plays: otherwise only the
-demo's own streams are, and it says so.
+then silence, with some who come back, until the last session has expired, and every count and every formula of quality is
+compared. Counts are compared as differences since before the demo, which only means something if nobody else plays:
+otherwise only the demo's own streams are, and it says so.
 """
 
 import asyncio
+import json
 import secrets
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,7 +27,7 @@ from serve_app.books import Books, Span
 from serve_app.player import Player, stream_id
 from serve_app.settings import Settings, SettingsError
 from serve_app.stage import Look, Stage, StageError
-from serve_app.verdict import Line, compare_counters, compare_watching, is_exact, summed, table
+from serve_app.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed, table
 
 VISIBLE_S: Final = 2.0
 """Within this an acknowledged input shows in what the tracker says."""
@@ -54,11 +56,20 @@ class _Play:
     """How often it took to see everybody where they are."""
 
 
-def run(settings: Settings, *, viewers: int, duration_s: int, seed: int, url: str | None = None) -> int:
+class _Silence(NamedTuple):
+    """What was compared after the play."""
+
+    counters: list[Line]
+    quality: list[Line]
+
+
+def run(settings: Settings, *, viewers: int, duration_s: int, seed: int, url: str | None = None, books: Path | None = None) -> int:
     """Play, compare, and return the exit code: 0 if the books agree, 1 if not or if there is nobody to play against."""
     console = Console()
     try:
-        return asyncio.run(_run(settings, console, viewers=viewers, duration_s=duration_s, seed=seed, url=url or settings.front_door_url))
+        return asyncio.run(
+            _run(settings, console, viewers=viewers, duration_s=duration_s, seed=seed, url=url or settings.front_door_url, kept_in=books)
+        )
     except (StageError, SettingsError) as error:
         Console(stderr=True).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
     except KeyboardInterrupt:
@@ -66,7 +77,7 @@ def run(settings: Settings, *, viewers: int, duration_s: int, seed: int, url: st
     return 1
 
 
-async def _run(settings: Settings, console: Console, *, viewers: int, duration_s: int, seed: int, url: str) -> int:
+async def _run(settings: Settings, console: Console, *, viewers: int, duration_s: int, seed: int, url: str, kept_in: Path | None) -> int:
     stage = await _open_stage(settings, url)
     try:
         run_id = f"demo-{seed}-{secrets.token_hex(4)}"
@@ -83,7 +94,10 @@ async def _run(settings: Settings, console: Console, *, viewers: int, duration_s
         ]
         play = _Play(stage, Books(), players, streams, began_at, duration_s, before, alone=before.everyone == 0)
         console.print(f"{viewers} viewers of {STREAMS} streams for {duration_s} s against {url}, seed {seed}; then silence.")
-        return await _perform(play, console)
+        exit_code = await _perform(play, console)
+        if kept_in is not None:
+            await asyncio.to_thread(kept_in.write_text, json.dumps({"streams": streams, **play.books.as_json()}) + "\n")
+        return exit_code
     finally:
         await stage.close()
 
@@ -111,7 +125,7 @@ async def _perform(play: _Play, console: Console) -> int:
                 for player in play.players:
                     group.create_task(_live(play, player))
                 watching = await group.create_task(_hold_still(play))
-            counters = await _await_silence(play)
+            silence = await _await_silence(play)
         except ExceptionGroup as group_of_errors:
             failures = group_of_errors.subgroup(StageError)
             if failures is None:
@@ -119,7 +133,7 @@ async def _perform(play: _Play, console: Console) -> int:
             raise _first(failures) from None
         finally:
             showing.cancel()
-    return _judge(play, console, watching=watching, counters=counters)
+    return _judge(play, console, watching=watching, silence=silence)
 
 
 def _first(group: BaseExceptionGroup[StageError]) -> StageError:
@@ -167,24 +181,25 @@ async def _hold_still(play: _Play) -> list[Line]:
     return lines
 
 
-async def _await_silence(play: _Play) -> list[Line]:
+async def _await_silence(play: _Play) -> _Silence:
     """Wait until the last session has expired, then until the tracker's counts are ours, and stay so."""
     await asyncio.sleep(max(0.0, play.books.last_deadline() - clock.now()))
     give_up_at = clock.now() + SETTLES_S
     agreed = 0
     alone = False
-    lines: list[Line] = []
+    counters: list[Line] = []
+    quality: list[Line] = []
     while clock.now() < give_up_at and agreed < 3:  # noqa: PLR2004 - twice more, a second apart
         await asyncio.sleep(REFRESH_S)
         play.books.settle(now=clock.now())
         look = await play.stage.look(play.streams)
         if look is not None:
-            lines = compare_counters(play.books.counts(), play.before.counters, look.counters)
-            lines.append(_active(play, look))
             alone = look.everyone == sum(look.watching.values())
-            agreed = agreed + 1 if all(line.agrees for line in lines) else 0
+            counters = [*compare_counters(play.books.counts(), play.before.counters, look.counters), _active(play, look)]
+            quality = compare_quality(play.books.quality(), play.before.counters, look.counters, play.streams, alone=play.alone and alone)
+            agreed = agreed + 1 if all(line.agrees for line in (*counters, *quality)) else 0
     play.alone = play.alone and alone
-    return lines
+    return _Silence(counters, quality)
 
 
 def _active(play: _Play, look: Look) -> Line:
@@ -228,23 +243,30 @@ def _picture(play: _Play, look: Look, *, now: float) -> Group:
     )
 
 
-def _judge(play: _Play, console: Console, *, watching: list[Line], counters: list[Line]) -> int:
+def _judge(play: _Play, console: Console, *, watching: list[Line], silence: _Silence) -> int:
     """Print both books side by side, and the verdict; return the exit code."""
     console.print(table("Watching when the play ended, by stream and state", watching, judged=True))
-    active = [line for line in counters if line.name == "active"]
-    judged = counters if play.alone else active
+    active = [line for line in silence.counters if line.name == "active"]
+    judged = silence.counters if play.alone else active
     console.print(table("Counted, after silence", judged, judged=True))
+    console.print(table("Quality, after silence, over all streams", summed(silence.quality), judged=False))
+    if wrong := [line for line in silence.quality if not line.agrees]:
+        console.print(table("Quality that differs", wrong, judged=True))
     if not play.alone:
         console.print("[yellow]Somebody else is playing too: only the demo's own streams were compared, not the counts of all.[/yellow]")
     if play.stage.retries:
         console.print(f"{play.stage.retries} requests had to be sent again; what may have been taken twice is a span.")
     console.print(f"{play.books.requests} requests of {len(play.players)} viewers.")
-    differing = [line for line in (*watching, *judged) if not line.agrees]
-    if differing or not watching or not counters:
-        console.print(f"[bold red]The books differ: {len(differing)} of {len(watching) + len(judged)} counts.[/bold red]")
+    everything = (*watching, *judged, *silence.quality)
+    differing = [line for line in everything if not line.agrees]
+    if differing or not (watching and judged and silence.quality):
+        console.print(f"[bold red]The books differ: {len(differing)} of {len(everything)} counts.[/bold red]")
         return 1
-    how = "exactly" if is_exact(judged) else "within what can be known from outside"
-    console.print(f"[bold green]The books agree {how}: {len(judged)} counts, and {len(watching)} of who was watching.[/bold green]")
+    how = "exactly" if is_exact((*judged, *silence.quality)) else "within what can be known from outside"
+    console.print(
+        f"[bold green]The books agree {how}: {len(judged)} counts, {len(silence.quality)} of quality (seconds within 1 %), "
+        f"and {len(watching)} of who was watching.[/bold green]"
+    )
     if not is_exact(watching):
         console.print("Some of the sessions were about to expire when the play ended; these counts are spans.")
     return 0

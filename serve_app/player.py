@@ -11,11 +11,13 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from serve_app.audience import Act, Does, Viewer
-from serve_app.books import TICK_S, Event, Said, Sending
+from serve_app.books import TICK_S, Event, Measured, Said, Sending
 
 RETURN_MARGIN_S: Final = 1.0
 """How long after its certain expiry a player comes back."""
 _BEATING: Final = ("starting", "playing", "rebuffering", "paused")
+_STALLS: Final = ("stream_buffer_start", "stream_reconnect")
+_KBPS: Final = {"1080p": 4_500, "720p": 2_500, "480p": 1_200}
 PULLZONE: Final = "headcount-demo"
 
 
@@ -25,7 +27,8 @@ class Player:
     def __init__(self, viewer: Viewer, *, run: str, began_at: float, interval_s: float, expiry_intervals: int) -> None:
         self.viewer = viewer
         self.session = f"{run}-viewer-{viewer.number}"
-        self.stream = stream_id(run, viewer.person.stream)
+        self._run = run
+        self.stream = viewer.person.stream
         self._began_at = began_at
         self._interval_s = interval_s
         self.expiry_intervals = expiry_intervals
@@ -34,6 +37,9 @@ class Player:
         self._leaves_at = began_at + viewer.leaves_at_s
         self._repeats: list[Said] = []
         self._playback = ""
+        self._quality = viewer.person.quality
+        self._beats = self._stalls = 0
+        self._joined_at = 0.0
         self._beats_at: float | None = None
         """When the next regular heartbeat is due; None: it sends none."""
         self._expires_at = 0.0
@@ -92,24 +98,39 @@ class Player:
     def _said(self, act: Act, *, now: float) -> Said:
         clock = now + self.viewer.person.clock_ahead_s
         self._playback = act.playback or self._playback
-        told = act.does in {Does.START, Does.HEARTBEAT, Does.VIEW, Does.PLAY}
-        playback = {Does.START: "starting", Does.PLAY: "playing", Does.VIEW: "shown"}.get(act.does, self._playback)
-        if act.does is Does.CHECK and act.playback:
-            told, playback = True, act.playback
-        if act.does is Does.HEARTBEAT and playback not in {"playing", "rebuffering", "paused"}:
-            told = False
+        self.stream = self.stream if act.stream is None else act.stream
+        for happens in act.events:
+            self._quality = happens.quality or self._quality
+            self._stalls += happens.type in _STALLS
+        self._joined_at = self._joined_at or now
+        self._beats += act.does is Does.HEARTBEAT
         return Said(
             session=self.session,
-            stream=self.stream,
+            stream=stream_id(self._run, self.stream),
             does=act.does,
             stamp=_to_the_millisecond(clock - act.lag_s),
-            playback=playback if told else None,
+            playback=self._told_playback(act),
             events=tuple(
-                Event(f"{self.session}-{name}", type_, _to_the_millisecond(clock - lag_s), type_ == "stream_error")
-                for name, type_, lag_s in act.events
+                Event(f"{self.session}-{each.name}", each.type, _to_the_millisecond(clock - each.lag_s), each.fatal, each.quality)
+                for each in act.events
             ),
             reason=act.reason,
+            measured=Measured(
+                quality=self._quality,
+                bitrate_kbps=_KBPS[self._quality] + 10 * self._beats,
+                latency_ms=1_800 + self.viewer.number % 900 + 50 * (self._beats % 8),
+                # Each fifth player counts a stall that it told nobody of.
+                stalls=self._stalls + (self._beats > 0 and self.viewer.number % 5 == 0),
+                watched_s=int(now - self._joined_at),
+            ),
         )
+
+    def _told_playback(self, act: Act) -> str | None:
+        if act.does in {Does.START, Does.PLAY, Does.VIEW}:
+            return {Does.START: "starting", Does.PLAY: "playing", Does.VIEW: "shown"}[act.does]
+        if act.does is Does.HEARTBEAT:
+            return self._playback if self._playback in {"playing", "rebuffering", "paused"} else None
+        return act.playback if act.does is Does.CHECK else None
 
 
 class Request(NamedTuple):
@@ -141,54 +162,57 @@ def _start_body(said: Said, viewer: Viewer) -> dict[str, Any]:
         "user_id": None if viewer.number % 3 == 0 else f"user-{viewer.number}",
         "device_id": f"device-{viewer.number}",
         "platform": person.platform,
-        "stream": {"stream_id": said.stream, "channel_id": f"channel-{person.stream}", "creator_id": f"creator-{person.stream % 3}"},
-        "epg": {"current_program_id": f"program-{person.stream}"},
-        "playback": {"quality": person.quality, "latency_mode": "low", "dvr_enabled": False},
+        "stream": {"stream_id": said.stream, **_around(said)},
+        "epg": {"current_program_id": f"program-{_number(said)}"},
+        "playback": {"quality": said.measured.quality, "latency_mode": "low", "dvr_enabled": False},
         "device": {"type": person.platform, "connection_type": person.connection},
         "geo": {"country": person.country},
     }
 
 
-def _heartbeat_body(said: Said, viewer: Viewer) -> dict[str, Any]:
+def _heartbeat_body(said: Said, _viewer: Viewer) -> dict[str, Any]:
     return {
         "stream_id": said.stream,
-        "channel_id": f"channel-{viewer.person.stream}",
-        "creator_id": f"creator-{viewer.person.stream % 3}",
+        **_around(said),
         "playback": {
             "is_playing": said.playback == "playing",
             "is_paused": said.playback == "paused",
             "is_buffering": said.playback == "rebuffering",
-            "quality": viewer.person.quality,
+            "quality": said.measured.quality,
         },
-        "performance": {"bitrate_kbps": 2_500 + 100 * (viewer.number % 40), "latency_ms": 1_800 + viewer.number % 900},
+        "performance": {
+            "bitrate_kbps": said.measured.bitrate_kbps,
+            "latency_ms": said.measured.latency_ms,
+            "rebuffer_count": said.measured.stalls,
+        },
     }
 
 
-def _events_body(said: Said, viewer: Viewer) -> dict[str, Any]:
+def _events_body(said: Said, _viewer: Viewer) -> dict[str, Any]:
     return {
         "stream_id": said.stream,
-        "creator_id": f"creator-{viewer.person.stream % 3}",
+        "creator_id": _around(said)["creator_id"],
         "events": [
-            {"event_id": event.event_id, "event_type": event.type, "timestamp": _written(event.stamp), "metadata": _metadata(event, viewer)}
+            {"event_id": event.event_id, "event_type": event.type, "timestamp": _written(event.stamp), "metadata": _metadata(event)}
             for event in said.events
         ],
     }
 
 
-def _metadata(event: Event, viewer: Viewer) -> dict[str, Any] | None:
-    if event.type == "quality_change":
-        return {"quality": "480p" if viewer.person.quality == "1080p" else "1080p"}
-    return {"fatal": True} if event.fatal else None
+def _metadata(event: Event) -> dict[str, Any] | None:
+    if event.quality:
+        return {"quality": event.quality}
+    return {"fatal": event.fatal} if event.type == "stream_error" else None
 
 
-def _end_body(said: Said, viewer: Viewer) -> dict[str, Any]:
+def _end_body(said: Said, _viewer: Viewer) -> dict[str, Any]:
     return {
         "watch_summary": {
-            "total_watch_seconds": int(viewer.leaves_at_s),
+            "total_watch_seconds": said.measured.watched_s,
             "end_reason": said.reason,
-            "programs_watched": [f"program-{viewer.person.stream}"],
+            "programs_watched": [f"program-{_number(said)}"],
         },
-        "performance": {"total_rebuffer_count": 1, "quality_switches": 0},
+        "performance": {"total_rebuffer_count": said.measured.stalls, "quality_switches": 0},
         "engagement": {"total_chat_messages_sent": 0, "total_reactions_sent": 1},
     }
 
@@ -200,6 +224,15 @@ _PATHS: Final = {
     Does.END: "/analytics/live/session/end",
 }
 _BODIES: Final = {Does.START: _start_body, Does.HEARTBEAT: _heartbeat_body, Does.EVENTS: _events_body, Does.END: _end_body}
+
+
+def _around(said: Said) -> dict[str, str]:
+    """Return whose the stream is that is watched."""
+    return {"channel_id": f"channel-{_number(said)}", "creator_id": f"creator-{_number(said) % 3}"}
+
+
+def _number(said: Said) -> int:
+    return int(said.stream.rpartition("-")[2])
 
 
 def _to_the_millisecond(at: float) -> float:

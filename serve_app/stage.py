@@ -147,7 +147,9 @@ class Stage:
             (said["stream_id"], state): count for answer in each for said in [answer.json()] for state, count in said["states"].items()
         }
         total: dict[str, Any] = everyone.json()
-        return Look(began_at, total["age_seconds"], total["sessions"], watching, scrape.counters(scrape.read(body.text)))
+        samples = scrape.read(body.text)
+        counted = {**scrape.counters(samples), **scrape.observed(samples)}
+        return Look(began_at, total["age_seconds"], total["sessions"], watching, counted)
 
     async def ready(self) -> str | None:
         """Return None if the tracker takes players, else what is wrong."""

@@ -5,10 +5,11 @@ from heapq import heapify, heappop, heappush
 
 import pytest
 
-from serve_app.audience import Does, audience
-from serve_app.books import LATE_S, TICK_S, Books, Event, Said, Sending, Span
+from serve_app.audience import STREAMS, Does, audience
+from serve_app.books import TICK_S, Books, Event, Said, Sending, Span
+from serve_app.diary import WINDOW_S
 from serve_app.player import PULLZONE, Player
-from serve_app.verdict import COMPARED
+from serve_app.verdict import COMPARED, QUALITY
 from sessions import events
 from sessions.changes import Policy
 from sessions.events import beacon_id
@@ -19,16 +20,19 @@ INTERVAL_S = 30
 
 def wire(said: Said, *, beacon: bool) -> events.Event:
     """What the ingest makes of a request, in short."""
+    told = said.measured
     if beacon:
         session = beacon_id(pullzone=PULLZONE, video_id=said.stream, user_id=said.session)
         return events.Beacon(session, said.does, said.stream, PULLZONE)
     if said.does is Does.START:
-        return events.Start(said.session, said.stamp, said.stream, "c", "k", "p", "web", "US", "wifi", "auto")
+        return events.Start(said.session, said.stamp, said.stream, "c", "k", "p", "web", "US", "wifi", told.quality or "")
     if said.does is Does.HEARTBEAT:
-        return events.Heartbeat(said.session, said.stamp, said.playback, said.stream)
+        bitrate_bps, latency_us = (told.bitrate_kbps or 0) * 1_000, (told.latency_ms or 0) * 1_000
+        measured = {"bitrate_bps": bitrate_bps, "latency_us": latency_us, "rebuffer_count": told.stalls, "quality": told.quality}
+        return events.Heartbeat(said.session, said.stamp, said.playback, said.stream, **measured)  # type: ignore[arg-type]
     if said.does is Does.END:
-        return events.End(said.session, said.stamp, said.reason, 0, 0, 0)
-    happened = tuple(events.Happening(event.event_id, event.type, event.stamp, event.fatal) for event in said.events)
+        return events.End(said.session, said.stamp, said.reason, told.watched_s, told.stalls, 0)
+    happened = tuple(events.Happening(event.event_id, event.type, event.stamp, event.fatal, quality=event.quality) for event in said.events)
     return events.Happenings(said.session, said.stream, None, happened)
 
 
@@ -39,6 +43,7 @@ class Play:
         self.tracker = Tracker(0, policy=Policy(heartbeat_interval_s=INTERVAL_S))
         self.books = Books()
         self.counted: Counter[tuple[str, ...]] = Counter()
+        self.gained: Counter[tuple[str, ...]] = Counter()
         players = [
             Player(viewer, run="run", began_at=1_000.0, interval_s=INTERVAL_S, expiry_intervals=3)
             for viewer in audience(viewers, duration_s=duration_s, seed=seed)
@@ -71,6 +76,14 @@ class Play:
     def seen(self) -> dict[tuple[str, str], int]:
         return {(key[1], key[2]): count for key, count in self.tracker.audience.items() if key[0] == "stream"}
 
+    def quality(self) -> dict[tuple[str, ...], float]:
+        self.gained.update(self.tracker.take_changes().increments)
+        counted: Counter[tuple[str, ...]] = Counter()
+        for key, amount in self.gained.items():
+            if key[0] in QUALITY:
+                counted[(key[0], "count") if key[1] == "le" else key] += amount
+        return dict(counted)
+
     def told(self) -> dict[tuple[str, ...], float]:
         ledger = self.tracker.ledger
         told: dict[tuple[str, ...], float] = dict(self.counted)
@@ -93,6 +106,28 @@ def test_books_and_tracker_agree_exactly_on_everything(seed: int) -> None:
         key: Span(int(n), int(n)) for key, n in play.told().items()
     }
     play.tracker.validate()
+
+
+@pytest.mark.parametrize(("seed", "duration_s"), [(0, 60.0), (1, 60.0), (2, 120.0), (3, 600.0), (4, 12.0), (5, 3_600.0)])
+def test_books_and_tracker_agree_on_the_quality_of_every_stream(seed: int, duration_s: float) -> None:
+    play = Play(viewers=400, duration_s=duration_s, seed=seed)
+    play.go_on(until=1_000.0 + 20_000.0)
+    play.books.settle(now=play.now)
+    counted = play.quality()
+    expected = play.books.quality()
+    assert {key for key, span in expected.items() if span.high} == {key for key, count in counted.items() if count}
+    for key, span in expected.items():
+        assert counted.get(key, 0) == pytest.approx(span.low, rel=1e-9, abs=1e-6), key
+        assert span.low == pytest.approx(span.high, rel=1e-9, abs=1e-6), key
+
+
+def test_the_audience_suffers_everything_that_is_counted() -> None:
+    play = Play(viewers=300, duration_s=120.0, seed=1)
+    play.go_on(until=1_000.0 + 10_000.0)
+    seen = Counter(key[0] for key, count in play.quality().items() if count)
+    assert {name for name in ("playing", "rebuffering", "plays", "bitrate", "played_bytes") if seen[name] < STREAMS} == set()
+    assert {name for name in QUALITY if seen[name] < min(2, STREAMS)} == set()
+    assert {key[2] for key in play.quality() if key[0] in {"rebuffers", "stream_errors"}} == {"connection", "seek", "true", "false"}
 
 
 @pytest.mark.parametrize("at_s", [3.0, 20.0, 45.0, 60.0, 100.0])
@@ -152,7 +187,7 @@ def test_what_was_sent_again_may_have_been_taken_twice() -> None:
 def test_an_event_older_than_the_window_is_late_and_moves_nothing() -> None:
     books = Books()
     books.note(said(Does.HEARTBEAT, 1_000.0, playback="playing"), sending(100.0))
-    books.note(said(Does.EVENTS, events=(Event("a", "stream_buffer_start", 1_000.0 - LATE_S - 1),)), sending(101.0))
+    books.note(said(Does.EVENTS, events=(Event("a", "stream_buffer_start", 1_000.0 - WINDOW_S - 1),)), sending(101.0))
     assert books.counts()["late_events",] == Span(1, 1)
     assert books.watching(since=102.0, now=102.0) == {("live", "playing"): Span(1, 1)}
 

@@ -1,7 +1,7 @@
 """Two books side by side."""
 
 from serve_app.books import Span
-from serve_app.verdict import Line, compare_counters, compare_watching, is_exact, summed
+from serve_app.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed
 
 
 def test_counters_are_compared_as_differences_since_before() -> None:
@@ -39,3 +39,27 @@ def test_watching_is_compared_by_stream_and_state() -> None:
 def test_lines_are_summed_by_their_first_word() -> None:
     lines = [Line("ended error", Span(1, 2), 2), Line("ended timeout", Span(3, 3), 3), Line("expired", Span(4, 4), 5)]
     assert summed(lines) == [Line("ended", Span(4, 5), 5), Line("expired", Span(4, 4), 5)]
+
+
+MINE = "run-stream-1"
+
+
+def test_counts_of_quality_agree_exactly_and_seconds_within_a_hundredth() -> None:
+    played = {("plays", MINE): Span(100, 100), ("playing", MINE): Span(1_000.0, 1_000.0), ("startup", "sum"): Span(50.0, 51.0)}
+    right = {("plays", MINE): 100.0, ("playing", MINE): 1_009.9, ("startup", "sum"): 49.6}
+    lines = compare_quality(played, {}, right, [MINE], alone=True)
+    assert [line.name for line in lines] == ["playing stream 1", "plays stream 1", "startup_sum"]
+    assert all(line.agrees for line in lines)
+    wrong = {("plays", MINE): 101.0, ("playing", MINE): 1_010.1, ("startup", "sum"): 49.4}
+    assert [line.agrees for line in compare_quality(played, {}, wrong, [MINE], alone=True)] == [False, False, False]
+
+
+def test_while_somebody_else_plays_only_the_demos_own_streams_are_compared() -> None:
+    played = {("plays", MINE): Span(1, 1), ("plays", "unknown"): Span(1, 1), ("startup", "count"): Span(1, 1)}
+    after = {("plays", MINE): 1.0, ("plays", "theirs"): 5.0, ("startup", "count"): 6.0}
+    assert [line.name for line in compare_quality(played, {}, after, [MINE], alone=False)] == ["plays stream 1"]
+    assert [line.agrees for line in compare_quality(played, {}, after, [MINE], alone=True)] == [True, False, False]
+
+
+def test_a_stream_without_a_label_is_not_compared() -> None:
+    assert compare_quality({("plays", MINE): Span(1, 1)}, {}, {("plays", "other"): 1.0}, [MINE], alone=False) == []

@@ -1,0 +1,292 @@
+"""
+What one viewer lived through, and what must be counted of it: `qoe.md`, sections 1 and 2, in the plainest way.
+
+A diary is a list of stamped inputs, and one such list for each sitting: who fell silent for too long and came back sits down anew.
+Nothing is added up before somebody asks; then each list is sorted by the player's time and gone through once. The time between two
+inputs belongs to the state that the first one set, is never more than was promised, and ends with the last sign of life.
+
+A pixel has no time of its own: it counts from when the server saw it, which nobody outside knows better than from when it was sent
+to when it was acknowledged; so its seconds have a slack. Nor is it always known whether a session expired before it went on; then
+both ways are gone, and what differs is a span. This is a second computation: it shares nothing with `sessions/`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from math import exp, inf, sqrt
+from typing import Final, NamedTuple
+
+WINDOW_S: Final = 60.0
+"""Inputs this much older than the newest move nothing."""
+SEEK_S: Final = 5.0
+"""A stall that begins within this time of a seek was caused by it."""
+HASTY_S: Final = 1.0
+"""Who leaves sooner has not waited for the first frame."""
+UNKNOWN: Final = "unknown"
+"""The stream of who named none."""
+
+_LEADS_TO: Final = {
+    "start": "starting",
+    "view": "shown",
+    **dict.fromkeys(("play", "first check", "stream_start", "stream_buffer_end", "stream_reconnect_success", "dvr_resume_live"), "playing"),
+    **dict.fromkeys(("stream_buffer_start", "stream_reconnect"), "rebuffering"),
+    "fatal": "failed",
+    **{f"beat {state}": state for state in ("playing", "rebuffering", "paused")},
+}
+_TIMED: Final = ("playing", "rebuffering", "paused")
+
+Key = tuple[str, ...]
+
+
+class Entry(NamedTuple):
+    """One input."""
+
+    stamp: float
+    """The player's time."""
+    what: str
+    """An event's type, "fatal", "start", "view", "play", "first check", "check", "beat" with what is done, or "end"."""
+    stream: str | None
+    cap_s: float
+    """The most that the time after it may count."""
+    slack_s: float = 0.0
+    """How far the stamp may be off, either way."""
+    bitrate_bps: float | None = None
+    latency_s: float | None = None
+    quality: str | None = None
+
+
+@dataclass(slots=True)
+class Sitting:
+    """From the first sign of life, or from a return, until it ended or fell silent."""
+
+    entries: list[Entry] = field(default_factory=list)
+    over: str = ""
+    """How it finished: "certain", "possible" (it may have expired before it went on), or not yet."""
+    provisional: bool = False
+    """When it finished, its start had not come."""
+    stalls_told: int = 0
+    """The player's own counter, the greatest until then."""
+    watched_told_s: float | None = None
+    """What the player said of its watching, if it said that it left."""
+
+
+class Diary:
+    """All sittings of one session."""
+
+    def __init__(self, *, beacon: bool) -> None:
+        self._beacon = beacon
+        self._sittings = [Sitting()]
+        self._closed_at = -inf
+        self.newest = -inf
+        """The newest stamp."""
+
+    def is_late(self, stamp: float) -> bool:
+        """Tell whether an input would move nothing."""
+        return stamp < self.newest - WINDOW_S or stamp < self._closed_at
+
+    def note(self, entry: Entry) -> bool:
+        """Take down an input; False: it comes too late."""
+        if self.is_late(entry.stamp):
+            return False
+        self._sittings[-1].entries.append(entry)
+        self.newest = max(self.newest, entry.stamp)
+        return True
+
+    def tell_stalls(self, count: int) -> None:
+        """Take down the player's own counter."""
+        self._sittings[-1].stalls_told = max(self._sittings[-1].stalls_told, count)
+
+    def finish(self, *, certain: bool, provisional: bool, watched_told_s: float | None = None) -> None:
+        """Close a sitting: it ended, or fell silent."""
+        sitting = self._sittings[-1]
+        sitting.over, sitting.provisional, sitting.watched_told_s = "certain" if certain else "possible", provisional, watched_told_s
+        if certain:
+            self._closed_at = self.newest
+        self._sittings.append(Sitting(stalls_told=sitting.stalls_told))
+
+    def outcomes(self) -> Iterator["Account"]:
+        """Yield what must be counted of it, once for each way that it may have gone."""
+        doubts = [number for number, sitting in enumerate(self._sittings) if sitting.over == "possible"]
+        for answers in product((False, True), repeat=min(len(doubts), 4)):
+            happened = dict(zip(doubts, answers, strict=False))
+            account = Account(self._beacon)
+            entries: list[Entry] = []
+            for number, sitting in enumerate(self._sittings):
+                entries += sitting.entries
+                if sitting.over == "certain" or happened.get(number):
+                    account.sit(entries)
+                    account.finish(sitting)
+                    entries = []
+            account.sit(entries)
+            yield account
+
+
+class Account:
+    """One session's sums, for one way that it may have gone."""
+
+    def __init__(self, beacon: bool) -> None:  # noqa: FBT001 - there is nothing else
+        self.counted: dict[Key, float] = defaultdict(float)
+        self.slack: dict[Key, float] = defaultdict(float)
+        """How far each may be off."""
+        self.observed: dict[str, list[float]] = defaultdict(list)
+        """What the histograms saw."""
+        self._beacon = beacon
+        self._stream = UNKNOWN
+        self._state = "starting"
+        self._played = self._by_seek = False
+        self._failed = False
+        self._quality: str | None = None
+        self._bitrate_bps: float | None = None
+        self._latency_s: float | None = None
+        self._seek_at = -inf
+        self._started: Entry | None = None
+        self._first_frame: Entry | None = None
+        self._newest_at = -inf
+        self._spent: dict[str, float] = defaultdict(float)
+        """Seconds by state, over all streams."""
+        self._latencies: list[tuple[float, float]] = []
+        """(latency, seconds of playing)."""
+        self._stalls = self._stalls_added = self._finishes = 0
+
+    def sit(self, entries: Iterable[Entry]) -> None:
+        """Go through one sitting, in the order of the player's time."""
+        before: Entry | None = None
+        for entry in _without_idle_checks(sorted(entries, key=lambda entry: entry.stamp)):
+            if before is not None:
+                slack_s = before.slack_s + entry.slack_s
+                self._spend(min(max(entry.stamp - before.stamp, 0.0), before.cap_s), slack_s)
+            self._newest_at = max(self._newest_at, entry.stamp)
+            self._stream = entry.stream or self._stream
+            self._take(entry)
+            before = entry
+
+    def _spend(self, seconds: float, slack_s: float) -> None:
+        self._spent[self._state] += seconds
+        if self._state in _TIMED:
+            self._add(self._state, seconds, slack=slack_s)
+        if self._state == "rebuffering" and self._by_seek:
+            self._add("seek_rebuffering", seconds, slack=slack_s)
+        if self._state == "playing":
+            if self._bitrate_bps is not None:
+                self._add("bitrate", seconds)
+                self._add("played_bytes", self._bitrate_bps * seconds / 8)
+            if self._latency_s is not None:
+                self._latencies.append((self._latency_s, seconds))
+
+    def _take(self, entry: Entry) -> None:
+        self._bitrate_bps = self._bitrate_bps if entry.bitrate_bps is None else entry.bitrate_bps
+        self._latency_s = self._latency_s if entry.latency_s is None else entry.latency_s
+        if entry.quality and entry.quality != self._quality:
+            if self._quality:
+                self._add("quality_switches", 1)
+            self._quality = entry.quality
+        state = _LEADS_TO.get(entry.what, self._state)
+        if entry.what == "view" and self._played:
+            state = self._state
+        if entry.what in {"stream_buffer_start", "stream_reconnect", "beat rebuffering"} and not self._played:
+            state = "starting"
+        if state != self._state:
+            self._enter(state, entry.stamp)
+        if entry.what == "dvr_seek":
+            self._seek_at = entry.stamp
+        self._startup(entry)
+
+    def _enter(self, state: str, at: float) -> None:
+        self._state, self._by_seek = state, False
+        if state == "playing" and not self._played:
+            self._played = True
+            self._add("plays", 1)
+        elif state == "failed" and not self._failed:
+            self._failed = True
+            self._add("playback_failures" if self._played else "start_failures", 1)
+        elif state == "rebuffering":
+            self._by_seek = at - self._seek_at <= SEEK_S
+            self._stalls += 1
+            self._add("rebuffers", 1, "seek" if self._by_seek else "connection")
+            if self._by_seek:
+                self._seek_at = -inf
+
+    def _startup(self, entry: Entry) -> None:
+        if entry.what in {"start", "view"} and self._started is None:
+            self._started = entry
+        elif self._first_frame is None and (entry.what == "stream_start" or (entry.what == "play" and self._started is not None)):
+            self._first_frame = entry
+        else:
+            return
+        if self._started is not None and self._first_frame is not None:
+            self._observe("startup", self._startup_s or 0.0, slack=self._started.slack_s + self._first_frame.slack_s)
+
+    @property
+    def _startup_s(self) -> float | None:
+        if self._started is None or self._first_frame is None:
+            return None
+        return max(0.0, self._first_frame.stamp - self._started.stamp)
+
+    def finish(self, sitting: Sitting) -> None:
+        """Count what only the whole session tells: once, at its first finish; stalls that nobody saw, at each."""
+        unseen = max(self._stalls, sitting.stalls_told) - self._stalls - self._stalls_added
+        if unseen > 0:
+            self._stalls_added += unseen
+            self._add("rebuffers", unseen, "connection")
+        if sitting.watched_told_s is not None:
+            watched_s = self._spent["playing"] + self._spent["rebuffering"]
+            self._observe("player_watch_difference", abs(sitting.watched_told_s - watched_s))
+        self._finishes += 1
+        if self._finishes > 1:
+            return
+        if not (self._played or self._failed or sitting.provisional or self._beacon):
+            asked_for_s = inf if self._started is None else self._newest_at - self._started.stamp
+            if asked_for_s >= HASTY_S:
+                self._add("exits_before_start", 1)
+        known_s = sum(seconds for _, seconds in self._latencies)
+        if known_s > 0:
+            self._observe("live_latency", sum(latency_s * seconds for latency_s, seconds in self._latencies) / known_s)
+        if self._played or not self._beacon:
+            slack_s = sum(self.slack.values())
+            self._observe("experience_score", self._score(), slack=5.0 * slack_s)
+            self._observe("session", sum(self._spent[state] for state in ("starting", *_TIMED)), slack=slack_s)
+
+    def _score(self) -> float:
+        success = 0.0 if self._failed else 1.0 if self._played else 0.5
+        if not self._played:
+            return 50.0 * success
+        watched_s = self._spent["playing"] + self._spent["rebuffering"]
+        ratio = self._spent["rebuffering"] / watched_s if watched_s else 0.0
+        stalls = self._stalls + self._stalls_added
+        smoothness = 50.0 / sqrt(1.0 + (stalls / 2.0) ** 2) + 50.0 * exp(-10.0 * ratio)
+        if self._startup_s is None:
+            return success * smoothness
+        return success * (0.4 * 100.0 * 8.0 / (8.0 + self._startup_s) + 0.6 * smoothness)
+
+    def _add(self, name: str, amount: float, *labels: str, slack: float = 0.0) -> None:
+        self.counted[name, self._stream, *labels] += amount
+        if slack:
+            self.slack[name, self._stream, *labels] += slack
+
+    def _observe(self, name: str, value: float, *, slack: float = 0.0) -> None:
+        self.observed[name].append(value)
+        self.counted[name, "count"] += 1
+        self.counted[name, "sum"] += value
+        if slack:
+            self.slack[name, "sum"] += slack
+
+
+def _without_idle_checks(entries: list[Entry]) -> Iterator[Entry]:
+    """Leave pixels out that only said "still there" between two others, lest each adds its slack."""
+    for number, entry in enumerate(entries):
+        if entry.what == "check" and 0 < number < len(entries) - 1 and entry.slack_s:
+            continue
+        yield entry._replace(cap_s=inf) if entry.slack_s else entry
+
+
+def spans(outcomes: Iterable[Account]) -> Mapping[Key, tuple[float, float]]:
+    """Return the least and the most of each count, over all ways that a session may have gone."""
+    ways = list(outcomes)
+    return {
+        key: (
+            min(way.counted.get(key, 0.0) - way.slack.get(key, 0.0) for way in ways),
+            max(way.counted.get(key, 0.0) + way.slack.get(key, 0.0) for way in ways),
+        )
+        for key in {key for way in ways for key in way.counted}
+    }
