@@ -18,6 +18,7 @@ import structlog
 from ray.exceptions import ActorDiedError, RayError
 
 from actors import clock, names
+from actors.channel import Address, Listener
 from actors.config import TrackerConfig
 from actors.front_door import FrontDoor, probe_of
 from actors.health import Health
@@ -38,6 +39,7 @@ RELEASE_S: Final = 5.0
 CONFIRM_S: Final = 5.0
 CALLS_MAX: Final = 1_000
 """Calls of replicas in a shard at once; each carries a batch, so this is no bound on requests."""
+RAY_ENCRYPTS: Final = os.environ.get("RAY_USE_TLS", "0") in {"1", "true"}
 _REMOTE: Final[Any] = ray.remote
 """Its type hints leave concurrency groups out."""
 OPTIONS: Final[dict[str, Any]] = {
@@ -67,6 +69,11 @@ class SessionShard:
             end=_end_process,
         )
         self._shard.start()
+        self._listener = Listener(self._shard.receive)
+
+    async def channel(self) -> Address | None:
+        """Return where replicas may send batches without a call of Ray's; None: Ray encrypts, and that would not be encrypted."""
+        return None if RAY_ENCRYPTS else await self._listener.address(ray.util.get_node_ip_address())
 
     async def receive(self, batch: bytes) -> bytes:
         """Apply a batch of requests and answer once it is durable (`actors/messages.py`)."""

@@ -25,10 +25,13 @@ from serve_app.auth import Doorkeeper, Tokens
 from serve_app.backstage import ANSWER_S, ActorsBackstage
 from serve_app.body import Receive
 from serve_app.ingest import Asgi, Ingest, Rules, Scope, Send
+from serve_app.lines import Lines
 from serve_app.mailbox import PostRoom
 from serve_app.ops import operators_app
+from serve_app.routes import PIXEL_PATH, POSTS
 from serve_app.settings import Settings
 from serve_app.shards import Actors
+from serve_app.shortcut import Shortcut
 from serve_app.slotmap import SlotMap
 from serve_app.tallies import Tallies, report_forever
 from sessions import limits
@@ -54,7 +57,8 @@ class Replica:
         self._journal: Journal = RedisJournal(config.journal_url)
         self._map = SlotMap(self._journal.fences)
         self._actors = Actors(config.namespace)
-        self._room = PostRoom(self._map, self._actors.deliver, on_broken=die_of)
+        self._lines = Lines(self._actors.call)
+        self._room = PostRoom(self._map, self._lines.deliver, on_broken=die_of)
         self._tallies = Tallies(uuid4().hex)
         self._background: list[asyncio.Task[None]] = []
         self._ingest = assemble(
@@ -94,15 +98,18 @@ class Replica:
         ]
         for task in self._background:
             task.add_done_callback(_die_with)
+        Shortcut.open(self._ingest, paths={PIXEL_PATH, *POSTS})
         # What was made so far stays, and requests leave hardly any cycles: the collector took a seventh of the replica's time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
 
     async def _stop(self) -> None:
+        Shortcut.close()
         for task in self._background:
             task.cancel()
         self._room.close()
+        self._lines.close()
         await self._journal.close()
 
     async def _report(self, report: ReplicaReport) -> int:

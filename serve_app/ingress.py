@@ -19,6 +19,8 @@ from serve_app.answers import RETRY_AFTER_S, Code, Refusal
 from serve_app.ports import InternalPorts
 from serve_app.settings import Settings
 
+SHORTCUT: Final = "serve_app.shortcut.middlewares"
+"""Of players past what Serve does for each request; by name, as Serve loads it."""
 CONNECTIONS_MAX: Final = 20_000
 _DESCRIPTORS_PER_CONNECTION: Final = 2.5
 """Two sockets, and a pipe for every fourth: HAProxy refuses to start with fewer (measured: 50,027 for 20,000)."""
@@ -52,6 +54,7 @@ def variables(settings: Settings, ports: InternalPorts, *, folder: Path, descrip
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": SHORTCUT,
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections_for(descriptors)),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",

@@ -1,5 +1,5 @@
 """
-Batches on their way to the shards: one call in flight per shard carries all that waited for it.
+Batches on their way to the shards: one in flight per shard carries all that waited for it.
 
 Theory of operation: a request becomes a `Letter` (its slot, its encoded item, a future, a deadline) in the mailbox of the shard
 that the map names. While a call is under way the next batch grows; when its reply comes, each outcome goes to its letter

@@ -1,18 +1,17 @@
 """
 The one place that speaks to our actors over Ray, and knows in how many ways that can fail.
 
-Decides how long a call may take and when a handle is looked up again. Whatever goes wrong becomes `ShardAwayError` or
-`ActorAwayError`: the callers decide what then. It does not know what the calls mean.
+Decides how long a call may take and when a handle is looked up again. Whatever goes wrong becomes `ActorAwayError`: the
+callers decide what then. It does not know what the calls mean. Batches have a way of their own (`lines.py`), and take this one if need be.
 """
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Awaitable
+from typing import Any, Final, Protocol
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, PendingCallsLimitExceeded, RayError
-
-from serve_app.mailbox import ShardAwayError
 
 CALL_S: Final = 4.0
 """How long one batch may take. The shard answers sooner if its journal does not."""
@@ -24,6 +23,13 @@ class ActorAwayError(Exception):
     """An actor gave no answer in time."""
 
 
+class Call(Protocol):
+    """`Actors.call`."""
+
+    def __call__(self, name: str, method: str, *arguments: object, within_s: float) -> Awaitable[Any]:
+        """Call a method of a named actor. Raises `ActorAwayError`."""
+
+
 class Actors:
     """Handles of named actors, looked up when first needed and again when they died. Belongs to one event loop."""
 
@@ -31,17 +37,6 @@ class Actors:
         self._namespace = namespace
         self._handles: dict[str, ActorHandle[Any]] = {}
         self._lookups: dict[str, asyncio.Task[ActorHandle[Any]]] = {}
-
-    async def deliver(self, shard: str, batch: bytes) -> bytes:
-        """Carry a batch to a shard and its reply back: the `send` of `mailbox.PostRoom`."""
-        try:
-            reply = await self.call(shard, "receive", batch, within_s=CALL_S)
-        except ActorAwayError as error:
-            raise ShardAwayError(str(error)) from error
-        if not isinstance(reply, bytes):
-            msg = f"a reply of type {type(reply).__name__}"
-            raise ShardAwayError(msg)
-        return reply
 
     async def call(self, name: str, method: str, *arguments: object, within_s: float) -> Any:  # noqa: ANN401 - as the method says
         """Call a method of a named actor. Raises `ActorAwayError`; it may or may not have run."""

@@ -64,6 +64,10 @@ WRITE_BACK_SESSIONS_MAX: Final = 2_000
 BATCH_ITEMS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 90_000
 """Under Ray's inline limit of 100 KB."""
+CHANNEL_FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of one batch, or the answer to it, on a direct connection; a batch of one request may be larger than `BATCH_BYTES_MAX`."""
+CHANNELS_PER_SHARD_MAX: Final = 1_024
+"""Direct connections of replicas to one shard; past it the next is hung up on."""
 WAITING_ITEMS_MAX: Final = 8_192
 """Requests of one replica that wait for one shard; past it they are shed with 503."""
 REQUEST_DEADLINE_S: Final = 10.0

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -18,13 +18,16 @@ from actors import directory, names
 from actors.config import TrackerConfig
 from actors.front_door import probe_of
 from actors.messages import decode_reply, encode_batch, encode_item
+from serve_app.lines import Lines
+from serve_app.mailbox import PostRoom, ShardAwayError
+from serve_app.shards import Actors
+from serve_app.slotmap import SlotMap
 from sessions.changes import Receipt
 from sessions.events import Event, Heartbeat, Start
 from sessions.routing import slot_of
 from sessions.states import Liveness
 from storage.codec import decode_record, decode_session
 from storage.embedded import EmbeddedValkey
-from storage.journal import Fence, WipedError
 from storage.redis_journal import RedisJournal
 
 SLOTS = 32
@@ -65,42 +68,46 @@ def config(_ray: None, valkey: EmbeddedValkey, request: pytest.FixtureRequest) -
 
 
 class Players:
-    """What replicas do, in the test's own process: route by the journal's fences, and send again until acknowledged."""
+    """What replicas do, in the test's own process: mailboxes, and channels to the shards that the journal names; sent again until acknowledged."""
 
     def __init__(self, config: TrackerConfig) -> None:
-        self.config = config
+        self.turn_to(config)
         self.journal = RedisJournal(config.journal_url)
         self.acknowledged: dict[str, float] = {}
         """Session id → when it was last acknowledged."""
         self.repeated = 0
         """How often something had to be sent again."""
-        self.fences: Mapping[int, Fence] = {}
+        self.room = PostRoom(SlotMap(self.journal.fences), self._deliver)
+
+    def turn_to(self, config: TrackerConfig) -> None:
+        """Do as the replicas of another run."""
+        self.config = config
+        self.lines = Lines(Actors(config.namespace).call)
 
     async def send(self, event: Event, *, within_s: float = 20.0) -> Receipt:
         slot = slot_of(event.session_id, slots=self.config.slots)
-        batch = encode_batch([encode_item(slot, event)])
+        item = encode_item(slot, event)
         async with asyncio.timeout(within_s):
             while True:
-                receipt = await self._try(slot, batch)
-                if receipt is not None:
+                receipt = await self.room.post(slot, item, within_s=within_s)
+                if isinstance(receipt, Receipt):
                     self.acknowledged[event.session_id] = time.monotonic()
                     return receipt
-                self.repeated += 1
                 await asyncio.sleep(0.05)
 
-    async def _try(self, slot: int, batch: bytes) -> Receipt | None:
-        with suppress(WipedError):
-            # If the map is gone, as replicas do, go by the one that was there.
-            self.fences = await self.journal.fences()
-        fence = self.fences.get(slot)
-        if fence is None or not fence.owner:
-            return None
+    async def _deliver(self, shard: str, batch: bytes) -> bytes:
         try:
-            shard = await asyncio.to_thread(actor, fence.owner, self.config)
-            [outcome] = decode_reply(await asyncio.wait_for(shard.receive.remote(batch), 2.0))
-        except (RayError, ValueError, TimeoutError):
-            return None
-        return outcome if isinstance(outcome, Receipt) else None
+            reply = await self.lines.deliver(shard, batch)
+        except ShardAwayError:
+            self.repeated += 1
+            raise
+        self.repeated += sum(not isinstance(outcome, Receipt) for outcome in decode_reply(reply))
+        return reply
+
+    async def close(self) -> None:
+        self.room.close()
+        self.lines.close()
+        await self.journal.close()
 
     async def audit(self) -> dict[str, Liveness]:
         """Recount every slot as the journal has it; return every session's liveness."""
@@ -144,7 +151,7 @@ def play(config: TrackerConfig, scenario: Callable[[Players], Coroutine[Any, Any
         try:
             await scenario(players)
         finally:
-            await players.journal.close()
+            await players.close()
 
     asyncio.run(scene())
 
@@ -184,6 +191,30 @@ def test_a_shard_killed_under_load_is_back_within_5_s_and_lost_nothing(config: T
         assert back_after_s < 5.0
         assert await players.audit() == dict.fromkeys(players.acknowledged, Liveness.ACTIVE)
         assert sorted(held(names.shard_name(0), config)) == sorted(victim["epochs"])
+
+    play(config, scenario)
+
+
+def test_whoever_waits_for_a_shard_that_is_killed_hears_of_it_at_once_and_ray_carries_batches_too(config: TrackerConfig) -> None:
+    directory.launch(config)
+    shard = names.shard_name(0)
+    victim = status(shard, config)
+    slot = victim["epochs"].popitem()[0]
+    batch = encode_batch([encode_item(int(slot), beat("viewer"))])
+
+    async def scenario(players: Players) -> None:
+        handle = await asyncio.to_thread(actor, shard, config)
+        over_ray, over_the_channel = [
+            decode_reply(reply) for reply in (await handle.receive.remote(batch), await players.lines.deliver(shard, batch))
+        ]
+        assert over_ray == over_the_channel == [Receipt(accepted=True, interval_s=30)]
+        os.kill(victim["pid"], signal.SIGSTOP)
+        waiting = asyncio.create_task(players.lines.deliver(shard, batch))
+        done, _ = await asyncio.wait([waiting], timeout=0.5)
+        assert not done
+        os.kill(victim["pid"], signal.SIGKILL)
+        with pytest.raises(ShardAwayError, match="hung up"):
+            await waiting
 
     play(config, scenario)
 
@@ -249,7 +280,7 @@ def test_a_new_run_takes_over_from_one_whose_actors_still_live(config: TrackerCo
         for number in range(50):
             await players.send(start(f"s{number}"))
         await asyncio.to_thread(directory.launch, successor)
-        players.config = successor
+        players.turn_to(successor)
         for number in range(50):
             assert (await players.send(beat(f"s{number}"))).accepted
         assert await players.audit() == {f"s{number}": Liveness.ACTIVE for number in range(50)}

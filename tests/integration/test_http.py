@@ -301,3 +301,13 @@ def test_many_at_once_are_all_answered(tracker: Installation) -> None:
     headers = {"authorization": f"Bearer {tracker.ops_token}"}
     with httpx.Client(base_url=tracker.url, headers=headers, timeout=15) as client:
         eventually(lambda: client.get("/v1/concurrency", params={"stream_id": prefix}).json()["sessions"] == 1_000, within_s=3)
+
+
+def test_a_player_takes_the_shortcut_past_serve_and_an_operator_does_not(
+    player: httpx.Client, operator: httpx.Client, session_id: str
+) -> None:
+    """Serve gives every answer an id of its own; players' answers carry one only if they sent it."""
+    body = examples.HEARTBEAT | {"session_id": session_id}
+    assert "x-request-id" not in player.post(HEARTBEAT, json=body).headers
+    assert player.post(HEARTBEAT, json=body, headers={"x-request-id": "mine"}).headers["x-request-id"] == "mine"
+    assert operator.get("/v1/status").headers["x-request-id"]
