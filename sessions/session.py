@@ -12,14 +12,12 @@ the network delayed least.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from operator import attrgetter
 from struct import Struct
 from sys import intern
 from typing import Any, Final, NamedTuple
-from zlib import crc32
 
-from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account, Gains, Noted
+from sessions.account import NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
 from sessions.limits import (
     EVENT_IDS_MAX,
     QUEUE_SPAN_S_MAX,
@@ -31,44 +29,14 @@ from sessions.limits import (
 )
 from sessions.states import Liveness, Playback
 from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
+from sessions.window import INPUT, SAYS_ALL, inputs_of, place_of, put, said_since
 
 UNKNOWN: Final = "unknown"
 """The value of a dimension that the player has not said (yet)."""
 EVENT_ID_BYTES: Final = 7
 
-_INPUT: Final = Struct("<dBBHIII")
-"""One input in the window: player's time, cue and what it said, stream index, cap in s, bitrate, latency, quality's fingerprint."""
-_STREAM_AT: Final = 9
-"""Where in an input its stream index stands."""
 _STORY: Final = Struct("<dBB")
 """One entry of the story: server's time, what (`story.What`), detail."""
-
-
-SAYS_STREAM: Final = 0b0010_0000
-SAYS_PROGRAM: Final = 0b0100_0000
-SAYS_CREATOR: Final = 0b1000_0000
-"""Bits beside a cue in the window: which dimensions its input named, so that an older one does not speak over it."""
-SAYS_QUALITY: Final = 0b0001_0000_0000
-"""The same for quality; in the window its fingerprint tells."""
-SAYS_MORE: Final = 0b0010_0000_0000
-"""The same for what only a start names."""
-SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAYS_MORE
-
-
-@lru_cache(maxsize=1_024)
-def fingerprint(quality: str) -> int:
-    """Return what stands for a quality in the window: never 0, which stands for none."""
-    return crc32(quality.encode()) or 1
-
-
-def _watched_on(inputs: bytes, stream: int) -> bytes:
-    """Give a stream to the inputs (packed) that come before the first that names one itself."""
-    given = bytearray(inputs)
-    for start in range(0, len(inputs), _INPUT.size):
-        if _INPUT.unpack_from(inputs, start)[1] & SAYS_STREAM:
-            break
-        given[start + _STREAM_AT] = stream
-    return bytes(given)
 
 
 class Tallies(NamedTuple):
@@ -92,6 +60,8 @@ class Pixel(NamedTuple):
 
 
 _NO_TALLIES: Final = Tallies()
+_NOTHING_FOLDED: Final = bytearray()
+"""One for all; nobody writes into what is empty."""
 
 
 class Ending(NamedTuple):
@@ -155,7 +125,7 @@ class Session:
         self.window = b""
         self.streams: tuple[str, ...] = ()
         """Those before the present one: what the stream indices in the window and the account mean."""
-        self.account = b""
+        self.account = _NOTHING_FOLDED
         """An `Account` at rest; empty until the window first lets something go."""
         self.event_ids = b""
         """Digests of the last event ids, 7 bytes each, oldest first."""
@@ -233,7 +203,7 @@ class Session:
         `cap_s`: the most that the interval which it begins may count. `says`: SAYS_... of what it named, `stream_id` among it.
         False: it is older than the window, and moved nothing.
         """
-        record = _INPUT.pack(at, cue | says, len(self.streams), cap_s, bitrate, latency, quality)
+        record = INPUT.pack(at, cue | says, len(self.streams), cap_s, bitrate, latency, quality)
         if at >= self.newest_at:
             self.newest_at = at
             self.window = window = self.window + record
@@ -242,7 +212,7 @@ class Session:
                 self.playback = after
                 if after is Playback.PLAYING:
                     self.frame = True
-            if len(window) > _INPUT.size:
+            if len(window) > INPUT.size:
                 self.fold(at - REORDER_WINDOW_S, gains)
             return True
         if self._is_late(at):
@@ -259,28 +229,18 @@ class Session:
             return 0
         if self._is_late(at):
             return SAYS_ALL
-        said = SAYS_MORE
-        for other_at, cue, *_, quality in _INPUT.iter_unpack(self.window):
-            if other_at > at:
-                said |= (cue & ~CUE_BITS) | (SAYS_QUALITY if quality else 0)
-        return said
+        return said_since(self.window, at)
 
     def _insert(self, at: float, record: bytes, stream_id: str | None, gains: Gains) -> None:
-        # Among equal times the order of arrival stands. Who names no stream watches that of its neighbour in time.
-        window, place, stream = self.window, 0, Account(self.account).stream
-        for start in range(0, len(window), _INPUT.size):
-            other_at, _, other_stream, *_ = _INPUT.unpack_from(window, start)
-            if other_at > at:
-                break
-            place, stream = start + _INPUT.size, other_stream
-        after = window[place:]
+        # Who names no stream watches that of its neighbour in time.
+        place, stream = place_of(self.window, at)
+        if stream is None:
+            stream = Account(self.account).stream
         named = stream if stream_id is None else self._index_of(stream_id, otherwise=stream)
-        if named != stream:
-            stream, after = named, _watched_on(after, named)
-        self.window = window[:place] + record[:_STREAM_AT] + bytes((stream,)) + record[_STREAM_AT + 1 :] + after
+        self.window = put(self.window, place, record, stream=named, moved=named != stream)
         tip = self.settled()
         self.playback, self.frame = tip.playback, tip.frame
-        if len(self.window) > WINDOW_INPUTS_MAX * _INPUT.size:
+        if len(self.window) > WINDOW_INPUTS_MAX * INPUT.size:
             self.fold(NEVER, gains)
 
     def _index_of(self, stream_id: str, *, otherwise: int) -> int:
@@ -298,19 +258,26 @@ class Session:
     def settled(self) -> Account:
         """Return the account as it would be if nothing more came: what is provisional included."""
         account = Account(self.account)
-        for record in _INPUT.iter_unpack(self.window):
+        for record in inputs_of(self.window):
             account.apply(record)
         return account
 
     def fold(self, until: float, gains: Gains) -> None:
         """Move what is older than `until` (player's time) from the window into the account, and what the window has no room for."""
-        window, size = self.window, _INPUT.size
-        record: Noted = _INPUT.unpack_from(window)
+        window, size = self.window, INPUT.size
+        record: Noted = INPUT.unpack_from(window)
         if record[0] >= until and len(window) <= WINDOW_INPUTS_MAX * size:
             return
+        if self.account and not self.streams and plays_on(self.account, record, gains[self.stream_id]):
+            self.window = window = window[size:]
+            if not window:
+                return
+            record = INPUT.unpack_from(window)
+            if record[0] >= until and len(window) <= WINDOW_INPUTS_MAX * size:
+                return
         account, done = Account(self.account), 0
         stream = account.stream
-        left = entered = gains[self._name_of(stream) if self.streams else self.stream_id]
+        left = entered = gains[self._name_of(stream)]
         while True:
             if record[2] != stream:
                 stream = record[2]
@@ -320,7 +287,7 @@ class Session:
             done += size
             if done == len(window):
                 break
-            record = _INPUT.unpack_from(window, done)
+            record = INPUT.unpack_from(window, done)
             if record[0] >= until and len(window) - done <= WINDOW_INPUTS_MAX * size:
                 break
         self.window = window[done:]
@@ -383,11 +350,11 @@ class Session:
         return list(_STORY.iter_unpack(self.story))
 
     def window_inputs(self) -> list[Noted]:
-        """Return the provisional inputs in order, as `Account.apply` takes them."""
-        return list(_INPUT.iter_unpack(self.window))
+        """Return the provisional inputs in order."""
+        return list(inputs_of(self.window))
 
     def dump(self) -> tuple[object, ...]:
-        """Return plain values in a fixed order, for a codec; `load` takes them back."""
+        """Return plain values in a fixed order, for a codec; `load` takes them back. They hold until the next input."""
         return _FIELDS_OF(self)
 
     @classmethod
@@ -396,6 +363,7 @@ class Session:
         session = cls(values[0], now=0.0)
         for name, value in zip(FIELDS, values, strict=False):
             setattr(session, name, intern(value) if name in DIMENSIONS else value)
+        session.account = bytearray(session.account) if session.account else _NOTHING_FOLDED
         session.liveness = Liveness(session.liveness)
         session.playback = Playback(session.playback)
         session.streams = tuple(session.streams)

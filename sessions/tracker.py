@@ -14,27 +14,16 @@ from sys import intern
 from typing import Any, Final
 
 from sessions.account import NEVER, UNKNOWN_NUMBER
-from sessions.changes import Key, Reason, Receipt
+from sessions.changes import Key, Reason, Receipt, taken
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
 from sessions.roster import DIMENSION_OF, Roster
-from sessions.session import (
-    EVENT_ID_BYTES,
-    SAYS_CREATOR,
-    SAYS_MORE,
-    SAYS_PROGRAM,
-    SAYS_QUALITY,
-    SAYS_STREAM,
-    UNKNOWN,
-    Ending,
-    Pixel,
-    Session,
-    fingerprint,
-)
+from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import PLAYBACKS, Cue, Input, Liveness
 from sessions.story import What
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
+from sessions.window import SAYS_CREATOR, SAYS_MORE, SAYS_PROGRAM, SAYS_QUALITY, SAYS_STREAM, fingerprint
 
 _HEARTBEATS: Final[Key] = ("heartbeats",)
 _DUPLICATES: Final[Key] = ("duplicates",)
@@ -80,7 +69,8 @@ class Tracker(Roster):
                 session.tell(What.PROMOTED, now=now)
             session.profile = session.profile or event.profile
             said = session.said_since(event.at)
-            self._follow(session, event, now, said)
+            dimensions = (event.stream_id, event.channel_id, event.creator_id, event.program_id, event.quality)
+            self._follow(session, *dimensions, now=now, said=said)
             for name in ("platform", "country", "connection_type"):
                 self._set(session, name, getattr(event, name), now, said)
             self._note(
@@ -94,15 +84,17 @@ class Tracker(Roster):
                 says=SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR,
             )
         self._alive(session, now, interval_s)
-        return Receipt(accepted=True, interval_s=session.interval_s)
+        return taken(session.interval_s)
 
     def _heartbeat(self, event: Heartbeat, now: float, interval_s: int) -> Receipt:
-        session = self._sessions.get(event.session_id)
+        # All of it at once: a name at a time costs more than all the rest of this line.
+        session_id, at, playback, stream_id, channel_id, creator_id, program_id, quality, bitrate, latency, rebuffer_count, vitals = event
+        session = self._sessions.get(session_id)
         if session is None or session.liveness is not Liveness.ACTIVE:
             if session is not None and session.liveness is Liveness.ENDED:
                 return self._refuse(session, interval_s)
-            session = self._arrive(event.session_id, Input.HEARTBEAT, event.at, now)
-        at, is_beat = event.at, False
+            session = self._arrive(session_id, Input.HEARTBEAT, at, now)
+        is_beat = False
         if at < session.newest_at or now - at < session.offset:
             # Else it is in order, and no sooner than its clock predicts: the usual case.
             self._follow_clock(session, at, now)
@@ -113,34 +105,33 @@ class Tracker(Roster):
             session.heartbeat_at = at
             self._increments[_HEARTBEATS] = self._increments.get(_HEARTBEATS, 0) + 1
             said = 0 if at >= session.newest_at else session.said_since(at)
-            self._follow(session, event, now, said)
-            if event.vitals:
-                session.vitals = event.vitals
-            if event.rebuffer_count is not None and event.rebuffer_count > session.player_rebuffers:
-                session.player_rebuffers = event.rebuffer_count
-            bitrate, latency, quality = event.bitrate_bps, event.latency_us, event.quality
+            self._follow(session, stream_id, channel_id, creator_id, program_id, quality, now=now, said=said)
+            if vitals:
+                session.vitals = vitals
+            if rebuffer_count is not None and rebuffer_count > session.player_rebuffers:
+                session.player_rebuffers = rebuffer_count
             self._note(
                 session,
-                CUE_OF_FLAG[event.playback],
+                CUE_OF_FLAG[playback],
                 at,
                 now,
                 interval_s,
                 bitrate=UNKNOWN_NUMBER if bitrate is None else bitrate,
                 latency=UNKNOWN_NUMBER if latency is None else latency,
                 quality=0 if quality is None else fingerprint(quality),
-                stream_id=event.stream_id,
-                says=_says(event.stream_id, event.program_id, event.creator_id),
+                stream_id=stream_id,
+                says=_says(stream_id, program_id, creator_id),
             )
             is_beat = True
         self._alive(session, now, interval_s, is_beat=is_beat)
-        return Receipt(accepted=True, interval_s=session.interval_s)
+        return taken(session.interval_s)
 
     def _happenings(self, event: Happenings, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
         if known is not None and known.liveness is Liveness.ENDED:
             return self._happenings_after_end(known, event, interval_s)
         if not event.happenings and (known is None or known.liveness is Liveness.EXPIRED):
-            return Receipt(accepted=True, interval_s=interval_s)
+            return taken(interval_s)
         session = self._arrive(event.session_id, Input.EVENT, _anchor(event.happenings, until=now), now)
         interval_s = session.interval_s or interval_s
         if event.happenings:
@@ -238,7 +229,7 @@ class Tracker(Roster):
         session.pixel = pixel._replace(visible=event.visible)
         self._note(session, cue, max(now, session.newest_at), now, interval_s)
         self._alive(session, now, interval_s, is_beat=True)
-        return Receipt(accepted=True, interval_s=session.interval_s)
+        return taken(session.interval_s)
 
     # What the handlers are made of.
 
@@ -258,18 +249,21 @@ class Tracker(Roster):
     ) -> None:
         """Put an input into the session's window, and keep the audience true if that changed its state; count it if it is too late."""
         before = session.playback
-        taken = session.note(
+        cap_s = interval_s * self.policy.expiry_intervals
+        if cap_s > INTERVAL_CAP_S_MAX:  # noqa: PLR1730 - a call of min() costs more than all the rest
+            cap_s = INTERVAL_CAP_S_MAX
+        in_time = session.note(
             cue,
             at,
             gains=self._gains,
-            cap_s=min(interval_s * self.policy.expiry_intervals, INTERVAL_CAP_S_MAX),
+            cap_s=cap_s,
             bitrate=bitrate,
             latency=latency,
             quality=quality,
             stream_id=stream_id,
             says=says,
         )
-        if not taken:
+        if not in_time:
             session.tally(late=1)
             self._add(_LATE)
         elif session.playback is not before:
@@ -283,18 +277,29 @@ class Tracker(Roster):
             self._add(_WILD)
             session.tell(What.WILD_CLOCK, now=now)
 
-    def _follow(self, session: Session, event: Start | Heartbeat, now: float, said: int) -> None:
-        """Take over what an input says of stream, channel, creator, program and quality; `said`: what newer ones have said."""
-        if event.stream_id != session.stream_id:
-            self._set(session, "stream_id", event.stream_id, now, said)
-        if event.channel_id != session.channel_id:
-            self._set(session, "channel_id", event.channel_id, now, said)
-        if event.creator_id != session.creator_id:
-            self._set(session, "creator_id", event.creator_id, now, said)
-        if event.program_id != session.program_id:
-            self._set(session, "program_id", event.program_id, now, said)
-        if event.quality != session.quality:
-            self._set(session, "quality", event.quality, now, said)
+    def _follow(
+        self,
+        session: Session,
+        stream_id: str | None,
+        channel_id: str | None,
+        creator_id: str | None,
+        program_id: str | None,
+        quality: str | None,
+        *,
+        now: float,
+        said: int,
+    ) -> None:
+        """Take over what an input says of these; `said`: what newer ones have said."""
+        if stream_id != session.stream_id:
+            self._set(session, "stream_id", stream_id, now, said)
+        if channel_id != session.channel_id:
+            self._set(session, "channel_id", channel_id, now, said)
+        if creator_id != session.creator_id:
+            self._set(session, "creator_id", creator_id, now, said)
+        if program_id != session.program_id:
+            self._set(session, "program_id", program_id, now, said)
+        if quality != session.quality:
+            self._set(session, "quality", quality, now, said)
 
     def _set(self, session: Session, name: str, value: str | None, now: float, said: int) -> None:
         """Set a dimension: the newest input that names it counts; any other only fills what was unknown."""

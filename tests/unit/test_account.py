@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessions.account import UNKNOWN_NUMBER, Account
-from sessions.session import fingerprint
+from sessions.account import UNKNOWN_NUMBER, Account, Gain, plays_on
 from sessions.states import Cue, Playback
+from sessions.window import fingerprint
 
 
 def apply(account: Account, at: float, cue: Cue, *, cap_s: int = 90, bitrate: int = UNKNOWN_NUMBER, quality: int = 0) -> None:
@@ -95,3 +95,44 @@ def test_a_failure_is_of_the_start_until_a_frame_was_shown(cue: Cue) -> None:
     apply(account, 0, Cue.STREAM_START)
     apply(account, 1, cue)
     assert account.failure == 2
+
+
+numbers = st.sampled_from([UNKNOWN_NUMBER, 0, 5_000_000])
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-20, 200),
+            st.sampled_from([Cue.BEAT_PLAYING, Cue.BEAT_PLAYING, Cue.BEAT_PLAYING, *Cue]),
+            st.integers(0, 1),
+            st.sampled_from([90, 360]),
+            numbers,
+            numbers,
+            st.sampled_from([0, 0, 7, 8]),
+        ),
+        max_size=12,
+    )
+)
+def test_a_heartbeat_that_only_says_that_it_plays_on_is_applied_as_any_other(steps: list[tuple[int, Cue, int, int, int, int, int]]) -> None:
+    opened, at, told, expected = Account(), 0, Gain(), Gain()
+    for step, *rest in steps:
+        at += step
+        noted = (at, *rest)
+        at_rest = opened.pack()
+        opened.apply(noted, expected, expected)  # type: ignore[arg-type]
+        if plays_on(at_rest, noted, told):  # type: ignore[arg-type]
+            assert at_rest == opened.pack()
+        else:
+            told.__dict__.update(expected.__dict__)
+        assert vars(told) == vars(expected)
+
+
+def test_the_second_of_two_heartbeats_that_play_is_of_that_kind_and_one_that_says_more_is_not() -> None:
+    account = Account()
+    apply(account, 0, Cue.BEAT_PLAYING, quality=7)
+    noted = (30.0, int(Cue.BEAT_PLAYING), 0, 90, UNKNOWN_NUMBER, UNKNOWN_NUMBER, 7)
+    assert plays_on(account.pack(), noted, Gain())
+    for place, other in ((1, int(Cue.BEAT_PAUSED)), (2, 1), (6, 8)):
+        assert not plays_on(account.pack(), (*noted[:place], other, *noted[place + 1 :]), Gain())  # type: ignore[arg-type]

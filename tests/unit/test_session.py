@@ -1,13 +1,16 @@
 """One session by itself: its window, its bytes, its streams (sessions/session.py)."""
 
+from copy import deepcopy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessions.account import Gains
-from sessions.session import FIELDS, SAYS_STREAM, Ending, Pixel, Session, Tallies, fingerprint
+from sessions.session import FIELDS, Ending, Pixel, Session, Tallies
 from sessions.states import Cue, Liveness, Playback
 from sessions.story import What
+from sessions.window import SAYS_STREAM, fingerprint
 
 
 def session() -> Session:
@@ -63,7 +66,7 @@ def test_folding_early_or_late_gives_the_same_account() -> None:
 def test_settling_leaves_the_session_as_it_was() -> None:
     one = session()
     one.note(Cue.BEAT_PLAYING, 10, gains=Gains(), cap_s=90)
-    before = one.dump()
+    before = deepcopy(one.dump())
     one.settled().apply((1_000, Cue.BEAT_PAUSED, 0, 90, 0, 0, 0))
     assert one.dump() == before
 

@@ -1,0 +1,82 @@
+"""
+The reordering window of a session: the last 60 s of its inputs (player's time), sorted.
+
+Most sessions hold a handful of inputs and there are a million of them, so a window is one `bytes` of packed records. These are
+functions over such bytes; they know neither the account that follows nor who names a stream's index.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from struct import Struct
+from typing import Final
+from zlib import crc32
+
+from sessions.account import CUE_BITS, Noted
+
+INPUT: Final = Struct("<dBBHIII")
+"""One input: player's time, cue and what it said, stream index, cap in s, bitrate, latency, quality's fingerprint."""
+_STREAM_AT: Final = 9
+"""Where in an input its stream index stands."""
+
+SAYS_STREAM: Final = 0b0010_0000
+SAYS_PROGRAM: Final = 0b0100_0000
+SAYS_CREATOR: Final = 0b1000_0000
+"""Bits beside a cue in the window: which dimensions its input named, so that an older one does not speak over it."""
+SAYS_QUALITY: Final = 0b0001_0000_0000
+"""The same for quality; in the window its fingerprint tells."""
+SAYS_MORE: Final = 0b0010_0000_0000
+"""The same for what only a start names."""
+SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAYS_MORE
+
+
+@lru_cache(maxsize=1_024)
+def fingerprint(quality: str) -> int:
+    """Return what stands for a quality in the window: never 0, which stands for none."""
+    return crc32(quality.encode()) or 1
+
+
+def inputs_of(window: bytes) -> Iterator[Noted]:
+    """Yield the inputs in order, as `Account.apply` takes them."""
+    return INPUT.iter_unpack(window)
+
+
+def said_since(window: bytes, at: float) -> int:
+    """Return SAYS_... of all that inputs newer than `at` named."""
+    said = SAYS_MORE
+    for other_at, cue, *_, quality in INPUT.iter_unpack(window):
+        if other_at > at:
+            said |= (cue & ~CUE_BITS) | (SAYS_QUALITY if quality else 0)
+    return said
+
+
+def place_of(window: bytes, at: float) -> tuple[int, int | None]:
+    """Return where an input belongs, and the stream index of the one before it; among equal times the order of arrival stands."""
+    place, stream = 0, None
+    for start in range(0, len(window), INPUT.size):
+        other_at, _, other_stream, *_ = INPUT.unpack_from(window, start)
+        if other_at > at:
+            break
+        place, stream = start + INPUT.size, other_stream
+    return place, stream
+
+
+def put(window: bytes, place: int, record: bytes, *, stream: int, moved: bool) -> bytes:
+    """Return the window with an input (packed) more, given its stream; `moved`: those that follow and name none watch it too."""
+    after = window[place:]
+    return (
+        window[:place]
+        + record[:_STREAM_AT]
+        + bytes((stream,))
+        + record[_STREAM_AT + 1 :]
+        + (_watched_on(after, stream) if moved else after)
+    )
+
+
+def _watched_on(inputs: bytes, stream: int) -> bytes:
+    """Give a stream to the inputs (packed) that come before the first that names one itself."""
+    given = bytearray(inputs)
+    for start in range(0, len(inputs), INPUT.size):
+        if INPUT.unpack_from(inputs, start)[1] & SAYS_STREAM:
+            break
+        given[start + _STREAM_AT] = stream
+    return bytes(given)
