@@ -85,6 +85,7 @@ class Running:
     folder: Path
     url: str
     mark: str
+    environment: dict[str, str]
     ready_s: float = 0.0
 
     @property
@@ -143,6 +144,11 @@ class Running:
                 self.ready_s = time.monotonic() - begun
                 return
 
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run another `headcount` command beside it."""
+        command = [str(Path(sys.executable).with_name("headcount")), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False)  # noqa: S603
+
     def last_words(self) -> str:
         """Return the end of what it printed."""
         return (self.folder / "output.log").read_text(errors="replace")[-2_000:]
@@ -176,7 +182,7 @@ def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is ours to pass on
             )
-        running = Running(contender, process, folder, f"http://127.0.0.1:{port}", mark)
+        running = Running(contender, process, folder, f"http://127.0.0.1:{port}", mark, environment)
         try:
             running.await_ready()
             yield running

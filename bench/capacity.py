@@ -1,0 +1,160 @@
+"""
+Find how many live sessions this machine carries, and how right and how fresh the number is meanwhile.
+
+    python -m bench.capacity [--sessions 20000,50000,100000,150000] [--seconds 300]
+
+For each size a fresh `headcount up` with its defaults and an open-loop audience (`bench/crowd.py`) on the same machine:
+latency counts from when a request was due. Every second the count is held against the truth. In the end the journal is
+audited. Memory is the proportional set size, processor time in cores, both by kind of process, while the audience is complete.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any, Final
+
+from bench.contenders import HEADCOUNT, ROOT, ContenderError, Running, started
+from bench.processes import memory_bytes
+from bench.results import machine, write_result
+
+SESSIONS: Final = (20_000, 50_000, 100_000, 150_000)
+JOINS_PER_S_MAX: Final = 2_500
+"""While the audience assembles; it takes a heartbeat interval at least, so that the beats lie evenly."""
+INTERVAL_S: Final = 30
+STAY_S: Final = 600.0
+"""How long a session lasts, on average."""
+CONNECTIONS: Final = 1_000
+P99_MS_MAX: Final = 250.0
+FRESH_S_MAX: Final = 2.0
+
+
+def main() -> None:
+    """Measure each size, print the tables, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", default=",".join(map(str, SESSIONS)))
+    parser.add_argument("--seconds", type=float, default=300.0, help="with the audience complete, of each size")
+    parser.add_argument("--stay", type=float, default=STAY_S, help="how long a session lasts on average, in seconds")
+    parser.add_argument("--smoke", action="store_true", help="a few viewers for a few seconds, to see that it works; writes nothing")
+    chosen = parser.parse_args()
+    if chosen.smoke:
+        chosen.sessions, chosen.seconds, chosen.stay = "200", 8.0, 10.0
+    interval_s = 1 if chosen.smoke else INTERVAL_S
+    result: dict[str, Any] = {"machine": machine(), "seconds": chosen.seconds, "stay_s": chosen.stay, "sizes": []}
+    for size in map(int, chosen.sessions.split(",")):
+        try:
+            with started(HEADCOUNT, workers=len(os.sched_getaffinity(0)), HEARTBEAT_INTERVAL_S=str(interval_s)) as running:
+                result["sizes"].append(measure(running, sessions=size, interval_s=interval_s, seconds=chosen.seconds, stay_s=chosen.stay))
+        except ContenderError as error:
+            sys.exit(str(error))
+        print(json.dumps({name: value for name, value in result["sizes"][-1].items() if name != "series"}), flush=True)
+    print(table(result))
+    if not chosen.smoke:
+        print("written:", write_result("capacity", result))
+
+
+def measure(running: Running, *, sessions: int, interval_s: int, seconds: float, stay_s: float) -> dict[str, Any]:
+    """Let an audience of this size live; return what it and the processes went through."""
+    ramp_s = max(interval_s, sessions / JOINS_PER_S_MAX)
+    told = {
+        "url": running.url,
+        "ingest_token": running.ingest_token,
+        "ops_token": running.ops_token,
+        "sessions": sessions,
+        "ramp_s": ramp_s,
+        "duration_s": seconds,
+        "stay_s": stay_s,
+        "interval_s": interval_s,
+        "connections": CONNECTIONS,
+    }
+    command = [sys.executable, "-m", "bench.crowd"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as crowd:  # noqa: S603
+        begun = time.monotonic()
+        assert crowd.stdin is not None  # noqa: S101 - as it was asked for
+        crowd.stdin.write(json.dumps(told))
+        crowd.stdin.close()
+        crowd.stdin = None
+        time.sleep(ramp_s + 1)
+        before, before_at = running.cpu_s(), time.monotonic()
+        time.sleep(max(0.0, seconds - 2 - (before_at - begun - ramp_s - 1)))
+        spent, memory = running.cpu_s(), memory_bytes(running.family())
+        spent.subtract(before)
+        over_s = time.monotonic() - before_at
+        output, _ = crowd.communicate()
+    if crowd.returncode:
+        raise ContenderError(f"the audience ended with {crowd.returncode}")
+    seen: dict[str, Any] = json.loads(output)
+    audit = running.command("audit")
+    return {
+        **seen,
+        "cores": {kind: round(used / over_s, 3) for kind, used in spent.most_common()},
+        "memory_mb": {kind: round(used / 1e6) for kind, used in memory.most_common()},
+        "audit": {"holds": audit.returncode == 0, "said": audit.stdout.strip().splitlines()[-1:]},
+    }
+
+
+def failures(size: dict[str, Any]) -> int:
+    """Return what a size did not get: refused, not accepted, not answered, or not said because the beat before was still on its way."""
+    return int(sum(size["failed"].values()) + size["unanswered"] + size["counts"].get("missed", 0))
+
+
+def is_carried(size: dict[str, Any]) -> bool:
+    """Tell whether a size was carried: nothing failed, quick enough, fresh enough, and always right."""
+    fresh = size["freshness_s"].get("p99", float("inf")) <= FRESH_S_MAX
+    quick = size["latency_ms"]["p99"] <= P99_MS_MAX
+    return bool(not failures(size) and quick and fresh and size["right"] == size["asked"] and size["audit"]["holds"])
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the tables as markdown: what players and operators saw, what it took, the targets."""
+    sizes = result["sizes"]
+    players = [
+        "| live sessions | requests/s | p50 ms | p99 ms | p999 ms | failed | missed | beat → number p50, p99 s | number right | carried |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for each in sizes:
+        late, fresh = each["latency_ms"], each["freshness_s"]
+        players.append(
+            f"| {each['sessions']:,} | {each['requests_per_s']:,.0f} | {late['p50']:.1f} | {late['p99']:.1f} | {late['p999']:.1f} | "
+            f"{failures(each) - each['counts'].get('missed', 0)} | {each['counts'].get('missed', 0)} | "
+            f"{fresh.get('p50', float('nan')):.2f}, {fresh.get('p99', float('nan')):.2f} | {each['right']} of {each['asked']} s | "
+            f"{'yes' if is_carried(each) else 'no'} |"
+        )
+    costs = ["| live sessions | cores: all, of them | memory MB: all, of them | generator |", "|---:|---|---|---|"]
+    for each in sizes:
+        cores, memory = each["cores"], each["memory_mb"]
+        costs.append(
+            f"| {each['sessions']:,} | {sum(cores.values()):.2f}: {_biggest(cores, '{:.2f}')} | {sum(memory.values()):,}: {_biggest(memory, '{:,}')} | "
+            f"{each['generator_cores']:.2f} cores, {each['generator_us_per_request']:.0f} µs a request |"
+        )
+    return "\n".join([*players, "", *costs, "", targets(result)])
+
+
+def _biggest(values: dict[str, float], form: str) -> str:
+    return ", ".join(f"{kind} {form.format(value)}" for kind, value in sorted(values.items(), key=lambda each: -each[1])[:5])
+
+
+def targets(result: dict[str, Any]) -> str:
+    """Return which targets of issue 5 this result meets."""
+    lines = ["| target | measured | |", "|---|---|---|"]
+    for each in result["sizes"]:
+        if each["sessions"] != 100_000:
+            continue
+        fresh = each["freshness_s"].get("p99", float("inf"))
+        for what, measured, met in (
+            ("no acknowledged loss", f"audit: {' '.join(each['audit']['said'])}", each["audit"]["holds"] and not each["failed"]),
+            ("p99 ≤ 250 ms", f"{each['latency_ms']['p99']:.0f} ms", each["latency_ms"]["p99"] <= P99_MS_MAX),
+            ("the count right at every second", f"{each['right']} of {each['asked']}", each["right"] == each["asked"]),
+            ("freshness p99 ≤ 2 s", f"{fresh:.2f} s", fresh <= FRESH_S_MAX),
+        ):
+            length = f"{result['seconds'] / 60:.0f} min" if result["seconds"] >= 60 else f"{result['seconds']:.0f} s"
+            lines.append(f"| 100,000 live sessions for {length}: {what} | {measured} | {'met' if met else '**missed**'} |")
+    carried = [each["sessions"] for each in result["sizes"] if is_carried(each)]
+    lines.append(f"| the most that was carried | {max(carried, default=0):,} live sessions | |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
