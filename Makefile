@@ -26,7 +26,7 @@ status: $(VENV)/.installed ## Say how the running tracker is
 audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit
 
-test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus ## Run every test; beside a running `make up` too
+test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.load ## Run every test; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under players, repeatedly, and print what it cost: some 12 minutes
@@ -47,10 +47,9 @@ docs: $(VENV)/.installed ## Write the page of the states from its tables
 dashboards: $(VENV)/.tools ## Write Grafana's dashboards from their code
 	@$(BIN)/python -m dashboards.write
 
-bench: $(VENV)/.tools $(VENV)/.installed $(VENV)/.load ## Measure; writes bench/results
-	@$(BIN)/python -m bench.core
-	@$(BIN)/python -m bench.journal
-	@$(BIN)/python -m bench.ingest
+bench: $(VENV)/.tools $(VENV)/.installed $(VENV)/.load ## Measure everything, three quarters of an hour; writes bench/results
+	@for each in ingest breakdown idle core journal capacity; do $(BIN)/python -m bench.$$each || exit 1; done
+	@$(BIN)/python -m bench.report
 
 bench-tools: $(VENV)/.load
 

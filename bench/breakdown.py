@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bench import plots
 from bench.contenders import HEADCOUNT, ContenderError, Running, started
 from bench.folding import REPLICA, SHARD, Rules, fold
 from bench.processes import threads_cpu_s
@@ -138,6 +139,53 @@ def table(result: dict[str, Any]) -> str:
     lines += [f"| {part} | " + " | ".join(f"{point['parts_us'].get(part, 0.0):.1f}" for point in points) + " |" for part in parts]
     lines.append("| **all processes** | " + " | ".join(f"**{point['cpu_us_total']:.0f}**" for point in points) + " |")
     return "\n".join(lines)
+
+
+_GROUPS: Final = (
+    ("HAProxy", ("haproxy",)),
+    ("Serve's path", ("replicas: Serve's path",)),
+    ("HTTP in Python", ("replicas: HTTP in Python (uvicorn)", "replicas: event loop")),
+    ("authenticate, parse, validate", ("replicas: authenticate", "replicas: parse, validate")),
+    ("record and steps between", ("replicas: record", "replicas: steps between")),
+    ("mailbox", ("replicas: mailbox",)),
+    (
+        "carrying batches, both sides",
+        (
+            f"replicas: {CARRIERS}",
+            "replicas: actor call",
+            f"shards: {CARRIERS}",
+            "shards: actor call",
+            "shards: event loop",
+            "shards: read and answer the batch",
+        ),
+    ),
+    ("apply", ("shards: apply", "shards: steps between")),
+    ("commit, and Valkey", ("shards: commit", "valkey")),
+    ("answer", ("replicas: answer",)),
+)
+"""The parts as issue 5 names them; whatever else there is goes on without players too, and is `the rest`."""
+
+
+def grouped(parts: dict[str, float]) -> dict[str, float]:
+    """Return the parts of one heartbeat as the plot shows them."""
+    groups = {name: sum(parts.get(part, 0.0) for part in members) for name, members in _GROUPS}
+    return {**groups, "the rest: exporter, directory, Ray": sum(parts.values()) - sum(groups.values())}
+
+
+def draw(result: dict[str, Any]) -> list[Path]:
+    """Draw one bar for each number of connections."""
+    bars = {f"{point['connections']} connections": grouped(point["parts_us"]) for point in result["points"]}
+    return [plots.stack("breakdown", bars, title="One durable heartbeat", x="µs of processor time, over all serving processes")]
+
+
+def headlines(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the row that the README shows."""
+    first = result["points"][0]
+    biggest = sorted(grouped(first["parts_us"]).items(), key=lambda part: -part[1])[:4]
+    said = ", ".join(f"{name} {used:.0f}" for name, used in biggest)
+    return [
+        (f"one heartbeat at {first['connections']} connections, µs", f"{first['cpu_us_total']:.0f}: {said}, …", "python -m bench.breakdown")
+    ]
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
+from bench import plots
 from bench.contenders import HEADCOUNT, ROOT, ContenderError, Running, started
 from bench.processes import memory_bytes
 from bench.results import machine, write_result
@@ -154,6 +156,48 @@ def targets(result: dict[str, Any]) -> str:
     carried = [each["sessions"] for each in result["sizes"] if is_carried(each)]
     lines.append(f"| the most that was carried | {max(carried, default=0):,} live sessions | |")
     return "\n".join(lines)
+
+
+def draw(result: dict[str, Any]) -> list[Path]:
+    """Draw the knee: latency and freshness against the size of the audience, and what it takes."""
+    sizes = result["sizes"]
+
+    def line(figure: str, quantile: str, times: float = 1.0) -> list[tuple[float, float]]:
+        return [(each["sessions"], times * each[figure][quantile]) for each in sizes if quantile in each[figure]]
+
+    latency = {name: line("latency_ms", name) for name in ("p50", "p99", "p999")} | {"beat → number, p99": line("freshness_s", "p99", 1e3)}
+    memory = {"all processes, MB": [(each["sessions"], sum(each["memory_mb"].values())) for each in sizes]}
+    memory |= {kind: [(each["sessions"], each["memory_mb"].get(kind, 0)) for each in sizes] for kind in ("shards", "valkey", "replicas")}
+    return [
+        plots.lines(
+            "capacity",
+            latency,
+            title="From when it was due to its answer",
+            x="live sessions",
+            y="ms",
+            limits={"p99 ≤ 250 ms": P99_MS_MAX},
+            log="xy",
+        ),
+        plots.lines("capacity-memory", memory, title="Memory (proportional set size)", x="live sessions", y="MB", log=""),
+    ]
+
+
+def headlines(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the rows that the README shows."""
+    command = "python -m bench.capacity"
+    carried = max((each for each in result["sizes"] if is_carried(each)), key=lambda each: each["sessions"], default=None)
+    if carried is None:
+        return [("live sessions carried", "none of the sizes measured: see docs/performance.md", command)]
+    late, fresh = carried["latency_ms"], carried["freshness_s"]
+    return [
+        (
+            f"live sessions carried for {result['seconds']:.0f} s, a beat every 30 s: none failed, every count right",
+            f"{carried['sessions']:,}",
+            command,
+        ),
+        ("… p50 / p99 / p999 from when a beat was due", f"{late['p50']:.0f} / {late['p99']:.0f} / {late['p999']:.0f} ms", command),
+        ("… from a beat to the number, p50 / p99", f"{fresh['p50']:.2f} / {fresh['p99']:.2f} s", command),
+    ]
 
 
 if __name__ == "__main__":

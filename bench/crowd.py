@@ -266,7 +266,7 @@ class Crowd:
     async def _flip(self, over_at: float) -> None:
         """Pause and play one session again and again, and see how soon each shows."""
         says, shown = (b'"is_playing":false,"is_paused":true', b'"is_playing":true,"is_paused":false'), ("paused", "playing")
-        turn = 0
+        turn, sent_at, acknowledged_at = 0, 0.0, 0.0
         while time.time() < over_at - CALM_S:
             content = self.letters.write("beat", b"bench-probe---------", "stream_probe", stamp_of(time.time()))
             plain = b'"is_playing":true,"is_paused":false'
@@ -274,8 +274,9 @@ class Crowd:
             if not turn:
                 self.truth.came(sent_at=sent_at)
             await ask(self.aside, content.replace(plain, says[turn % 2]))
+            acknowledged_at = time.time()
             if not turn:
-                self.truth.was_let_in(acknowledged_at=time.time())
+                self.truth.was_let_in(acknowledged_at=acknowledged_at)
             while time.time() < over_at:
                 answer = await self._get(b"/v1/concurrency?stream_id=stream_probe")
                 if answer is not None and answer["states"][shown[turn % 2]] == 1:
@@ -285,6 +286,8 @@ class Crowd:
                 await asyncio.sleep(POLL_S)
             turn += 1
             await asyncio.sleep(0.3)
+        expires_after_s = float(self.interval_s * EXPIRY_INTERVALS)
+        self.truth.fell_silent(sent_at=sent_at, acknowledged_at=acknowledged_at, expires_after_s=expires_after_s)
 
     def _result(self, generator_s: float, latest_s: float) -> dict[str, Any]:
         steady = [each for each in self.series if each[0] > self._ramp_s]

@@ -97,5 +97,22 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def headlines(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the rows that the README shows."""
+    ours = [turn for turn in result["turns"] if turn["contender"] == "headcount"]
+    floors = [turn for turn in result["turns"] if turn["contender"] == "floor"]
+    core, floor = (100 * median(sum(turn["core"].values()) for turn in turns) for turns in (ours, floors))
+    memory = median(sum(turn["memory_mb"].values()) for turn in ours)
+    return [
+        (
+            "`make up`, from start to ready through the front door",
+            f"{median(turn['ready_s'] for turn in ours):.1f} s",
+            "python -m bench.idle",
+        ),
+        ("without players: of one core, and what bare Ray and Serve take", f"{core:.0f} %, {floor:.0f} %", "python -m bench.idle"),
+        ("without players: memory in all", f"{memory / 1e3:.2f} GB", "python -m bench.idle"),
+    ]
+
+
 if __name__ == "__main__":
     main()

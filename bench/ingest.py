@@ -16,10 +16,12 @@ import time
 from typing import Any, Final
 
 from bench.contenders import CONTENDERS, Contender, ContenderError, Running, started
-from bench.ingest_table import failed, table
+from bench.ingest_table import draw, failed, headlines, table
 from bench.results import machine, write_result
 from bench.tools import MissingToolError
 from bench.wrk import Walk, load
+
+__all__ = ["draw", "headlines", "table"]
 
 CONNECTIONS: Final = (16, 64, 256, 1_000)
 MANY: Final = 1_000

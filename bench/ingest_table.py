@@ -1,9 +1,11 @@
 """What a result of `bench/ingest.py` says: medians, ratios, tables, targets. Pure; it measures nothing."""
 
 from collections import defaultdict
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from bench import plots
 from bench.contenders import CONTENDERS
 
 MANY: Final = 1_000
@@ -131,3 +133,49 @@ def targets(result: dict[str, Any]) -> str:
         judge("no failed request at 1,000 connections", f"{ours['failed']}", met=not ours["failed"])
         judge("p99 under 1 s at 1,000 connections", f"{ours['p99_ms']:.0f} ms", met=ours["p99_ms"] < 1_000)
     return "\n".join(lines)
+
+
+def draw(result: dict[str, Any]) -> list[Path]:
+    """Draw rates and processor time beside the peers'."""
+    points = medians(result)
+    rates: dict[str, dict[str, float]] = {}
+    costs: dict[str, dict[str, float]] = {}
+    for name, title in _TITLES.items():
+        mine = {
+            f"{connections:,} connections": each
+            for (of, kind, connections, sessions), each in sorted(points.items())
+            if of == name and kind == "heartbeats" and sessions == SESSIONS
+        }
+        if mine:
+            short = title.replace("**", "").partition(",")[0]
+            rates[short] = {place: each["accepted_per_s"] for place, each in mine.items()}
+            costs[short] = {place: each["cpu_us_total"] for place, each in mine.items()}
+    return [
+        plots.groups("ingest", rates, title="Heartbeats taken in a second", y="accepted/s"),
+        plots.groups("ingest-cpu", costs, title="Processor time of one heartbeat, over all serving processes", y="µs"),
+    ]
+
+
+def headlines(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the rows that the README shows."""
+    points, command = medians(result), "python -m bench.ingest"
+
+    def figures(name: str, figure: str) -> str:
+        found = [(key[2], each[figure]) for key, each in points.items() if key[0] == name and key[1] == "heartbeats" and key[3] == SESSIONS]
+        return " / ".join(f"{value:,.0f}" for _, value in sorted(found))
+
+    counts = " / ".join(f"{key[2]:,}" for key in sorted(points) if key[0] == "headcount" and key[1] == "heartbeats" and key[3] == SESSIONS)
+    rows = [(f"durable heartbeats a second at {counts} connections", figures("headcount", "accepted_per_s"), command)]
+    rows += [
+        (f"… {what}", figures(name, "accepted_per_s"), command)
+        for name, what in (
+            ("redis", "FastAPI + pydantic + Redis, fsync once a second"),
+            ("stateless", "the same doing our work"),
+            ("floor", "Serve and HAProxy doing nothing"),
+            ("tutorial", "Serve as in its tutorials, doing nothing"),
+        )
+        if figures(name, "accepted_per_s")
+    ]
+    rows.append(("… processor time of ours, µs over all serving processes", figures("headcount", "cpu_us_total"), command))
+    rows.append(("… p99 of ours, ms", figures("headcount", "p99_ms"), command))
+    return rows

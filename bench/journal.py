@@ -16,10 +16,11 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
+from bench.results import machine, write_result
 from storage.embedded import EmbeddedValkey
 from storage.journal import SlotWrite
 from storage.redis_journal import RedisJournal
@@ -83,8 +84,8 @@ async def _measure(commits: _Commits, server: "redis.Redis", *, batch: int, seco
     )
 
 
-async def _measure_load(commits: _Commits) -> float:
-    each = LOADED_SESSIONS // LOADED_SLOTS
+async def _measure_load(commits: _Commits, *, sessions: int) -> float:
+    each = sessions // LOADED_SLOTS
     for slot in range(LOADED_SLOTS):
         values = {f"loaded_{slot}_{number}": commits.random.randbytes(SESSION_BYTES) for number in range(each)}
         commits.numbers[slot] += 1
@@ -98,37 +99,62 @@ async def _measure_load(commits: _Commits) -> float:
     return seconds
 
 
-async def _run(url: str, *, batches: list[int], seconds: float) -> None:
+async def _run(url: str, *, batches: list[int], seconds: float, loaded: int) -> dict[str, Any]:
     journal = RedisJournal(url)
     server = redis.Redis.from_url(url)
     await journal.open_data_set(slots=SLOTS, instance="bench", run="bench", now=1_000.0)
     await journal.claim(dict.fromkeys(range(SLOTS), 0), owner="bench")
     commits = _Commits(journal, seed=1)
-    await _measure(commits, server, batch=100, seconds=0.2)
-    print(f"{'batch':>6} {'wall':>8} {'client':>8} {'server':>8}   µs per session   {'ms per commit':>14}")
-    for batch in batches:
-        row = await _measure(commits, server, batch=batch, seconds=seconds)
-        print(f"{row.batch:>6} {row.wall_us:>8.1f} {row.client_us:>8.1f} {row.server_us:>8.1f} {'':>18} {row.ms_per_commit:>14.2f}")
-    load_s = await _measure_load(commits)
-    keys = server.info("memory")["used_memory"] / 1e6
-    print(f"load of {LOADED_SESSIONS:,} sessions from {LOADED_SLOTS} slots: {load_s:.2f} s; the server uses {keys:.0f} MB")
+    await _measure(commits, server, batch=100, seconds=seconds / 10)
+    rows = [(await _measure(commits, server, batch=batch, seconds=seconds))._asdict() for batch in batches]
+    load_s = await _measure_load(commits, sessions=loaded)
+    used_mb = server.info("memory")["used_memory"] / 1e6
     server.close()
     await journal.close()
+    return {"machine": machine(), "rows": rows, "loaded": loaded, "load_s": round(load_s, 3), "server_mb": round(used_mb)}
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return what a commit costs, as markdown."""
+    lines = ["| sessions in a commit | µs per session: wall | client | server | ms per commit |", "|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| {row['batch']} | {row['wall_us']:.1f} | {row['client_us']:.1f} | {row['server_us']:.1f} | {row['ms_per_commit']:.2f} |"
+        for row in result["rows"]
+    ]
+    lines += [
+        "",
+        f"{result['loaded']:,} sessions load from {LOADED_SLOTS} slots in {result['load_s']:.2f} s; the server uses {result['server_mb']} MB.",
+    ]
+    return "\n".join(lines)
+
+
+def headlines(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the row that the README shows."""
+    batches = " / ".join(str(row["batch"]) for row in result["rows"])
+    costs = " / ".join(f"{row['client_us']:.0f} + {row['server_us']:.0f}" for row in result["rows"])
+    return [(f"journal, client + server per session, batches of {batches}", f"{costs} µs", "python -m bench.journal")]
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, print a table, write the result."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--batches", type=int, nargs="+", default=[16, 100, 500])
     arguments.add_argument("--seconds", type=float, default=2.0, help="about how long each row is measured")
+    arguments.add_argument("--smoke", action="store_true", help="as short as can be, to see that it works; writes nothing")
     chosen = arguments.parse_args()
+    if chosen.smoke:
+        chosen.seconds = 0.01
     with tempfile.TemporaryDirectory() as folder:
         valkey = EmbeddedValkey(Path(folder) / "valkey")
         url = valkey.start()
         try:
-            asyncio.run(_run(url, batches=chosen.batches, seconds=chosen.seconds))
+            loaded = LOADED_SLOTS if chosen.smoke else LOADED_SESSIONS
+            result = asyncio.run(_run(url, batches=chosen.batches, seconds=chosen.seconds, loaded=loaded))
         finally:
             valkey.stop()
+    print(table(result))
+    if not chosen.smoke:
+        print("written:", write_result("journal", result))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""
+Refill `docs/performance.md`, its plots and the README's table from the newest results; nothing in them is written by hand.
+
+    python -m bench.report
+
+A measurement is a module `bench.NAME` that writes results called NAME (`bench/results.py`). It has `table(result)`, which returns
+markdown and goes between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`; and it may have `draw(result)`, which writes plots, and
+`headlines(result)`, which returns rows (what, figure, command) for the README. What was not measured keeps its text.
+"""
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from bench.results import newest
+
+MEASUREMENTS: Final = ("ingest", "capacity", "breakdown", "idle", "core", "journal")
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs/performance.md"
+README: Final = ROOT / "README.md"
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """Return the text with what stands between a name's two marks replaced. Raises `LookupError` if the marks are not there."""
+    marked = re.compile(rf"(<!-- bench:{name} -->\n).*?(<!-- /bench:{name} -->)", re.DOTALL)
+    filled, places = marked.subn(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+    if places != 1:
+        raise LookupError(f"{places} places are marked for {name}")
+    return filled
+
+
+def provenance(result: dict[str, Any]) -> str:
+    """Return one line that says where and of what a result was measured."""
+    machine = result["machine"]
+    changed = " with changes" if machine.get("uncommitted") else ""
+    return (
+        f"Measured {machine.get('at', '?')[:16].replace('T', ' ')} on {machine['cores']} cores ({machine['processor']}), "
+        f"Python {machine['python']}, commit {machine['commit']}{changed}."
+    )
+
+
+def main() -> None:
+    """Refill both files and draw every plot; say what was there."""
+    page, readme = PAGE.read_text(), README.read_text()
+    rows: list[tuple[str, str, str]] = []
+    for name in MEASUREMENTS:
+        result, module = newest(name), import_module(f"bench.{name}")
+        if result is None or not hasattr(module, "table"):
+            print(f"{name:>10}: nothing new")
+            continue
+        page = fill(page, name, f"{provenance(result)}\n\n{module.table(result)}\n")
+        drawn = module.draw(result) if hasattr(module, "draw") else []
+        rows += module.headlines(result) if hasattr(module, "headlines") else []
+        print(f"{name:>10}: {provenance(result)} {', '.join(str(file.relative_to(ROOT)) for file in drawn)}")
+    PAGE.write_text(page)
+    if rows:
+        lines = [
+            "| what | figure | command |",
+            "|---|---|---|",
+            *(f"| {what} | {figure} | `{command}` |" for what, figure, command in rows),
+        ]
+        README.write_text(fill(readme, "headlines", "\n".join(lines)))
+
+
+if __name__ == "__main__":
+    main()
