@@ -21,6 +21,7 @@ from ray.exceptions import ActorDiedError, RayError
 
 from actors import clock, names
 from actors.config import TrackerConfig
+from actors.logs import write_plainly
 from metrics.collector import render
 from metrics.reports import ReplicaReport, ShardReport
 from metrics.totals import Totals, Watched
@@ -46,6 +47,7 @@ class Exporter:
     """See the module; `start` makes it an actor."""
 
     async def __init__(self, config: TrackerConfig) -> None:  # type: ignore[misc]  # Ray awaits it
+        write_plainly()
         self._config = config
         self._began_at = clock.now()
         self._totals = Totals(now=self._began_at)

@@ -22,6 +22,7 @@ from actors.channel import Address, Listener
 from actors.config import TrackerConfig
 from actors.front_door import FrontDoor, probe_of
 from actors.health import Health
+from actors.logs import write_plainly
 from actors.shard import Shard
 from actors.steward import ROUND_S, LeaseLostError, Steward
 from actors.writing import DirectoryAwayError
@@ -54,6 +55,7 @@ class SessionShard:
     """One `Shard` as an actor: `actors.names.shard_name(index)`."""
 
     def __init__(self, config: TrackerConfig, index: int) -> None:
+        write_plainly()
         _calm_collector()
         self._loop = asyncio.get_running_loop()
         self._namespace = config.namespace
@@ -132,6 +134,7 @@ class Directory:
     """One `Steward` as an actor: `actors.names.DIRECTORY`. After its own death Ray starts it anew, with the same `run`."""
 
     def __init__(self, config: TrackerConfig, run: str) -> None:
+        write_plainly()
         self._config = config
         self._shards = RayShards(config)
         probe = probe_of(config.front_door_url) if config.front_door_url else None

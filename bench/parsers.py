@@ -23,11 +23,12 @@ from actors.messages import GarbledError, decode_batch, decode_reply, encode_bat
 from metrics.labels import label_of
 from serve_app import auth, settings, timestamps, wire
 from serve_app.answers import Refusal
-from serve_app.auth import Doorkeeper, Tokens
+from serve_app.auth import Doorkeeper
 from serve_app.body import inflate
 from serve_app.decoding import BadBody, read_body
 from serve_app.pixel import read_pixel
 from serve_app.records import bad_events, record_of
+from serve_app.tokens import Tokens
 from sessions import limits
 from sessions.changes import Policy
 from sessions.events import Beacon, Event

@@ -28,12 +28,12 @@ def configuration(*, target: str, token_file: str) -> str:
     return text.replace(_DEFAULT_TARGET, target).replace(_DEFAULT_TOKEN, token_file)
 
 
-def write(data_dir: Path, *, target: str, token: str | None) -> Path:
+def write(data_dir: Path, *, target: str, token: str | None, token_file: Path | None = None) -> Path:
     """
     Write `prometheus/` into the data folder, each file whole or not at all; return the configuration's path.
 
     `token`: the ops token, if it came from the environment. It then gets a file of its own here, as Prometheus reads
-    only files; otherwise the data folder's file is named. All of it can be read by this user alone.
+    only files; otherwise `token_file` is named, or the data folder's own. All of it can be read by this user alone.
     """
     folder = data_dir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -45,8 +45,12 @@ def write(data_dir: Path, *, target: str, token: str | None) -> Path:
         _put(kept, token + "\n")
     for name in RULES:
         _put(folder / name, (files("dashboards") / name).read_text())
+    named = TOKEN_FILE
+    if token is None:
+        elsewhere = token_file is not None and token_file.parent != data_dir
+        named = str(token_file) if elsewhere else _DEFAULT_TOKEN
     file = folder / CONFIGURATION
-    _put(file, configuration(target=target, token_file=_DEFAULT_TOKEN if token is None else TOKEN_FILE))
+    _put(file, configuration(target=target, token_file=named))
     return file
 
 

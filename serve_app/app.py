@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -19,9 +18,10 @@ from ray import serve
 
 from actors import clock, names
 from actors.config import TrackerConfig
+from actors.logs import write_plainly
 from metrics.reports import ReplicaReport
 from serve_app import openapi
-from serve_app.auth import Doorkeeper, Tokens
+from serve_app.auth import Doorkeeper
 from serve_app.backstage import ANSWER_S, ActorsBackstage
 from serve_app.body import Receive
 from serve_app.ingest import Asgi, Ingest, Rules, Scope, Send
@@ -34,6 +34,7 @@ from serve_app.shards import Actors
 from serve_app.shortcut import Shortcut
 from serve_app.slotmap import SlotMap
 from serve_app.tallies import Tallies, report_forever
+from serve_app.tokens import Tokens, follow
 from sessions import limits
 from storage.redis_journal import RedisJournal
 
@@ -61,10 +62,14 @@ class Replica:
         self._room = PostRoom(self._map, self._lines.deliver, on_broken=die_of)
         self._tallies = Tallies(uuid4().hex)
         self._background: list[asyncio.Task[None]] = []
+        self._settings = settings
+        self._doorkeeper = Doorkeeper(tokens, now=clock.now)
+        if settings.auth == "off":
+            _log.warning("HEADCOUNT_AUTH is off: anybody may send sessions and read everything")
         self._ingest = assemble(
             settings,
             config,
-            tokens,
+            doorkeeper=self._doorkeeper,
             room=self._room,
             tallies=self._tallies,
             backstage=ActorsBackstage(self._actors, self._map, self._journal, slots=config.slots, monotonic=clock.monotonic),
@@ -95,6 +100,7 @@ class Replica:
         self._background = [
             asyncio.create_task(report_forever(self._tallies, self._report)),
             asyncio.create_task(self._map.refresh()),
+            asyncio.create_task(follow(self._settings, self._doorkeeper.adopt)),
         ]
         for task in self._background:
             task.add_done_callback(_die_with)
@@ -119,8 +125,7 @@ class Replica:
 
 def die_of(error: BaseException) -> None:
     """End the process because of what nobody foresaw: Serve starts a new replica, and HAProxy asks another meanwhile."""
-    # The plain text of the traceback: a pretty one would show variables, and with them tokens.
-    _log.critical("the replica broke", error=repr(error), traceback="".join(traceback.format_exception(error)))
+    _log.critical("the replica broke", error=repr(error), exc_info=error)
     os._exit(1)
 
 
@@ -131,22 +136,19 @@ def _die_with(task: asyncio.Task[None]) -> None:
 
 def _log_past_serve() -> None:
     """Send this process's log to where the actors' logs are: what a replica prints is INFO to Serve, and dropped; warnings it holds back."""
-    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.__stderr__))
+    write_plainly(sys.__stderr__)
 
 
 def assemble(
     settings: Settings,
     config: TrackerConfig,
-    tokens: Tokens,
     *,
+    doorkeeper: Doorkeeper,
     room: PostRoom,
     tallies: Tallies,
     backstage: "ActorsBackstage",
 ) -> Ingest:
     """Return the application that answers every HTTP request of a replica."""
-    if not tokens.auth:
-        _log.warning("HEADCOUNT_AUTH is off: anybody may send sessions and read everything")
-    doorkeeper = Doorkeeper(tokens, now=clock.now)
     rules = Rules(slots=config.slots, pullzones=frozenset(settings.beacon_pullzones), cors_origins=settings.cors_origins)
     operators = operators_app(backstage, doorkeeper=doorkeeper, openapi=openapi.document())
     return Ingest(

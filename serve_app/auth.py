@@ -1,36 +1,27 @@
 """
-Who may come in: players with the ingest token or a JWT, operators with the ops token; neither with the other's.
+Who may come in: players with an ingest token or a JWT, operators with an ops token; neither with the other's.
 
-Decides where tokens come from and whether one that was shown is good. It does not know HTTP beyond the
-`Authorization` header and the query parameter `access_token`, and has no clock: it is told the time.
+Decides whether a token that was shown is good. It does not know HTTP beyond the `Authorization` header and the query
+parameter `access_token`, nor where tokens come from (`tokens.py`), and has no clock: it is told the time.
 """
 
-import contextlib
 import hashlib
 import hmac
-import os
-import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from serve_app.settings import Settings, SettingsError
+from serve_app.keys import public_keys
+from serve_app.tokens import Tokens
 
-INGEST_FILE: Final = "ingest.token"
-OPS_FILE: Final = "ops.token"
 VERIFIED_MAX: Final = 10_000
 """JWTs remembered as good until they expire; past it the oldest is verified again."""
 TOKEN_CHARS_MAX: Final = 8_192
+ISSUED_AHEAD_S: Final = 60.0
+"""How far the issuer's clock may run ahead of ours; a JWT with an `iat` beyond that is not good yet."""
 
-_RSA_BITS_MIN: Final = 2_048
 _SCHEME: Final = b"bearer "
 _PARAMETER: Final = b"access_token="
 _JWT_OPTIONS: Final[jwt.types.Options] = {
@@ -43,91 +34,23 @@ _JWT_OPTIONS: Final[jwt.types.Options] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The secrets of one installation, picklable, and kept out of every print and log."""
-
-    ingest: str = field(repr=False)
-    ops: str = field(repr=False)
-    player_key: str | None = field(default=None, repr=False)
-    """PEM of the public key whose JWTs are the players' tokens instead of `ingest`."""
-    auth: bool = True
-    """False: everybody is let in everywhere."""
-
-
-def load_tokens(settings: Settings) -> Tokens:
-    """
-    Return the tokens: from the settings, else from their files in the data folder, which are made if need be.
-
-    Raises `SettingsError` for a file that holds no token, and for a key that is not one we can pin an algorithm to.
-    """
-    player_key = None
-    if settings.jwt_public_key_file is not None:
-        player_key = settings.jwt_public_key_file.read_text()
-        pinned_algorithm(player_key)
-    tokens = Tokens(
-        ingest=settings.ingest_token or _kept_in(settings.data_dir / INGEST_FILE),
-        ops=settings.ops_token or _kept_in(settings.data_dir / OPS_FILE),
-        player_key=player_key,
-        auth=settings.auth == "on",
-    )
-    if tokens.ingest == tokens.ops:
-        problem = "the ingest token and the ops token are the same: players would read operators' pages"
-        raise SettingsError((problem,))
-    return tokens
-
-
-def _kept_in(file: Path) -> str:
-    """Return the token in a file; make both if the file is not there, so that no reader ever sees a half of it."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "w") as opened:
-                opened.write(secrets.token_urlsafe(32) + "\n")
-                opened.flush()
-                os.fsync(opened.fileno())
-            # Unlike a rename, a link never replaces what somebody else made meanwhile.
-            with contextlib.suppress(FileExistsError):
-                os.link(unfinished, file)
-        finally:
-            unfinished.unlink()
-    file.chmod(0o600)
-    token = file.read_text().strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingsError((f"{file} holds no token: delete it and start again",))
-    return token
-
-
-def pinned_algorithm(pem: str) -> str:
-    """Return the one algorithm that a public key is used with. Raises `SettingsError` for any other kind of key."""
-    try:
-        key = load_pem_public_key(pem.encode())
-    except ValueError:
-        key = None
-    if isinstance(key, RSAPublicKey) and key.key_size >= _RSA_BITS_MIN:
-        return "RS256"
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return "ES256"
-    if isinstance(key, Ed25519PublicKey):
-        return "EdDSA"
-    raise SettingsError(("HEADCOUNT_JWT_PUBLIC_KEY_FILE: must be a PEM public key: RSA of 2048 bits or more, P-256 or Ed25519",))
-
-
 class Doorkeeper:
     """Judges what is shown at the door. One per replica; bounded memory."""
 
     def __init__(self, tokens: Tokens, *, now: Callable[[], float]) -> None:
-        self._open = not tokens.auth
-        self._ingest = _digest(tokens.ingest.encode())
-        self._ops = _digest(tokens.ops.encode())
-        self._player_key: Any = None
-        if tokens.player_key is not None:
-            self._algorithm = pinned_algorithm(tokens.player_key)
-            # Read once: PyJWT reads a PEM anew at each call, which costs more than the verification.
-            self._player_key = jwt.get_algorithm_by_name(self._algorithm).prepare_key(tokens.player_key)
         self._now = now
+        self.adopt(tokens)
+
+    def adopt(self, tokens: Tokens) -> None:
+        """Judge by these tokens from now on. Raises `SettingsError`, and changes nothing, for a key that cannot be used."""
+        keys = () if tokens.player_key is None else public_keys(tokens.player_key)
+        # Read once: PyJWT reads a PEM anew at each call, which costs more than the verification.
+        self._player_keys: tuple[tuple[str, Any], ...] = tuple(
+            (algorithm, jwt.get_algorithm_by_name(algorithm).prepare_key(pem)) for algorithm, pem in keys
+        )
+        self._open = not tokens.auth
+        self._ingest = frozenset(_digest(token.encode()) for token in tokens.all_ingest)
+        self._ops = frozenset(_digest(token.encode()) for token in tokens.all_ops)
         self._verified: dict[bytes, tuple[float, float]] = {}
 
     def admits_player(self, authorization: bytes | None, query: bytes = b"") -> bool:
@@ -137,14 +60,14 @@ class Doorkeeper:
         token = shown_token(authorization, query)
         if token is None:
             return False
-        return hmac.compare_digest(_digest(token), self._ingest) if self._player_key is None else self._is_good_jwt(token)
+        return self._is_good_jwt(token) if self._player_keys else _is_one_of(token, self._ingest)
 
     def admits_operator(self, authorization: bytes | None) -> bool:
         """Say whether an operator's request may pass; only the header counts."""
         if self._open:
             return True
         token = shown_token(authorization)
-        return token is not None and hmac.compare_digest(_digest(token), self._ops)
+        return token is not None and _is_one_of(token, self._ops)
 
     def _is_good_jwt(self, token: bytes) -> bool:
         digest = _digest(token)
@@ -164,15 +87,23 @@ class Doorkeeper:
         return now >= not_before
 
     def _verify(self, token: bytes) -> tuple[float, float] | None:
-        """Return (not before, expiry) of a JWT with a good signature; None for any other."""
-        try:
-            claims: Mapping[str, object] = jwt.decode(token, self._player_key, algorithms=[self._algorithm], options=_JWT_OPTIONS)
-        except (jwt.PyJWTError, ValueError):
-            return None
-        not_before, expires_at = claims.get("nbf", 0), claims["exp"]
-        if not _is_number(not_before) or not _is_number(expires_at):
-            return None
-        return float(not_before), float(expires_at)  # type: ignore[arg-type]  # numbers, as just seen
+        """Return (not before, expiry) of a JWT that one of the keys signed; None for any other."""
+        for algorithm, key in self._player_keys:
+            try:
+                claims: Mapping[str, object] = jwt.decode(token, key, algorithms=[algorithm], options=_JWT_OPTIONS)
+            except (jwt.PyJWTError, ValueError):
+                continue
+            return _term(claims)
+        return None
+
+
+def _term(claims: Mapping[str, object]) -> tuple[float, float] | None:
+    """Return (not before, expiry); a token from the future (`nbf`, `iat`) is good only then. None: they are no numbers."""
+    times = (claims.get("nbf", 0), claims.get("iat", 0), claims["exp"])
+    if not all(_is_number(time) for time in times):
+        return None
+    not_before, issued_at, expires_at = map(float, times)  # type: ignore[arg-type]  # numbers, as just seen
+    return max(not_before, issued_at - ISSUED_AHEAD_S), expires_at
 
 
 def shown_token(authorization: bytes | None, query: bytes = b"") -> bytes | None:
@@ -194,6 +125,12 @@ def _token_in(query: bytes) -> bytes:
         if part.startswith(_PARAMETER):
             return unquote_to_bytes(part[len(_PARAMETER) :].replace(b"+", b" "))
     return b""
+
+
+def _is_one_of(token: bytes, digests: Collection[bytes]) -> bool:
+    """Compare with each, in a time that tells nothing of any."""
+    shown = _digest(token)
+    return sum([hmac.compare_digest(shown, digest) for digest in digests]) > 0
 
 
 def _digest(token: bytes) -> bytes:

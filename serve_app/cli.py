@@ -6,11 +6,14 @@ set its environment.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from serve_app.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from serve_app.tokens import Door
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show locals, which hold tokens
     help="Count who is watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables; see the README.",
 )
+
+token = typer.Typer(no_args_is_help=True, help="Change the bearer tokens while everything runs.")
+app.add_typer(token, name="token")
+
+OfPlayers = Annotated[bool, typer.Option("--ingest", help="The players' token.")]
+OfOperators = Annotated[bool, typer.Option("--ops", help="The operators' token.")]
 
 
 def _settings() -> Settings:
@@ -70,6 +79,31 @@ def audit() -> None:
     from serve_app.audit import run
 
     raise typer.Exit(run(settings))
+
+
+@token.command()
+def rotate(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa: FBT002 - Typer's way to say a flag
+    """Make new tokens (both doors', unless one is named). Those before stay valid until `revoke` or the next `rotate`; nothing restarts."""
+    settings = _settings()
+    from serve_app.rotation import run_rotate
+
+    raise typer.Exit(run_rotate(settings, _doors(ingest=ingest, ops=ops)))
+
+
+@token.command()
+def revoke(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa: FBT002 - Typer's way to say a flag
+    """Shut the tokens out that were in use before the last `rotate` (both doors', unless one is named)."""
+    settings = _settings()
+    from serve_app.rotation import run_revoke
+
+    raise typer.Exit(run_revoke(settings, _doors(ingest=ingest, ops=ops)))
+
+
+def _doors(*, ingest: bool, ops: bool) -> "list[Door]":
+    from serve_app.tokens import Door
+
+    named = [door for door, wanted in ((Door.INGEST, ingest), (Door.OPS, ops)) if wanted]
+    return named or list(Door)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ from rich.text import Text
 
 from actors import clock
 from serve_app.audience import STREAMS, audience
-from serve_app.auth import load_tokens
 from serve_app.books import Books, Span
 from serve_app.player import Player, stream_id
 from serve_app.settings import Settings, SettingsError
 from serve_app.stage import Look, Stage, StageError
+from serve_app.tokens import load_tokens
 from serve_app.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed, table
 
 VISIBLE_S: Final = 2.0

@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.types import ExceptionHandler
 
@@ -34,6 +35,21 @@ _OPENMETRICS_ACCEPTED: Final = re.compile(r"application/openmetrics-text(?![^,]*
 _NO_NUL: Final = r"^[^\x00]*$"
 
 Id = Annotated[str, Query(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=_NO_NUL)]
+
+
+class _Any(Convertor[str]):
+    """A rest of the path with slashes and line breaks in it; Starlette's `path` ends at the latter."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any", _Any())
 
 
 class RefusedError(Exception):
@@ -65,7 +81,7 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, openapi: Mapp
     async def concurrency(stream_id: Id | None = None) -> Response:
         return _json(msgspec.json.encode(await backstage.concurrency(stream_id)))
 
-    @app.api_route("/v1/sessions/{session_id:path}", methods=READ_METHODS, dependencies=guarded)
+    @app.api_route("/v1/sessions/{session_id:any}", methods=READ_METHODS, dependencies=guarded)
     async def session(session_id: str) -> Response:
         return await _described(backstage, session_id)
 

@@ -24,6 +24,8 @@ RUN_VARIABLE: Final = "HEADCOUNT_RUN"
 INTERNAL_PORTS_COUNT: Final = 200
 """Ports that one instance keeps for itself beside the front door, in one block."""
 
+TOKENS_MAX: Final = 2
+"""Tokens of one door that are valid at a time."""
 _TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _TLS_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "ssl_cert_reqs": ("none", "optional", "required"),
@@ -54,6 +56,11 @@ def _absolute(path: Path) -> Path:
         raise ValueError(message) from None
 
 
+def _shown(path: Path) -> str:
+    """Return a path as it can stand in one line."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Durations in seconds. Frozen, and safe to print: secrets stay out of its repr."""
 
@@ -81,9 +88,11 @@ class Settings(BaseSettings):
     revive_window_s: float = Field(default=1_800.0, ge=0, le=7 * 86_400, allow_inf_nan=False)
     """How long an expired or ended session is remembered."""
     ingest_token: str | None = Field(default=None, repr=False)
-    """Bearer token of players. Unset: made at first start, kept in the data folder."""
+    """Bearer token of players; or two, `NEW,OLD`, the first to use and both valid. Unset: made at first start, kept in the data folder."""
     ops_token: str | None = Field(default=None, repr=False)
-    """Bearer token of operators. Unset: made at first start, kept in the data folder."""
+    """The same of operators."""
+    tokens_dir: Path | None = None
+    """Folder whose files hold the tokens (`tokens.py`) and that somebody else fills, like a mounted secret. Unset: the data folder. Made absolute."""
     jwt_public_key_file: Path | None = None
     """PEM file; JWTs signed by its private half are then the ingest tokens. Made absolute."""
     auth: Literal["on", "off"] = "on"
@@ -99,6 +108,16 @@ class Settings(BaseSettings):
         """Return where this machine reaches the front door, without a final slash."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - compared, not bound
         return f"http://{host}:{self.port}"
+
+    @property
+    def tokens_folder(self) -> Path:
+        """Return where the files of the tokens are."""
+        return self.tokens_dir or self.data_dir
+
+    def tokens_given(self, door: str) -> tuple[str, ...]:
+        """Return the tokens of one door, `ingest` or `ops`, that the environment names."""
+        given = self.ingest_token if door == "ingest" else self.ops_token
+        return tuple(given.split(",")) if given else ()
 
     @field_validator("beacon_pullzones", "cors_origins", mode="before")
     @classmethod
@@ -124,7 +143,7 @@ class Settings(BaseSettings):
     def _data_dir_is_a_folder(cls, value: Path) -> Path:
         folder = _absolute(value)
         if folder.exists() and not folder.is_dir():
-            message = f"{folder} is not a folder"
+            message = f"{_shown(folder)} is not a folder"
             raise ValueError(message)
         return folder
 
@@ -152,10 +171,27 @@ class Settings(BaseSettings):
     @field_validator("ingest_token", "ops_token")
     @classmethod
     def _token_fits_a_header(cls, value: str | None) -> str | None:
-        if value is not None and not (value.isascii() and value.isprintable() and " " not in value):
+        if value is None:
+            return None
+        if not (value.isascii() and value.isprintable() and " " not in value):
             message = "must be printable ASCII without blanks, as it travels in a header"
             raise ValueError(message)
+        tokens = value.split(",")
+        if not all(tokens) or len(tokens) > TOKENS_MAX:
+            message = "must be one token, or two as NEW,OLD"
+            raise ValueError(message)
         return value
+
+    @field_validator("tokens_dir")
+    @classmethod
+    def _tokens_dir_is_there(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        folder = _absolute(value)
+        if not folder.is_dir():
+            message = f"{_shown(folder)} is not a folder"
+            raise ValueError(message)
+        return folder
 
     @field_validator("jwt_public_key_file")
     @classmethod
@@ -164,7 +200,7 @@ class Settings(BaseSettings):
             return None
         file = _absolute(value)
         if not (file.is_file() and os.access(file, os.R_OK)):
-            message = f"{file} is not a file that can be read"
+            message = f"{_shown(file)} is not a file that can be read"
             raise ValueError(message)
         return file
 
@@ -173,7 +209,7 @@ class Settings(BaseSettings):
         problems = []
         if self.shards > self.slots:
             problems.append(f"{PREFIX}SHARDS ({self.shards}) is greater than {PREFIX}SLOTS ({self.slots}): a shard owns at least one slot")
-        if self.ingest_token is not None and self.ingest_token == self.ops_token:
+        if set(self.tokens_given("ingest")) & set(self.tokens_given("ops")):
             problems.append(f"{PREFIX}INGEST_TOKEN and {PREFIX}OPS_TOKEN are the same: players would read operators' pages")
         first = self.internal_ports
         if first is not None and first <= self.port < first + INTERNAL_PORTS_COUNT:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serve_app.auth import load_tokens
 from serve_app.settings import Settings, SettingsError
+from serve_app.tokens import load_tokens
 
 ANSWER_S: Final = 5.0
 

@@ -20,18 +20,18 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Final, TypeVar
 
-import structlog
 from rich.console import Console
 from rich.markup import escape
 
 from actors import clock
 from actors.config import TrackerConfig
+from actors.logs import write_plainly
 from dashboards import prometheus
 from serve_app import ports
-from serve_app.auth import INGEST_FILE, OPS_FILE, Tokens, load_tokens
 from serve_app.cluster import NAMESPACE, Cluster, ClusterError, reap
 from serve_app.ports import InternalPorts, PortTakenError
 from serve_app.settings import Settings, SettingsError, unknown_variables
+from serve_app.tokens import Door, Tokens, load_tokens
 from storage.embedded import EmbeddedValkey, EmbeddedValkeyError
 
 RAY_LOG: Final = "ray.log"
@@ -122,7 +122,7 @@ class _Progress:
 
 def run(settings: Settings) -> int:
     """Start everything, stay until told to stop, stop everything. Return the exit code: 0, or 1 with the reason on stderr."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    write_plainly(sys.stderr)
     errors = Console(stderr=True)
     for name in unknown_variables(os.environ):
         errors.print(f"[yellow]{escape(name)} sets nothing here; is it misspelt?[/yellow]")
@@ -255,7 +255,8 @@ def _instance_id(data_dir: Path) -> str:
 def _write_prometheus(settings: Settings) -> None:
     """Write what a Prometheus on this machine needs to scrape this tracker."""
     target = settings.front_door_url.removeprefix("http://")
-    prometheus.write(settings.data_dir, target=target, token=settings.ops_token)
+    given = settings.tokens_given(Door.OPS)
+    prometheus.write(settings.data_dir, target=target, token=given[0] if given else None, token_file=settings.tokens_folder / Door.OPS.file)
 
 
 def _beside(work: Callable[[], _Result], *, stay: bool = False) -> "Future[_Result]":
@@ -347,8 +348,8 @@ def _stop(parts: _Parts, signals: _Signals, progress: _Progress) -> None:
 def _describe(settings: Settings, internal: InternalPorts, *, console: Console, tokens: Tokens, ready_s: float) -> None:
     """Print where everything is."""
     url = settings.front_door_url
-    ingest_source = "HEADCOUNT_INGEST_TOKEN" if settings.ingest_token else str(settings.data_dir / INGEST_FILE)
-    ops_source = "HEADCOUNT_OPS_TOKEN" if settings.ops_token else str(settings.data_dir / OPS_FILE)
+    ingest_source = "HEADCOUNT_INGEST_TOKEN" if settings.ingest_token else str(settings.tokens_folder / Door.INGEST.file)
+    ops_source = "HEADCOUNT_OPS_TOKEN" if settings.ops_token else str(settings.tokens_folder / Door.OPS.file)
     journal = "HEADCOUNT_REDIS_URL" if settings.redis_url else f"{settings.data_dir / 'valkey'} (embedded Valkey, 127.0.0.1)"
     lines = [
         f"[bold green]Headcount is up[/bold green] after {ready_s:.1f} s. Ctrl-C stops it; live sessions are kept.",

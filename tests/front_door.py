@@ -16,7 +16,7 @@ import msgspec
 from actors import clock
 from actors.messages import NotTaken, decode_batch, encode_reply
 from serve_app import openapi
-from serve_app.auth import Doorkeeper, Tokens
+from serve_app.auth import Doorkeeper
 from serve_app.backstage import Readiness
 from serve_app.body import Receive
 from serve_app.ingest import Asgi, Ingest, Rules, Scope, Send
@@ -25,6 +25,7 @@ from serve_app.ops import operators_app
 from serve_app.shards import ActorAwayError
 from serve_app.slotmap import SlotMap
 from serve_app.tallies import Tallies
+from serve_app.tokens import Tokens
 from sessions.changes import Policy, Receipt
 from sessions.routing import slot_of
 from sessions.story import describe

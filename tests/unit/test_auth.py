@@ -1,7 +1,5 @@
-"""Tokens are made once and kept secret; each door opens to its own kind only."""
+"""Each door opens to its own kind of token only."""
 
-import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,74 +9,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from serve_app import auth
-from serve_app.auth import Doorkeeper, Tokens, load_tokens
+from serve_app.auth import Doorkeeper
 from serve_app.settings import Settings, SettingsError
+from serve_app.tokens import Tokens, load_tokens
 
 NOW = 1_730_484_900.0
 
 
 def settings(folder: Path, **given: Any) -> Settings:
     return Settings(data_dir=folder, **given)
-
-
-def test_tokens_are_made_at_the_first_start_and_kept(tmp_path: Path) -> None:
-    first = load_tokens(settings(tmp_path / "data"))
-    assert first == load_tokens(settings(tmp_path / "data"))
-    assert first.ingest != first.ops
-    assert min(len(first.ingest), len(first.ops)) >= 40
-    assert {file.name for file in (tmp_path / "data").iterdir()} == {"ingest.token", "ops.token"}
-    assert (tmp_path / "data/ingest.token").read_text().strip() == first.ingest
-    assert all(file.stat().st_mode & 0o777 == 0o600 for file in (tmp_path / "data").iterdir())
-
-
-def test_nobody_else_can_read_a_token_while_it_is_being_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    modes: list[int] = []
-    link = os.link
-    monkeypatch.setattr(os, "link", lambda draft, file: (modes.append(draft.stat().st_mode & 0o777), link(draft, file)))
-    load_tokens(settings(tmp_path))
-    assert modes == [0o600, 0o600]
-
-
-def test_two_that_start_at_once_agree(tmp_path: Path) -> None:
-    made: list[Tokens] = []
-    threads = [threading.Thread(target=lambda: made.append(load_tokens(settings(tmp_path)))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(made) == 8
-    assert len(set(made)) == 1
-
-
-def test_the_environment_goes_before_the_files(tmp_path: Path) -> None:
-    tokens = load_tokens(settings(tmp_path, ingest_token="players", ops_token="people"))
-    assert (tokens.ingest, tokens.ops) == ("players", "people")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
-    (tmp_path / "ops.token").write_text("old-ops-token\n")
-    (tmp_path / "ops.token").chmod(0o644)
-    assert load_tokens(settings(tmp_path)).ops == "old-ops-token"
-    assert (tmp_path / "ops.token").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("held", ["", "\n", "two words", "naïve", "a\x00b"])
-def test_a_file_without_a_token_is_refused_by_name(tmp_path: Path, held: str) -> None:
-    (tmp_path / "ingest.token").write_text(held)
-    with pytest.raises(SettingsError, match=r"ingest\.token holds no token"):
-        load_tokens(settings(tmp_path))
-
-
-def test_the_same_token_for_both_doors_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "ops.token").write_text("same")
-    with pytest.raises(SettingsError, match="the same"):
-        load_tokens(settings(tmp_path, ingest_token="same"))
-
-
-def test_tokens_do_not_show_themselves() -> None:
-    tokens = Tokens(ingest="secret-1", ops="secret-2", player_key="secret-3")
-    assert "secret" not in f"{tokens!r} {tokens!s} {tokens}"
 
 
 def doorkeeper(**given: Any) -> Doorkeeper:
@@ -210,6 +149,8 @@ BAD_JWTS = {
     "exp is no number": shown({"exp": "soon"}),
     "exp is true": shown({"exp": True}),
     "not yet": shown({"exp": NOW + 60, "nbf": NOW + 1}),
+    "issued in the future": shown({"exp": NOW + 600, "iat": NOW + 61}),
+    "iat is no number": shown({"exp": NOW + 60, "iat": "now"}),
     "another's key": shown({"exp": NOW + 60}, key=ed25519.Ed25519PrivateKey.generate()),
     "another algorithm": shown({"exp": NOW + 60}, "RS256"),
     "no algorithm": b"Bearer " + jwt.encode({"exp": NOW + 60}, None, algorithm="none").encode(),
@@ -217,6 +158,49 @@ BAD_JWTS = {
     "no JWT": b"Bearer a.b.c",
     "dots": b"Bearer ...",
 }
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_a_jwt_of_another_algorithm_or_key_or_time_stays_outside_whatever_the_key(algorithm: str) -> None:
+    keeper = doorkeeper(player_key=pem(KEYS[algorithm]))
+    unsigned = b"Bearer " + jwt.encode({"exp": NOW + 60}, None, algorithm="none").encode()
+    others = [shown({"exp": NOW + 60}, other) for other in KEYS if other != algorithm]
+    late, early, future = (shown({"exp": NOW + 90, **odd}, algorithm) for odd in ({"exp": NOW}, {"nbf": NOW + 1}, {"iat": NOW + 61}))
+    for token in (unsigned, forged(algorithm, {"exp": NOW + 60}), *others, late, early, future):
+        assert not keeper.admits_player(token)
+    assert keeper.admits_player(shown({"exp": NOW + 60, "iat": NOW + 59, "nbf": NOW}, algorithm))
+
+
+def test_two_keys_are_good_at_once_each_with_its_own_algorithm() -> None:
+    keeper = doorkeeper(player_key=pem(KEYS["ES256"]) + "\n" + pem(KEYS["RS256"]))
+    assert keeper.admits_player(shown({"exp": NOW + 60}, "RS256"))
+    assert keeper.admits_player(shown({"exp": NOW + 60}, "ES256"))
+    assert not keeper.admits_player(shown({"exp": NOW + 60}, "EdDSA"))
+    assert not keeper.admits_player(forged("RS256", {"exp": NOW + 60}))
+
+
+def test_with_a_new_key_nothing_that_was_verified_before_is_remembered() -> None:
+    keeper = doorkeeper(player_key=pem(KEYS["ES256"]))
+    token = shown({"exp": NOW + 60}, "ES256")
+    assert keeper.admits_player(token)
+    keeper.adopt(Tokens(ingest="players", ops="people", player_key=pem(KEYS["RS256"])))
+    assert not keeper.admits_player(token)
+
+
+def test_every_valid_token_opens_its_own_door_and_only_that() -> None:
+    keeper = Doorkeeper(Tokens(ingest="new", ingest_too=("old",), ops="fresh", ops_too=("stale",)), now=lambda: NOW)
+    assert [keeper.admits_player(b"Bearer " + token) for token in (b"new", b"old", b"fresh", b"stale")] == [True, True, False, False]
+    assert [keeper.admits_operator(b"Bearer " + token) for token in (b"new", b"old", b"fresh", b"stale")] == [False, False, True, True]
+
+
+def test_tokens_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = Doorkeeper(Tokens(ingest="new", ingest_too=("old",), ops="people"), now=lambda: NOW)
+    compared: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(auth.hmac, "compare_digest", lambda *pair: compared.append(pair) or pair[0] == pair[1])
+    for token in (b"new", b"old", b"neither"):
+        keeper.admits_player(b"Bearer " + token)
+    assert len(compared) == 6
+    assert {len(digest) for pair in compared for digest in pair} == {32}
 
 
 @pytest.mark.parametrize("token", BAD_JWTS.values(), ids=BAD_JWTS.keys())

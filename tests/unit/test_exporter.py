@@ -77,6 +77,7 @@ def collected_from(
     monkeypatch: pytest.MonkeyPatch, find: Callable[[], dict[str, Shard]], until: Callable[[Exporter], Awaitable[bool]]
 ) -> None:
     """Let an exporter run on these shards until a condition holds; it has 5 s for that."""
+    monkeypatch.setattr(module, "write_plainly", lambda: None)  # or nothing could be captured
     monkeypatch.setattr(module, "_find_shards", lambda _namespace, held: {name: held.get(name) or shard for name, shard in find().items()})
 
     async def run() -> None:

@@ -13,12 +13,12 @@ import pytest
 from actors.messages import NotTaken
 from serve_app import examples
 from serve_app.answers import Refusal
-from serve_app.auth import Tokens
 from serve_app.body import inflate
 from serve_app.ingest import Rules
 from serve_app.mailbox import Undelivered
 from serve_app.pixel import GIF
 from serve_app.routes import POSTS
+from serve_app.tokens import Tokens
 from sessions.changes import Reason, Receipt
 from tests.front_door import INGEST, NOW, OPS, SLOTS, Answer, FrontDoor, ask
 

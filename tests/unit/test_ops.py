@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serve_app import examples
-from serve_app.auth import Tokens
+from serve_app.tokens import Tokens
 from tests.front_door import INGEST, OPS, Answer, FrontDoor, ask
 
 GUARDED = ["/metrics", "/v1/concurrency", "/v1/sessions/x", "/v1/beacon-session?p=a&v=b&u=c", "/v1/status"]
@@ -88,12 +88,13 @@ def test_a_session_is_described_and_an_unknown_one_is_404() -> None:
     assert one("/v1/sessions/").code == "not_found"
 
 
-def test_an_id_with_slashes_is_one_id() -> None:
+@pytest.mark.parametrize("session_id", ["a/b//c", "a\nb\n", "\r\n", "\"} 1\n{x='"])
+def test_an_id_with_slashes_and_line_breaks_is_one_id(session_id: str) -> None:
     async def scenario(door: FrontDoor) -> Any:
-        await ask(door.app, "POST", "/analytics/live/session/start", json.dumps({**examples.START, "session_id": "a/b//c"}).encode())
-        return await get(door, "/v1/sessions/a/b//c")
+        await ask(door.app, "POST", "/analytics/live/session/start", json.dumps({**examples.START, "session_id": session_id}).encode())
+        return await get(door, f"/v1/sessions/{session_id}")
 
-    assert run(scenario).json["session_id"] == "a/b//c"
+    assert run(scenario).json["session_id"] == session_id
 
 
 def test_a_beacons_session_is_found_by_its_parameters() -> None:
