@@ -14,10 +14,13 @@ class TrackerConfig:
     instance_id: str
     """Random id of this installation, kept in the data folder: tells a restart from a second cluster."""
     shards: int
+    """How many a new data set begins with; see `shards_are_set`."""
     slots: int
     heartbeat_interval_s: int
     expiry_intervals: int
     revive_window_s: float
+    shards_are_set: bool = True
+    """The number holds for this run whatever the data set had; False: a data set that is there goes on with its own."""
     front_door_url: str | None = None
     """`http://host:port` of the ingress, watched so that its outage costs nobody; None: not watched."""
 

@@ -15,7 +15,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from actors import exporter, names
 from actors.config import TrackerConfig
-from actors.ray_actors import create_directory
+from actors.ray_directory import create_directory
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

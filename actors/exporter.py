@@ -22,6 +22,7 @@ from ray.exceptions import ActorDiedError, RayError
 from actors import clock, names
 from actors.config import TrackerConfig
 from actors.logs import write_plainly
+from actors.ray_actors import on_head
 from metrics.collector import render
 from metrics.reports import ReplicaReport, ShardReport
 from metrics.totals import Totals, Watched
@@ -121,6 +122,9 @@ class Exporter:
         while True:
             try:
                 self._shards = await asyncio.to_thread(_find_shards, self._config.namespace, dict(self._shards))
+                # One that died keeps its name, and begins anew under it: who has none has left.
+                for left in self._totals.reporting() - self._shards.keys():
+                    self._totals.forget_shard(left)
             except (RayError, ValueError) as error:
                 _log.warning("cannot look the shards up", error=type(error).__name__)
             await asyncio.sleep(LOOK_UP_EVERY_S if self._shards else LOOK_UP_EVERY_S / 10)
@@ -130,7 +134,9 @@ def start(config: TrackerConfig) -> ActorHandle[Any]:
     """Create the exporter of this namespace; there must be none yet."""
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "enable_task_events": False}
     actor: Any = ray.remote(Exporter)
-    handle: ActorHandle[Any] = actor.options(name=names.EXPORTER, namespace=config.namespace, lifetime="detached", **options).remote(config)
+    handle: ActorHandle[Any] = actor.options(
+        name=names.EXPORTER, namespace=config.namespace, lifetime="detached", **options, **on_head()
+    ).remote(config)
     return handle
 
 

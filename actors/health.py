@@ -23,3 +23,5 @@ class Health(NamedTuple):
     """Commits that came too late: a slot of theirs was somebody else's by then."""
     write_backs: int = 0
     """How often all that is held was written back into a data set that had lost it."""
+    node: str = ""
+    """Where it runs, by Ray's id."""

@@ -8,11 +8,14 @@ next look at the same world gives the same orders.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from actors.assign import assign
 from actors.health import Health
 from storage.journal import Fence
+
+MOVES_AT_ONCE_MAX: Final = 16
+"""Slots that are on their way by plan at any time: the players of the others notice nothing."""
 
 
 class Term(NamedTuple):
@@ -32,6 +35,8 @@ class Orders:
     """The same for slots that the journal lost, and that nobody holds in memory: their epochs go on from the last known."""
     release: dict[str, list[int]] = field(default_factory=dict)
     """Slots to give up, because somebody else is to have them."""
+    to_move: int = 0
+    """Slots that are not where they belong, those among them that wait for their turn."""
 
 
 def latest_terms(known: Mapping[int, Term], fences: Mapping[int, Fence], healths: Mapping[str, Health]) -> dict[int, Term]:
@@ -53,6 +58,7 @@ def orders(
     healths: Mapping[str, Health],
     awaited: Collection[str],
     slots: int,
+    leaving: Collection[str] = frozenset(),
 ) -> Orders:
     """
     Return what to order now.
@@ -60,16 +66,24 @@ def orders(
     `healths`: what the living shards say. `awaited`: shards that do not answer, but may in a moment (they start, or restart);
     they keep what is theirs and are given a share, for which the slots wait. A shard that is alone in not reaching the
     journal keeps what is its, and is given nothing: it could not claim it, and the slots would wait for it with nobody to serve them.
+    `leaving`: shards that are to give up all they have.
+
+    Who has too many gives up a few at a time, and only to somebody who is there to take them; as long as more than those few
+    have no owner, something went wrong, and nothing moves by plan.
     """
     holders = _holders(terms, healths, awaited)
     able = [shard for shard, health in healths.items() if health.journal_up] or list(healths)
+    takers = [shard for shard in (*able, *awaited) if shard not in leaving]
+    room = MOVES_AT_ONCE_MAX - slots + len({slot for health in healths.values() for slot in health.serving})
     result = Orders()
-    for slot, target in assign(holders, shards=[*able, *awaited], slots=slots).items():
+    for slot, target in assign(holders, shards=takers, slots=slots).items():
         holder = holders.get(slot)
+        result.to_move += 1
         if holder in healths and holder not in able:
             continue
         if holder is not None:
-            if holder in healths and slot in healths[holder].serving:
+            if room > 0 and target in healths and holder in healths and slot in healths[holder].serving:
+                room -= 1
                 result.release.setdefault(holder, []).append(slot)
         elif target in healths:
             stored = fences[slot].epoch if slot in fences else 0

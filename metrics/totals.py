@@ -144,6 +144,10 @@ class Totals:
                     self.counted.add(key, amount)
         return True
 
+    def forget_shard(self, shard: str) -> None:
+        """Hear that a shard has left for good: what it said of itself is no longer shown. What its slots said has its own term."""
+        self._shards.pop(shard, None)
+
     def add_replica(self, report: ReplicaReport) -> int:
         """Add one replica's report unless its number was added before; return the last number added, to acknowledge it."""
         for key, amount in report.increments.items():
@@ -220,6 +224,10 @@ class Totals:
     def shards(self, *, now: float) -> Iterable[ShardReport]:
         """Return the last report of each shard that was heard within `LOST_S`."""
         return [shard.report for shard in self._shards.values() if now - shard.at <= LOST_S]
+
+    def reporting(self) -> frozenset[str]:
+        """Return the shards that are held here, heard lately or not."""
+        return frozenset(self._shards)
 
     def restarts(self, shard: str) -> int:
         """Return how often a shard began anew, as far as was heard since the exporter began or the directory did: never falls."""

@@ -73,6 +73,42 @@ def demo(
 
 
 @app.command()
+def scale(shards: Annotated[int, typer.Option(help="How many shard actors there are to be.")]) -> None:
+    """Have more or fewer shards, live: as few slots as possible move, and no player notices. Ends when it is so."""
+    settings = _settings()
+    from serve_app.scaling import scale
+
+    raise typer.Exit(scale(settings, shards=shards))
+
+
+@app.command()
+def drain(node: Annotated[str, typer.Option(help="Its address, or the beginning of its id; `headcount status` shows both.")]) -> None:
+    """Have no shard on a node of the cluster, now and until `undrain`. Ends when the node can be stopped."""
+    settings = _settings()
+    from serve_app.scaling import drain
+
+    raise typer.Exit(drain(settings, node=node))
+
+
+@app.command()
+def undrain(node: Annotated[str, typer.Option(help="Its address, or the beginning of its id.")]) -> None:
+    """Let shards live on a node again. Ends when they are spread."""
+    settings = _settings()
+    from serve_app.scaling import undrain
+
+    raise typer.Exit(undrain(settings, node=node))
+
+
+@app.command()
+def rollout() -> None:
+    """Replace every shard by a new process with the installed code, one after the other; no player notices. Ends when it is so."""
+    settings = _settings()
+    from serve_app.scaling import rollout
+
+    raise typer.Exit(rollout(settings))
+
+
+@app.command()
 def audit() -> None:
     """Read every slot from the journal, recount its sessions and say whether its ledger holds."""
     settings = _settings()

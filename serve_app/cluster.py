@@ -29,6 +29,9 @@ APPLICATION: Final = "headcount"
 FAILURE_LOGS: Final = "last-failure"
 """In the data folder: Ray's logs of the last start that failed."""
 
+GUEST_FILE: Final = "ray.token"
+"""In a run's folder: what Ray asks of whoever connects."""
+
 _LOGICAL_CPUS: Final = 16
 """What Ray schedules by; our actors ask for none, so it only has to be more than Serve's own."""
 _OBJECT_STORE_BYTES: Final = 100 * 1024 * 1024
@@ -76,17 +79,23 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ray_variables(folder: Path, run: str) -> dict[str, str]:
-    """Return the environment of Ray itself."""
-    token = folder / "ray.token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
+def guest_variables(folder: Path) -> dict[str, str]:
+    """Return what any process needs in its environment to reach the Ray of a run, before it imports Ray."""
     return {
-        RUN_VARIABLE: run,
         # Named for other systems, it means here: Ray's address is 127.0.0.1, so that nothing of it listens elsewhere.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_TOKEN_PATH": str(folder / GUEST_FILE),
+    }
+
+
+def _ray_variables(folder: Path, run: str) -> dict[str, str]:
+    """Return the environment of Ray itself."""
+    token = folder / GUEST_FILE
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return guest_variables(folder) | {
+        RUN_VARIABLE: run,
         "RAY_USAGE_STATS_ENABLED": "0",
         # Workers run at nice 15 by default, and anything else on the machine would starve them.
         "RAY_worker_niceness": "0",

@@ -12,6 +12,8 @@ from serve_app.settings import Settings, SettingsError
 from serve_app.tokens import load_tokens
 
 ANSWER_S: Final = 5.0
+NODE_CHARS: Final = 8
+"""So much of a node's id is shown."""
 
 
 def run(settings: Settings) -> int:
@@ -52,27 +54,43 @@ def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[
     console.print(f"Slots       {status['owned']} of {status['slots']} served, map version {status['map_version']}")
     console.print(f"Journal     {_up(status['journal_up'])}")
     console.print(f"Front door  {_up(status['front_door_up'])}")
+    if not status["as_planned"]:
+        left = "-" if status["to_move"] is None else status["to_move"]
+        console.print(f"Plan        {status['planned_shards']} shards; {left} slots to move, {status['to_renew']} shards to renew")
     console.print(shards_table(status))
+    if len(status["nodes"]) > 1:
+        console.print(nodes_table(status))
 
 
 def shards_table(status: Mapping[str, Any]) -> Table:
     """Return one row for each shard that the directory knows; narrow enough for 80 columns."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("shard", "alive", "slots", "sessions", "journal", "unwritten", "behind", "silent", "restarts"):
-        table.add_column(name, justify="left" if name in {"shard", "alive", "journal"} else "right", no_wrap=True)
+    for name in ("shard", "node", "alive", "slots", "sessions", "unwritten", "behind", "silent", "restarts"):
+        table.add_column(name, justify="left" if name in {"shard", "node", "alive"} else "right", no_wrap=True)
     for name, shard in status["shards"].items():
         coming = f" +{shard['coming']}" if shard.get("coming") else ""
         table.add_row(
             name.removeprefix("headcount-"),
-            _up(shard["alive"]),
+            shard.get("node", "")[:NODE_CHARS] or "-",
+            _how(shard),
             _number(shard.get("slots")) + coming,
             _number(shard.get("sessions")),
-            _up(shard["journal_up"]) if "journal_up" in shard else "-",
             _number(shard.get("unwritten_sessions")),
             _seconds(shard.get("behind_s")),
             _seconds(shard.get("silent_s")),
             _number(shard.get("restarts")),
         )
+    return table
+
+
+def nodes_table(status: Mapping[str, Any]) -> Table:
+    """Return one row for each node of the cluster."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("node", "address", "shards", ""):
+        table.add_column(name, justify="right" if name == "shards" else "left", no_wrap=True)
+    for node_id, node in status["nodes"].items():
+        remarks = ("drained" if node["drained"] else "", "head" if node["head"] else "", "" if node["takes_shards"] else "takes no shards")
+        table.add_row(node_id[:NODE_CHARS], node["address"], str(node["shards"]), ", ".join(filter(None, remarks)))
     return table
 
 
@@ -82,6 +100,15 @@ def _problem(answer: httpx.Response) -> str:
         return answer.text[:200].strip()
     told: dict[str, Any] = answer.json()
     return str(told.get("error", {}).get("message", answer.text[:200]))
+
+
+def _how(shard: Mapping[str, Any]) -> str:
+    """Return in a word how a shard is."""
+    if not shard["alive"]:
+        return "[red]no[/red]"
+    if not shard["journal_up"]:
+        return "[red]no journal[/red]"
+    return "[yellow]leaving[/yellow]" if shard["leaving"] else "[green]yes[/green]"
 
 
 def _up(value: object) -> str:

@@ -234,6 +234,7 @@ def _tracker_config(settings: Settings, journal_url: str) -> TrackerConfig:
         namespace=NAMESPACE,
         instance_id=_instance_id(settings.data_dir),
         shards=settings.shards,
+        shards_are_set="shards" in settings.model_fields_set,
         slots=settings.slots,
         heartbeat_interval_s=settings.heartbeat_interval_s,
         expiry_intervals=settings.expiry_intervals,

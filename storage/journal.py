@@ -111,6 +111,16 @@ class Journal(Protocol):
     async def renew_lease(self, *, run: str, now: float) -> bool:
         """Say that the cluster is alive. False: another run holds the lease; stop. Raises `WipedError` if there is no data set."""
 
+    async def plan(self) -> bytes | None:
+        """Return what `keep_plan` kept last; None: nothing was. Raises `WipedError` if there is no data set."""
+
+    async def keep_plan(self, plan: bytes, *, run: str) -> bool:
+        """
+        Keep what the cluster is to look like (`actors/plan.py`; opaque here) with the data set.
+
+        False: another run holds the lease, and nothing was kept. Raises `WipedError` if there is no data set.
+        """
+
     async def fences(self) -> Mapping[int, Fence]:
         """Return the map: every slot that was ever owned. Raises `WipedError` if there is no data set."""
 

@@ -38,6 +38,7 @@ class _Lease(NamedTuple):
     instance: str
     run: str
     renewed_at: float
+    plan: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class MemoryJournal:
                 raise slots_conflict(stored=lease.slots, wanted=slots)
             if lease.instance != instance and now - lease.renewed_at < LEASE_S:
                 raise lease_conflict(instance=lease.instance, age_s=now - lease.renewed_at)
-        self.store.lease = _Lease(slots, instance, run, now)
+        self.store.lease = _Lease(slots, instance, run, now, lease.plan if lease else None)
         await self._at("after", "open_data_set")
 
     async def renew_lease(self, *, run: str, now: float) -> bool:
@@ -97,6 +98,23 @@ class MemoryJournal:
         if self.store.lease is None:
             raise WipedError
         return self.store.lease
+
+    async def plan(self) -> bytes | None:
+        """Return what the cluster is to look like."""
+        await self._at("before", "plan")
+        plan = self._open_lease().plan
+        await self._at("after", "plan")
+        return plan
+
+    async def keep_plan(self, plan: bytes, *, run: str) -> bool:
+        """Keep what the cluster is to look like."""
+        await self._at("before", "keep_plan")
+        lease = self._open_lease()
+        held = lease.run == run
+        if held:
+            self.store.lease = lease._replace(plan=plan)
+        await self._at("after", "keep_plan")
+        return held
 
     async def fences(self) -> Mapping[int, Fence]:
         """Return the map."""

@@ -3,7 +3,7 @@ The journal on one Redis (6.2 or newer) or Valkey primary.
 
 Layout, for all slots of the data set:
 
-    headcount:dataset     hash    slots, instance, run, renewed_at
+    headcount:dataset     hash    slots, instance, run, renewed_at, plan
     headcount:fences      hash    slot -> "epoch number owner"
     headcount:records     hash    slot -> bytes
     headcount:alive       hash    slot -> time
@@ -84,6 +84,7 @@ class RedisJournal:
         )
         self._commit, self._touch, self._claim = _Script("commit"), _Script("touch"), _Script("claim")
         self._release, self._open, self._renew = _Script("release"), _Script("open_data_set"), _Script("renew_lease")
+        self._keep_plan = _Script("keep_plan")
 
     def __repr__(self) -> str:
         """Leave the password out."""
@@ -147,6 +148,17 @@ class RedisJournal:
     async def renew_lease(self, *, run: str, now: float) -> bool:
         """Say that the cluster is alive."""
         reply = await self._run(self._upkeep, self._renew, [DATA_SET], [run, now])
+        return reply[0] == b"OK"
+
+    async def plan(self) -> bytes | None:
+        """Return what the cluster is to look like."""
+        (plan,) = await self._read(self._upkeep, ("HGET", DATA_SET, "plan"))
+        kept: bytes | None = plan
+        return kept
+
+    async def keep_plan(self, plan: bytes, *, run: str) -> bool:
+        """Keep what the cluster is to look like."""
+        reply = await self._run(self._upkeep, self._keep_plan, [DATA_SET], [run, plan])
         return reply[0] == b"OK"
 
     async def fences(self) -> Mapping[int, Fence]:

@@ -230,6 +230,8 @@ class WipeContract:
             lambda: bench.commit(write(1, 1)),
             lambda: bench.wait(bench.journal.touch({1: 1}, alive_at=1_002.0)),
             lambda: bench.wait(bench.journal.renew_lease(run="run-1", now=1_002.0)),
+            lambda: bench.wait(bench.journal.plan()),
+            lambda: bench.wait(bench.journal.keep_plan(b"plan", run="run-1")),
             lambda: bench.claim({1: 1}, owner="shard-0"),
         ):
             with pytest.raises(WipedError):
@@ -294,6 +296,16 @@ class LeaseContract:
         bench.open(instance="laptop", run="run-2", now=1_001.0)
         bench.wait(bench.journal.renew_lease(run="run-1", now=1_090.0))
         bench.open(instance="other", run="run-3", now=1_001.0 + LEASE_S)
+
+    def test_a_plan_outlasts_runs_and_only_the_holder_of_the_lease_changes_it(self, bench: JournalBench) -> None:
+        bench.open(run="run-1")
+        assert bench.wait(bench.rival.plan()) is None
+        assert bench.wait(bench.journal.keep_plan(b"\0plan 1", run="run-1")) is True
+        bench.open(run="run-2", now=1_001.0)
+        assert bench.wait(bench.journal.keep_plan(b"too late", run="run-1")) is False
+        assert bench.wait(bench.rival.plan()) == b"\0plan 1"
+        assert bench.wait(bench.journal.keep_plan(b"plan 2", run="run-2")) is True
+        assert bench.wait(bench.rival.plan()) == b"plan 2"
 
     def test_another_number_of_slots_is_refused_and_both_are_named(self, bench: JournalBench) -> None:
         bench.open(slots=16)

@@ -17,7 +17,8 @@ import ray
 
 from actors import names
 from actors.config import TrackerConfig
-from actors.ray_actors import _REMOTE, OPTIONS, Directory, create_directory
+from actors.ray_actors import OPTIONS, REMOTE
+from actors.ray_directory import Directory, create_directory
 
 BOTH_S = 10.0
 WITHIN_S = 60.0
@@ -26,7 +27,7 @@ WITHIN_S = 60.0
 def main(address: str, config: TrackerConfig, run: str, *, is_its_own: bool) -> None:
     ray.init(address=address, namespace=config.namespace, log_to_driver=False)
     first = ray.get_actor(names.DIRECTORY)
-    actor = _REMOTE(concurrency_groups={"health": 8}, **OPTIONS)(Directory)
+    actor = REMOTE(concurrency_groups={"health": 8}, **OPTIONS)(Directory)
     second = actor.options(name="headcount-directory-second", lifetime="detached").remote(config, run)
     assert ray.get(second.settled.remote(), timeout=WITHIN_S) is None
     problem = None

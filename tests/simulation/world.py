@@ -10,25 +10,31 @@ by one factor: the logic has no period of its own, and an hour then costs a minu
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from actors import placing
+from actors.fleet import Patience
 from actors.front_door import FrontDoor
 from actors.health import Health
 from actors.messages import NotTaken, decode_reply, encode_batch, encode_item
+from actors.plan import PlanRefusedError
 from actors.shard import Shard
-from actors.steward import Patience, Steward
+from actors.steward import BUSY_ROUND_S, ROUND_S, Steward
 from actors.wakefulness import Rhythm
 from actors.writing import DirectoryAwayError
 from metrics.totals import Totals
 from sessions.changes import Policy, Receipt
 from sessions.events import End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.routing import slot_of
-from storage.journal import JournalUnavailableError
+from storage.journal import JournalError, JournalUnavailableError
 from storage.memory_journal import MemoryJournal, MemoryStore
 from tests.simulation.virtual_time import VirtualLoop
+
+MACHINES = 3
+SHARDS_MAX = 5
 
 
 class Scale(NamedTuple):
@@ -82,12 +88,15 @@ class Network:
 
 
 @dataclass(eq=False)
-class Node:
+class Place:
     """A place where one shard lives, dies and is born again."""
 
     name: str
     network: Network
     shard: Shard | None = None
+    machine: str = ""
+    ended: bool = False
+    """The directory did it: it is not born again, unless it is created."""
     births: int = 0
     may_live_at: float = float("-inf")
     unheard_until: float = float("-inf")
@@ -117,7 +126,8 @@ class World:
         self.store = MemoryStore()
         self.journal_away_until = float("-inf")
         self.door_shut_until = float("-inf")
-        self.nodes = {f"shard-{n}": Node(f"shard-{n}", Network(self)) for n in range(scale.shards)}
+        self.places = {f"shard-{n}": Place(f"shard-{n}", Network(self)) for n in range(scale.shards)}
+        self.machines = [placing.Node(f"machine-{n}", "", takes_shards=True) for n in range(MACHINES)]
         self.truths: dict[str, Truth] = {}
         self.totals = Totals(now=self.clock())
         self.steward: Steward | None = None
@@ -145,17 +155,19 @@ class World:
         await self._trouble
         now = self.clock()
         self.journal_away_until = self.door_shut_until = now
-        for node in self.nodes.values():
-            node.network.away_until = node.network.torn_until = node.network.slow_until = now
-            node.may_live_at = node.unheard_until = now
-        await asyncio.sleep(30 * self.scale.stretch)
+        for place in self.places.values():
+            place.network.away_until = place.network.torn_until = place.network.slow_until = now
+            place.may_live_at = place.unheard_until = now
+        await asyncio.sleep(90 * self.scale.stretch)
         self.check_alive()
         assert self.steward is not None
         assert self.steward.is_settled(), self.steward.status()
+        assert self.steward.status()["as_planned"], self.steward.status()
+        assert len(self.living()) == self.steward.status()["planned_shards"]
         assert all(shard.status()["journal_up"] for shard in self.living())
 
     def living(self) -> list[Shard]:
-        return [node.shard for node in self.nodes.values() if node.shard is not None]
+        return [place.shard for place in self.places.values() if place.shard is not None]
 
     def check_alive(self) -> None:
         for task in self._tasks:
@@ -176,7 +188,9 @@ class World:
         stretch = self.scale.stretch
         self.steward = Steward(
             journal=MemoryJournal(self.store),
-            shards=list(self.nodes),
+            shards=self.scale.shards,
+            shards_are_set=False,
+            name=lambda index: f"shard-{index}",
             slots=self.scale.slots,
             instance="world",
             run="run",
@@ -190,8 +204,8 @@ class World:
 
     async def _direct(self, steward: Steward) -> None:
         while True:
-            if not await steward.look():
-                await asyncio.sleep(self.scale.stretch)
+            busy = await steward.look()
+            await asyncio.sleep((BUSY_ROUND_S if busy else ROUND_S) * self.scale.stretch)
 
     async def confirm(self, shard: str, epochs: Mapping[int, int]) -> Sequence[int]:
         if self.steward is None:
@@ -201,20 +215,20 @@ class World:
     # `steward.Shards`: how the directory reaches shards here.
 
     async def watch(self, shard: str, *, front_door_up: bool, restarts: int) -> Health | None:
-        node = self.nodes[shard]
-        if node.shard is None or self.clock() < node.unheard_until:
+        place = self._place(shard)
+        if place.shard is None or self.clock() < place.unheard_until:
             return None
-        return node.shard.watch(front_door_up=front_door_up, restarts=restarts)
+        return place.shard.watch(front_door_up=front_door_up, restarts=restarts)._replace(node=place.machine)
 
     async def own(self, shard: str, expected: Mapping[int, int], *, after_wipe: bool) -> None:
-        node = self.nodes[shard]
-        if node.shard is not None:
-            node.shard.own(expected, after_wipe=after_wipe)
+        place = self._place(shard)
+        if place.shard is not None:
+            place.shard.own(expected, after_wipe=after_wipe)
 
     async def release(self, shard: str, slots: Sequence[int]) -> None:
-        node = self.nodes[shard]
-        if node.shard is not None:
-            releasing = asyncio.create_task(node.shard.release(slots))
+        place = self._place(shard)
+        if place.shard is not None:
+            releasing = asyncio.create_task(place.shard.release(slots))
             await asyncio.wait([releasing], timeout=5 * self.scale.stretch)
             if not releasing.done() or releasing.cancelled():
                 # Too slow, or the shard was killed meanwhile.
@@ -222,25 +236,50 @@ class World:
                 return
             releasing.result()
 
-    async def create(self, shard: str) -> None:
-        node = self.nodes[shard]
-        if node.shard is None and self.clock() >= node.may_live_at:
-            self._give_birth(node)
+    async def create(self, shard: str, *, node: str | None) -> None:
+        home = self._place(shard)
+        if home.shard is None and self.clock() >= home.may_live_at:
+            assert node is not None
+            home.machine, home.ended = node, False
+            self._give_birth(home)
 
-    def _give_birth(self, node: Node) -> None:
-        node.births += 1
-        node.shard = Shard(
-            node.name,
-            incarnation=f"{node.name}/{node.births}",
+    async def end(self, shard: str) -> bool:
+        self.happened["shard ended"] += 1
+        place = self._place(shard)
+        if place.shard is not None and self.clock() >= place.unheard_until:
+            stopping = asyncio.create_task(place.shard.stop())
+            await asyncio.wait([stopping], timeout=3 * self.scale.stretch)
+        place.ended = True
+        shard_there, place.shard = place.shard, None
+        for call in place.calls:
+            call.cancel()
+        if shard_there is not None:
+            await shard_there.halt()
+        return True
+
+    async def existing(self) -> Collection[str]:
+        return [name for name, place in self.places.items() if place.shard is not None or not place.ended]
+
+    async def nodes(self) -> Sequence[placing.Node]:
+        return self.machines
+
+    def _place(self, shard: str) -> Place:
+        return self.places.setdefault(shard, Place(shard, Network(self), ended=True))
+
+    def _give_birth(self, place: Place) -> None:
+        place.births += 1
+        place.shard = Shard(
+            place.name,
+            incarnation=f"{place.name}/{place.births}",
             policy=self.policy,
-            journal=MemoryJournal(self.store, faults=node.network),
+            journal=MemoryJournal(self.store, faults=place.network),
             clock=self.clock,
             monotonic=asyncio.get_running_loop().time,
             confirm=self.confirm,
             end=self.broken.append,
             rhythm=self.rhythm,
         )
-        node.shard.start()
+        place.shard.start()
 
     async def _collect(self) -> None:
         while True:
@@ -272,6 +311,9 @@ class World:
             "door shut": self._shut_door,
             "wipe": self._wipe,
             "power cut": self._cut_power,
+            "scaled": self._scale,
+            "drained": self._drain,
+            "rolled out": self._roll_out,
         }
         while not self.calm:
             await asyncio.sleep(random.expovariate(1.0 / (self.scale.trouble_every_s * stretch)))
@@ -285,8 +327,8 @@ class World:
         """Mostly short, now and then longer than the players' deadlines."""
         return self.random.choice((0.5, 3.0, 8.0, 20.0, 200.0)) * self.scale.stretch * (0.5 + self.random.random())
 
-    def _some_node(self) -> Node:
-        return self.random.choice(list(self.nodes.values()))
+    def _some_node(self) -> Place:
+        return self.random.choice(list(self.places.values()))
 
     async def _crash(self) -> None:
         await self._kill(self._some_node(), self.random.choice((2.0, 4.0, 30.0)) * self.scale.stretch)
@@ -296,26 +338,26 @@ class World:
         dead_s = self._some_time()
         if self._directory is not None:
             self._directory.cancel()
-        for node in self.nodes.values():
-            await self._kill(node, dead_s)
+        for place in self.places.values():
+            await self._kill(place, dead_s)
         self.steward = None
         await asyncio.sleep(dead_s)
         await self._new_directory()
 
-    async def _kill(self, node: Node, dead_s: float) -> None:
-        if node.shard is None:
+    async def _kill(self, place: Place, dead_s: float) -> None:
+        if place.shard is None:
             return
-        shard, node.shard = node.shard, None
-        for call in node.calls:
+        shard, place.shard = place.shard, None
+        for call in place.calls:
             call.cancel()
         await shard.halt()
-        node.may_live_at = self.clock() + dead_s
-        self._tasks.append(asyncio.create_task(self._restart(node, dead_s)))
+        place.may_live_at = self.clock() + dead_s
+        self._tasks.append(asyncio.create_task(self._restart(place, dead_s)))
 
-    async def _restart(self, node: Node, after_s: float) -> None:
+    async def _restart(self, place: Place, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        if node.shard is None:
-            self._give_birth(node)
+        if place.shard is None and not place.ended:
+            self._give_birth(place)
 
     async def _lose_journal(self) -> None:
         self.journal_away_until = self.clock() + self._some_time()
@@ -335,14 +377,29 @@ class World:
     async def _shut_door(self) -> None:
         self.door_shut_until = self.clock() + self._some_time()
 
+    async def _scale(self) -> None:
+        await self._ask_for("scale", self.random.randint(1, SHARDS_MAX))
+
+    async def _drain(self) -> None:
+        await self._ask_for(self.random.choice(("drain", "undrain")), self.random.choice(self.machines).node_id)
+
+    async def _roll_out(self) -> None:
+        await self._ask_for("rollout")
+
+    async def _ask_for(self, what: str, *arguments: object) -> None:
+        try:
+            await getattr(self.steward, what)(*arguments)
+        except (PlanRefusedError, JournalError):
+            self.happened["order refused"] += 1
+
     async def _wipe(self) -> None:
         """Lose the data set; who loses its memory before it was written back loses sessions, so wait until it is."""
-        everybody = [node.shard for node in self.nodes.values()]
+        everybody = [place.shard for place in self.places.values() if not place.ended]
         held = {slot for shard in self.living() for slot in shard.held}
         if None in everybody or len(held) < self.scale.slots or any(shard.status()["coming"] for shard in self.living()):
             self.happened["wipe called off"] += 1
             return
-        if any(self.clock() < node.unheard_until for node in self.nodes.values()):
+        if any(self.clock() < place.unheard_until for place in self.places.values()):
             self.happened["wipe called off"] += 1
             return
         self.store.wipe()
@@ -370,13 +427,13 @@ class World:
         if self.clock() < self.door_shut_until:
             return None
         fence = self.store.fences.get(slot)
-        node = self.nodes.get(fence.owner) if fence is not None else None
-        if node is None or node.shard is None:
+        place = self.places.get(fence.owner) if fence is not None else None
+        if place is None or place.shard is None:
             return None
-        call = asyncio.create_task(node.shard.receive(batch))
-        node.calls.add(call)
+        call = asyncio.create_task(place.shard.receive(batch))
+        place.calls.add(call)
         await asyncio.wait([call], timeout=10 * self.scale.stretch)
-        node.calls.discard(call)
+        place.calls.discard(call)
         if not call.done() or call.cancelled():
             call.cancel()
             return None

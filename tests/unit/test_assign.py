@@ -60,5 +60,20 @@ def test_256_slots_move_only_as_many_as_the_change_needs(before: int, now: int, 
     assert len(assign(owners, shards=NAMES[:now], slots=256)) == moved
 
 
+@given(maps(), st.integers(1, 5))
+def test_a_few_at_a_time_it_takes_no_more_moves_than_all_at_once(case: tuple[dict[int, str], list[str], int], at_once: int) -> None:
+    owners, shards, slots = case
+    needed = len(assign(owners, shards=shards, slots=slots))
+    moved = 0
+    while moves := assign(owners, shards=shards, slots=slots):
+        # Given up first, and owned by nobody when it is looked at next: as a planned move goes.
+        given_up = dict.fromkeys(sorted(moves)[:at_once], "")
+        owners = owners | given_up
+        taken = {slot: shard for slot, shard in assign(owners, shards=shards, slots=slots).items() if slot in given_up}
+        owners = owners | taken
+        moved += len(taken)
+    assert moved == needed
+
+
 def test_without_shards_nothing_can_be_done() -> None:
     assert assign({0: "shard-0"}, shards=[], slots=4) == {}

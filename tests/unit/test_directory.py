@@ -1,7 +1,8 @@
 """Every slot gets a living owner, nobody's sessions are given away, and the directory's own death disturbs nobody."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 
 from actors.front_door import OPENING_S, FrontDoor
 from actors.health import Health
-from actors.orders import Term, latest_terms, orders
+from actors.orders import MOVES_AT_ONCE_MAX, Term, latest_terms, orders
+from actors.placing import Node
+from actors.plan import PlanRefusedError
 from actors.shard import Shard
-from actors.steward import LeaseLostError, Steward
+from actors.steward import BUSY_ROUND_S, ROUND_S, LeaseLostError, Steward
 from actors.writing import DirectoryAwayError
-from storage.journal import DataSetConflictError, Fence
+from storage.journal import DataSetConflictError, Fence, JournalUnavailableError
 from storage.memory_journal import MemoryJournal
 from tests.simulation import virtual_time
 from tests.simulation.one_shard import Bench, beat, now, start, until
@@ -115,6 +118,46 @@ def test_after_a_wipe_the_epochs_of_what_was_lost_go_on() -> None:
     assert given.own_after_wipe == {"a": {0: 5}}
 
 
+def test_no_slot_is_given_up_for_a_shard_that_is_not_there_yet() -> None:
+    fences = {slot: Fence(1, 0, "a") for slot in range(4)}
+    healths = {"a": health(serving=dict.fromkeys(range(4), 1))}
+    given = orders(terms=latest_terms({}, fences, healths), fences=fences, healths=healths, awaited=["b"], slots=4)
+    assert (given.release, given.to_move) == ({}, 2)
+
+
+def test_only_a_few_slots_are_on_their_way_at_a_time() -> None:
+    slots = 10 * MOVES_AT_ONCE_MAX
+    fences = {slot: Fence(1, 0, "a") for slot in range(slots)}
+    healths = {"a": health(serving=dict.fromkeys(range(slots), 1)), "b": health()}
+    given = orders(terms=latest_terms({}, fences, healths), fences=fences, healths=healths, awaited=[], slots=slots)
+    assert (len(given.release["a"]), given.to_move) == (MOVES_AT_ONCE_MAX, slots // 2)
+    coming = {"a": health(serving=dict.fromkeys(range(3, slots), 1)), "b": health(coming=[0, 1, 2])}
+    given = orders(terms=latest_terms({}, fences, coming), fences=fences, healths=coming, awaited=[], slots=slots)
+    assert len(given.release["a"]) == MOVES_AT_ONCE_MAX - 3
+
+
+def test_while_something_went_wrong_nothing_moves_by_plan() -> None:
+    slots = 4 * MOVES_AT_ONCE_MAX
+    fences = {slot: Fence(1, 0, "a" if slot < slots // 2 else "lost") for slot in range(slots)}
+    healths = {"a": health(serving=dict.fromkeys(range(slots // 2), 1)), "b": health()}
+    given = orders(terms=latest_terms({}, fences, healths), fences=fences, healths=healths, awaited=["lost"], slots=slots, leaving=["a"])
+    assert given.release == {}
+
+
+def test_a_shard_that_leaves_gives_everything_up_and_is_given_nothing() -> None:
+    fences = {slot: Fence(1, 0, "a") for slot in range(3)} | {3: Fence(1, 0, "")}
+    healths = {"a": health(serving=dict.fromkeys(range(3), 1)), "b": health()}
+    given = orders(terms=latest_terms({}, fences, healths), fences=fences, healths=healths, awaited=[], slots=4, leaving=["a"])
+    assert (given.release, given.own) == ({"a": [0, 1, 2]}, {"b": {3: 1}})
+
+
+def test_a_shard_that_leaves_keeps_its_slots_while_there_is_nobody_to_take_them() -> None:
+    fences = {0: Fence(1, 0, "a")}
+    healths = {"a": health(serving={0: 1})}
+    given = orders(terms=latest_terms({}, fences, healths), fences=fences, healths=healths, awaited=[], slots=1, leaving=["a"])
+    assert (given.release, given.own) == ({}, {})
+
+
 # The loop: steward.py, with real shards on a journal in memory.
 
 
@@ -126,12 +169,17 @@ class Port:
     shards: dict[str, Shard] = field(default_factory=dict)
     cut: set[str] = field(default_factory=set)
     created: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    homes: dict[str, str] = field(default_factory=dict)
+    """Node by shard."""
+    machines: list[Node] = field(default_factory=list)
     can_create: bool = True
 
     async def watch(self, shard: str, *, front_door_up: bool, restarts: int) -> Health | None:
         if shard in self.cut or shard not in self.shards:
             return None
-        return self.shards[shard].watch(front_door_up=front_door_up, restarts=restarts)
+        health = self.shards[shard].watch(front_door_up=front_door_up, restarts=restarts)
+        return health._replace(node=self.homes.get(shard, ""))
 
     async def own(self, shard: str, expected: Mapping[int, int], *, after_wipe: bool) -> None:
         if shard not in self.cut and shard in self.shards:
@@ -141,10 +189,22 @@ class Port:
         if shard not in self.cut and shard in self.shards:
             await self.shards[shard].release(slots)
 
-    async def create(self, shard: str) -> None:
+    async def create(self, shard: str, *, node: str | None) -> None:
         self.created.append(shard)
         if self.can_create and shard not in self.shards:
             self.shards[shard], _ = self.bench.shard(shard)
+            self.homes[shard] = node or ""
+
+    async def end(self, shard: str) -> bool:
+        self.ended.append(shard)
+        await self.shards.pop(shard).stop()
+        return True
+
+    async def existing(self) -> Collection[str]:
+        return list(self.shards)
+
+    async def nodes(self) -> Sequence[Node]:
+        return self.machines
 
     async def kill(self, shard: str) -> None:
         await self.shards.pop(shard).halt()
@@ -159,10 +219,14 @@ class Cluster:
         self.journal = MemoryJournal(self.bench.store)
         self.loop: asyncio.Task[None] | None = None
 
-    def steward(self, *, shards: int = 2, run: str = "run-1", instance: str = "laptop", door: FrontDoor | None = None) -> Steward:
+    def steward(
+        self, *, shards: int = 2, run: str = "run-1", instance: str = "laptop", door: FrontDoor | None = None, shards_are_set: bool = True
+    ) -> Steward:
         steward = Steward(
             journal=self.journal,
-            shards=[f"shard-{number}" for number in range(shards)],
+            shards=shards,
+            name=lambda index: f"shard-{index}",
+            shards_are_set=shards_are_set,
             slots=self.bench.slots,
             instance=instance,
             run=run,
@@ -192,8 +256,8 @@ class Cluster:
 
     async def _look(self, steward: Steward) -> None:
         while True:
-            if not await steward.look():
-                await asyncio.sleep(1.0)
+            busy = await steward.look()
+            await asyncio.sleep(BUSY_ROUND_S if busy else ROUND_S)
 
     def owners(self) -> dict[str, int]:
         served = [held for shard in self.port.shards.values() for held in shard.held]
@@ -377,6 +441,211 @@ def test_slots_lost_with_the_journal_and_their_owner_begin_again_above_their_epo
         await asyncio.sleep(20.0)
         assert cluster.owners() == {"shard-0": 16}
         assert {fence.epoch for fence in cluster.bench.store.fences.values()} == {2}
+
+    play(scenario)
+
+
+# The plan: growing, shrinking, renewing, draining.
+
+
+def epochs(cluster: Cluster) -> dict[int, int]:
+    return {slot: fence.epoch for slot, fence in sorted(cluster.bench.store.fences.items())}
+
+
+def raised(before: dict[int, int], after: dict[int, int]) -> int:
+    """Count the moves between two maps."""
+    return sum(after.values()) - sum(before.values())
+
+
+def as_planned(steward: Steward) -> Callable[[], bool]:
+    return lambda: bool(steward.status()["as_planned"])
+
+
+@pytest.mark.parametrize(("before", "after", "moves"), [(1, 2, 8), (2, 3, 5), (3, 5, 6), (3, 1, 10), (4, 3, 4)])
+def test_scaling_moves_as_few_slots_as_possible_and_ends_who_is_not_needed(before: int, after: int, moves: int) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=before)
+        await until(as_planned(steward))
+        sent = [
+            (await cluster.bench.send(shard, start(cluster.bench.id_in(slot))))
+            for shard in cluster.port.shards.values()
+            for slot in shard.held
+        ]
+        was = epochs(cluster)
+        await steward.scale(after)
+        assert not steward.status()["as_planned"]
+        await until(as_planned(steward))
+        assert raised(was, epochs(cluster)) == moves
+        assert len(cluster.owners()) == after
+        assert cluster.port.ended == [f"shard-{number}" for number in range(after, before)]
+        assert sum(shard.sessions for shard in cluster.port.shards.values()) == len(sent) == 16
+        assert len(steward.status()["shards"]) == after  # type: ignore[arg-type]
+
+    play(scenario)
+
+
+def test_while_slots_move_none_is_without_an_owner_for_long() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=1)
+        await until(as_planned(steward))
+        await steward.scale(4)
+        unserved_s = dict.fromkeys(range(16), 0.0)
+        while not steward.status()["as_planned"]:
+            await asyncio.sleep(0.01)
+            served = {slot for shard in cluster.port.shards.values() for slot in shard.held}
+            unserved_s = {slot: 0.0 if slot in served else unserved_s[slot] + 0.01 for slot in unserved_s}
+            assert max(unserved_s.values()) < 0.5
+
+    play(scenario)
+
+
+def test_a_number_of_shards_outlasts_the_directory_and_the_run() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=2)
+        await steward.scale(3)
+        assert (await cluster.begin(shards=2)).status()["planned_shards"] == 3
+        await until(lambda: len(cluster.owners()) == 3)
+        await cluster.end()
+        assert (await cluster.begin(shards=2, run="run-2", shards_are_set=False)).status()["planned_shards"] == 3
+        await cluster.end()
+        assert (await cluster.begin(shards=2, run="run-3")).status()["planned_shards"] == 2
+
+    play(scenario)
+
+
+def test_a_directory_that_begins_anew_goes_on_where_the_last_one_died() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=4)
+        await until(as_planned(steward))
+        was = epochs(cluster)
+        await steward.scale(2)
+        await asyncio.sleep(0.01)
+        steward = await cluster.begin(shards=4)
+        await until(as_planned(steward))
+        assert sorted(cluster.port.shards) == ["shard-0", "shard-1"]
+        assert raised(was, epochs(cluster)) == 8
+
+    play(scenario)
+
+
+def test_a_plan_outlasts_a_wipe() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=2)
+        await steward.scale(3)
+        await until(as_planned(steward))
+        cluster.bench.store.wipe()
+        await asyncio.sleep(5.0)
+        assert (await cluster.begin(shards=2)).status()["planned_shards"] == 3
+
+    play(scenario)
+
+
+def test_what_cannot_be_kept_is_not_begun() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=2)
+        await until(as_planned(steward))
+
+        def away(moment: str, operation: str) -> None:
+            raise JournalUnavailableError(f"{operation} {moment}")
+
+        cluster.journal.faults = away
+        with pytest.raises(JournalUnavailableError):
+            await steward.scale(3)
+        cluster.journal.faults = None
+        await asyncio.sleep(5.0)
+        assert len(cluster.owners()) == 2
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_a_rollout_replaces_every_shard_and_is_no_restart(shards: int) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=shards)
+        await until(as_planned(steward))
+        before = {name: shard.incarnation for name, shard in cluster.port.shards.items()}
+        assert await steward.rollout() == shards
+        while not steward.status()["as_planned"]:
+            await asyncio.sleep(0.01)
+            assert len(cluster.port.shards) >= max(1, shards - 1), "more than one at a time"
+        assert cluster.port.shards.keys() == before.keys()
+        assert not {shard.incarnation for shard in cluster.port.shards.values()} & set(before.values())
+        told = steward.status()["shards"]
+        assert isinstance(told, dict)
+        assert {shard["restarts"] for shard in told.values()} == {0}
+
+    play(scenario)
+
+
+def test_a_shard_that_dies_while_others_are_renewed_comes_first() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        steward = await cluster.begin(shards=3)
+        await until(as_planned(steward))
+        await steward.rollout()
+        cluster.port.can_create = False
+        await cluster.port.kill("shard-2")
+        await asyncio.sleep(20.0)
+        assert "shard-0" not in cluster.port.ended[1:]
+        assert len(cluster.port.shards) >= 1
+        cluster.port.can_create = True
+        await until(as_planned(steward))
+        assert sorted(cluster.port.shards) == ["shard-0", "shard-1", "shard-2"]
+
+    play(scenario)
+
+
+def machines(*names: str) -> list[Node]:
+    return [Node(name, "", takes_shards=True) for name in names]
+
+
+def homes(cluster: Cluster) -> dict[str, int]:
+    return dict(sorted(Counter(cluster.port.homes[name] for name in cluster.port.shards).items()))
+
+
+def test_shards_are_spread_over_the_nodes_and_a_drained_one_is_left_and_not_come_back_to() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        cluster.port.machines = machines("node-a", "node-b", "node-c")
+        steward = await cluster.begin(shards=4)
+        await until(as_planned(steward))
+        assert sorted(homes(cluster).values()) == [1, 1, 2]
+        assert await steward.drain("node-b") == "node-b"
+        await until(as_planned(steward))
+        assert homes(cluster) == {"node-a": 2, "node-c": 2}
+        steward = await cluster.begin(shards=4)
+        await steward.scale(6)
+        await until(as_planned(steward))
+        assert homes(cluster) == {"node-a": 3, "node-c": 3}
+        told = steward.status()["nodes"]
+        assert isinstance(told, dict)
+        assert (told["node-b"]["drained"], told["node-b"]["shards"]) == (True, 0)
+        await steward.undrain("node-b")
+        await until(as_planned(steward))
+        assert homes(cluster) == {"node-a": 2, "node-b": 2, "node-c": 2}
+
+    play(scenario)
+
+
+def test_a_node_that_joins_takes_its_share() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        cluster.port.machines = machines("node-a", "node-b")
+        steward = await cluster.begin(shards=6)
+        await until(as_planned(steward))
+        cluster.port.machines = machines("node-a", "node-b", "node-c")
+        await until(lambda: homes(cluster) == {"node-a": 2, "node-b": 2, "node-c": 2})
+
+    play(scenario)
+
+
+def test_the_last_node_and_one_that_is_not_there_are_not_drained() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        cluster.port.machines = machines("node-a", "node-b")
+        steward = await cluster.begin(shards=2)
+        await steward.drain("node-a")
+        for named in ("node-b", "node-x"):
+            with pytest.raises(PlanRefusedError):
+                await steward.drain(named)
+        await until(as_planned(steward))
+        assert homes(cluster) == {"node-b": 2}
 
     play(scenario)
 

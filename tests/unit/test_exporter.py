@@ -163,6 +163,18 @@ def test_the_handle_of_a_dead_shard_is_looked_up_again(monkeypatch: pytest.Monke
     collected_from(monkeypatch, find, both)
 
 
+def test_a_shard_that_left_for_good_leaves_no_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = two(answers, answers)
+
+    async def left(exporter: Exporter) -> bool:
+        body = (await exporter.render(openmetrics=False)).decode()
+        if len(shards) == 2 and body.count("headcount_shard_sessions{") == 2:
+            del shards["headcount-shard-1"]
+        return len(shards) == 1 and body.count("headcount_shard_sessions{") == 1
+
+    collected_from(monkeypatch, lambda: shards, left)
+
+
 def test_a_report_that_the_catalog_does_not_know_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     shards = two(answers, lies)
 

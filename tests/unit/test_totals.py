@@ -317,3 +317,14 @@ def test_a_shard_that_was_not_told_its_restarts_yet_counts_none_twice() -> None:
 
 def test_restarts_do_not_fall_when_shard_and_directory_die_together() -> None:
     assert restarts_shown(("a", 3), ("b", 0), ("c", 0), ("c", 1)) == [3, 3, 3, 4]
+
+
+def test_a_shard_that_left_is_no_longer_shown_and_what_it_counted_stays() -> None:
+    totals = Totals(now=0.0)
+    observed: Increments = {("batch_events", "le", "0"): 1, ("batch_events", "sum"): 1}
+    totals.add_shard(shard(slot(0, audience=playing(3)), increments=observed), now=1.0)
+    totals.add_shard(shard(slot(0, epoch=2, audience=playing(3)), name="shard-1"), now=2.0)
+    totals.forget_shard("shard-0")
+    assert [report.shard for report in totals.shards(now=2.0)] == ["shard-1"]
+    assert totals.age_s(now=9.0) == 7.0
+    assert totals.states()["playing"] == 3

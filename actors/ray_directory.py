@@ -1,0 +1,144 @@
+"""The shell in which the directory lives as a Ray actor. Nothing is decided here: a `Steward` is built, driven and asked."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, NamedTuple
+
+import ray
+import structlog
+
+from actors import clock, names
+from actors.config import TrackerConfig
+from actors.front_door import FrontDoor, probe_of
+from actors.logs import write_plainly
+from actors.plan import PlanRefusedError
+from actors.ray_actors import CALLS_MAX, OPTIONS, REMOTE, await_on, end_with, on, on_head
+from actors.ray_shards import RayShards
+from actors.steward import BUSY_ROUND_S, ROUND_S, LeaseLostError, Steward
+from actors.writing import DirectoryAwayError
+from storage.journal import DataSetConflictError, JournalError, JournalUnavailableError, WipedError
+from storage.redis_journal import RedisJournal
+
+log = structlog.get_logger(__name__)
+
+TAKEN_OVER: Final = "another run of this installation has taken the data set over"
+
+
+class Answer(NamedTuple):
+    """What an operator hears to an order."""
+
+    problem: str | None
+    """The line that says why nothing was changed; None: it is kept, and the rounds do the rest."""
+    value: object = None
+    """What the order itself returns."""
+
+
+class Directory:
+    """One `Steward` as an actor: `actors.names.DIRECTORY`. After its own death Ray starts it anew, with the same `run`."""
+
+    def __init__(self, config: TrackerConfig, run: str) -> None:
+        write_plainly()
+        self._config = config
+        self._shards = RayShards(config)
+        probe = probe_of(config.front_door_url) if config.front_door_url else None
+        self._steward = Steward(
+            journal=RedisJournal(config.journal_url),
+            shards=config.shards,
+            shards_are_set=config.shards_are_set,
+            slots=config.slots,
+            instance=config.instance_id,
+            run=run,
+            port=self._shards,
+            clock=clock.now,
+            front_door=FrontDoor(probe, now=clock.now()),
+        )
+        self._problem: str | None = None
+        self._settled = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._work = self._loop.create_task(self._run())
+        self._work.add_done_callback(end_with)
+
+    async def settled(self) -> str | None:
+        """Return once every slot is served, or with the line that says why that cannot be."""
+        await self._settled.wait()
+        return self._problem
+
+    async def confirm(self, shard: str, epochs: Mapping[int, int]) -> list[int] | None:
+        """Say which slots are still a shard's after the journal lost the data set; None: that cannot be said yet."""
+        try:
+            return await self._steward.confirm(shard, epochs)
+        except (DirectoryAwayError, LeaseLostError):
+            return None
+
+    async def scale(self, shards: int) -> Answer:
+        """Have another number of shards."""
+        return await _heard(self._steward.scale(shards))
+
+    async def drain(self, node: str) -> Answer:
+        """Have no shard on a node."""
+        return await _heard(self._steward.drain(node))
+
+    async def undrain(self, node: str) -> Answer:
+        """Let shards live on a node again."""
+        return await _heard(self._steward.undrain(node))
+
+    async def rollout(self) -> Answer:
+        """Have every shard replaced by a new one."""
+        return await _heard(self._steward.rollout())
+
+    @ray.method(concurrency_group="health")
+    async def status(self) -> dict[str, object]:
+        """Return how the cluster is, for people."""
+        return await on(self._loop, self._steward.status)
+
+    @ray.method(concurrency_group="health")
+    async def stop(self) -> None:
+        """Let every shard write what is left, and look after nothing any more."""
+        await await_on(self._loop, self._stop())
+
+    async def _stop(self) -> None:
+        self._work.cancel()
+        await self._shards.stop_all(self._steward.shards())
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._steward.open()
+                break
+            except (JournalUnavailableError, WipedError) as error:
+                log.warning("the journal does not answer: the directory waits", error=str(error))
+                await asyncio.sleep(ROUND_S)
+            except (LeaseLostError, DataSetConflictError) as error:
+                self._give_up(str(error) or TAKEN_OVER)
+                return
+        while True:
+            try:
+                busy = await self._steward.look()
+            except (LeaseLostError, DataSetConflictError) as error:
+                problem = str(error) or TAKEN_OVER
+                log.critical("the directory stops, and its shards with it", problem=problem)
+                self._give_up(problem)
+                await self._shards.kill_all(self._steward.shards())
+                return
+            if not self._settled.is_set() and self._steward.is_settled():
+                self._settled.set()
+            await asyncio.sleep(BUSY_ROUND_S if busy else ROUND_S if self._settled.is_set() else ROUND_S / 5)
+
+    def _give_up(self, problem: str) -> None:
+        self._problem = problem
+        self._settled.set()
+
+
+def create_directory(config: TrackerConfig, *, run: str) -> Any:  # noqa: ANN401 - Ray makes the methods of handles up
+    """Create the directory actor; there must be none yet. Blocks as `create_shard` does. Raises `ValueError` if there is one."""
+    actor = REMOTE(concurrency_groups={"health": 8}, max_concurrency=CALLS_MAX, **OPTIONS)(Directory)
+    return actor.options(name=names.DIRECTORY, namespace=config.namespace, lifetime="detached", **on_head()).remote(config, run)
+
+
+async def _heard(order: Awaitable[object]) -> Answer:
+    try:
+        return Answer(None, await order)
+    except PlanRefusedError as error:
+        return Answer(str(error))
+    except JournalError:
+        return Answer("the journal does not answer, so that nothing can be kept: ask again")
