@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from serve_app.answers import RETRY_AFTER_S, STATUSES, Code
 from serve_app.pixel import VISIBILITIES
 from serve_app.routes import PIXEL_PATH, POSTS, PostRoute
+from serve_app.session_schema import SESSION
 from serve_app.wire import EventFault
 from sessions import limits
 from sessions.changes import Reason
@@ -95,7 +96,7 @@ _HEADERS: Final[Json] = {
 def _schemas() -> Json:
     models = [(route.model, "validation") for route in POSTS.values()]
     _, generated = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # literals, as it asks
-    return {**generated["$defs"], **{_answer_name(route): _answer(route) for route in POSTS.values()}, "Error": _ERROR}
+    return {**generated["$defs"], **{_answer_name(route): _answer(route) for route in POSTS.values()}, "Error": _ERROR, "Session": SESSION}
 
 
 _ERROR: Final[Json] = {
@@ -256,17 +257,18 @@ def _operators() -> Json:
     session = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     viewer = [{"name": name, "in": "query", "required": True, "schema": _ID} for name in ("p", "v", "u")]
     any_object: Json = {"application/json": {"schema": {"type": "object"}}}
+    one_session: Json = {"application/json": {"schema": {"$ref": "#/components/schemas/Session"}}}
     scrape: Json = {media: {"schema": {"type": "string"}} for media in ("text/plain", "application/openmetrics-text")}
     return {
         "/metrics": {"get": _question("metrics", "What Prometheus scrapes, as text or OpenMetrics by `Accept`", scrape)},
         "/v1/concurrency": {"get": _question("concurrency", "Who is watching now", any_object, [stream], errors=(Code.INVALID_FIELD,))},
         "/v1/sessions/{session_id}": {
             "get": _question(
-                "session", "One session in full, and why it is or is not counted", any_object, [session], errors=(Code.NOT_FOUND,)
+                "session", "One session in full, and why it is or is not counted", one_session, [session], errors=(Code.NOT_FOUND,)
             )
         },
         "/v1/beacon-session": {
-            "get": _question("beaconSession", "The same of a beacon's", any_object, viewer, errors=(Code.NOT_FOUND, Code.INVALID_FIELD))
+            "get": _question("beaconSession", "The same of a beacon's", one_session, viewer, errors=(Code.NOT_FOUND, Code.INVALID_FIELD))
         },
         "/v1/status": {"get": _question("status", "How shards, slots and journal are", any_object)},
     }

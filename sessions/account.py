@@ -15,6 +15,7 @@ from operator import attrgetter
 from struct import Struct
 from typing import Final
 
+from sessions.diary import BY_SEEK, SILENCE, Interval
 from sessions.limits import SEEK_CAUSES_STALL_S
 from sessions.states import PLAYBACKS, Cue, Playback
 from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
@@ -76,10 +77,10 @@ class Account:
     `apply` is the only mutator; inputs must come in the order of the player's time.
     """
 
-    __slots__ = (  # noqa: RUF023 - the order of `_PACKED`
+    __slots__ = (  # noqa: RUF023 - the order of `_PACKED`; `begun` is not packed
         "at", "seek_at", "started_at", "first_frame_at", "starting_s", "playing_s", "rebuffering_s", "seek_rebuffering_s", "paused_s", "bits", "bitrate_s",
         "latency_us_s", "latency_s", "bitrate", "latency", "quality", "rebuffers", "seek_rebuffers", "switches", "cap_s",
-        "stream", "state", "frame", "running", "by_seek", "failure",
+        "stream", "state", "frame", "running", "by_seek", "failure", "begun",
     )  # fmt: skip
 
     def __init__(self, packed: bytes | bytearray = b"") -> None:
@@ -114,6 +115,8 @@ class Account:
             self.by_seek,
             self.failure,
         ) = _PACKED.unpack_from(packed or _NEW)
+        self.begun: tuple[Interval, ...] = ()
+        """The intervals that began since it was opened: another state, another stream, or a first sign of life."""
 
     def pack(self) -> bytearray:
         """Return the account at rest: fixed size, little-endian; a later build may append to it. `plays_on` writes into it."""
@@ -127,6 +130,7 @@ class Account:
         began; None for a question, which counts nothing.
         """
         at, cue, stream, cap_s, bitrate, latency, quality = noted
+        goes_on = self.running and stream == self.stream
         if self.running:
             elapsed = at - self.at
             if elapsed > self.cap_s:  # noqa: PLR1730 - a call of min() costs more than all the rest
@@ -142,20 +146,26 @@ class Account:
         if latency != UNKNOWN_NUMBER:
             self.latency = latency
         if quality and quality != self.quality:
-            if self.quality:
-                self.switches += 1
-                if entered is not None:
-                    entered.switches += 1
-                    entered.happened = True
-            self.quality = quality
+            self._switch(quality, entered)
         cue &= CUE_BITS
         after = (AFTER_FRAME if self.frame else BEFORE_FRAME)[cue]
         if after is not None:
             state = _STATE_OF[after]
             if state != self.state:
                 self._enter(state, entered)
+                goes_on = False
         if cue in _MARKS:
             self._mark(cue, at, entered)
+        if not goes_on:
+            self.begun += ((at, self.counted_s, stream, self.state | BY_SEEK * self.by_seek),)
+
+    def _switch(self, quality: int, gain: Gain | None) -> None:
+        if self.quality:
+            self.switches += 1
+            if gain is not None:
+                gain.switches += 1
+                gain.happened = True
+        self.quality = quality
 
     def _mark(self, cue: int, at: float, gain: Gain | None) -> None:
         if cue == Cue.DVR_SEEK:
@@ -240,6 +250,18 @@ class Account:
         else:
             gain.start_failures += 1
 
+    def silence(self) -> None:
+        """Close the open interval at the last input; time until the next one is nobody's."""
+        if self.running:
+            self.running = False
+            self.begun += ((self.at, self.counted_s, self.stream, SILENCE),)
+
+    @property
+    def counted_s(self) -> float:
+        """All seconds that count for something."""
+        counted: float = self.starting_s + self.playing_s + self.rebuffering_s + self.paused_s
+        return counted
+
     @property
     def playback(self) -> Playback:
         """The state that the last input set."""
@@ -247,7 +269,7 @@ class Account:
         return playback
 
 
-_VALUES_OF: Final = attrgetter(*Account.__slots__)
+_VALUES_OF: Final = attrgetter(*Account.__slots__[:-1])
 _MARKS: Final = frozenset({Cue.DVR_SEEK, Cue.START, Cue.VIEW, Cue.STREAM_START, Cue.PLAY})
 _STATE_OF: Final = {playback: state for state, playback in enumerate(PLAYBACKS)}
 _STARTING: Final = _STATE_OF[Playback.STARTING]

@@ -41,6 +41,11 @@ INTERVAL_CAP_S_MAX: Final = 65_535
 EVENT_IDS_MAX: Final = 1_024
 """Event ids remembered per session for deduplication."""
 STORY_ENTRIES_MAX: Final = 48
+"""What became of a session, told in its story; the first is always kept."""
+STORY_INTERVALS_MAX: Final = 48
+"""Intervals (a state each) that its story remembers."""
+STORY_IGNORED_MAX: Final = 16
+"""Ignored inputs that its story remembers one by one; all of them are counted."""
 STREAMS_PER_WINDOW_MAX: Final = 200
 """Streams that one session may visit inside one reordering window; past it the window is folded early."""
 

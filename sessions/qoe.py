@@ -122,6 +122,7 @@ def figures(session: Session) -> dict[str, object]:
         "quality_switches": account.switches,
         "average_bitrate_bps": average_bitrate_bps(account),
         "live_latency_s": live_latency_s(account),
+        "played": bool(account.frame),
         "errors": session.tallies.errors,
         "failure": FAILURES[account.failure],
         "exit_before_video_start": exited_before_start(session, account),

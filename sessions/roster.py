@@ -15,13 +15,14 @@ from typing import Final, Self
 from sessions.account import Gains
 from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy
 from sessions.deadlines import Deadlines, bucket_of, due_at_of
+from sessions.diary import What
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS
 from sessions.histograms import observe
 from sessions.outcomes import add_finish, add_gains
 from sessions.session import Session
 from sessions.states import Input, Liveness
-from sessions.story import What, describe
+from sessions.story import describe
 from sessions.transitions import LIVENESS
 
 DIMENSION_OF: Final = {

@@ -13,16 +13,15 @@ the network delayed least.
 
 from collections.abc import Sequence
 from operator import attrgetter
-from struct import Struct
 from sys import intern
 from typing import Any, Final, NamedTuple
 
 from sessions.account import NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
+from sessions.diary import ENTRY, Why, after_streams_went, with_entry, with_ignored, with_intervals
 from sessions.limits import (
     EVENT_IDS_MAX,
     QUEUE_SPAN_S_MAX,
     REORDER_WINDOW_S,
-    STORY_ENTRIES_MAX,
     STREAMS_PER_WINDOW_MAX,
     WILD_AHEAD_S,
     WINDOW_INPUTS_MAX,
@@ -34,9 +33,6 @@ from sessions.window import INPUT, SAYS_ALL, inputs_of, place_of, put, said_sinc
 UNKNOWN: Final = "unknown"
 """The value of a dimension that the player has not said (yet)."""
 EVENT_ID_BYTES: Final = 7
-
-_STORY: Final = Struct("<dBB")
-"""One entry of the story: server's time, what (`story.What`), detail."""
 
 
 class Tallies(NamedTuple):
@@ -79,7 +75,7 @@ class Session:
 
     __slots__ = (
         "account", "bucket", "channel_id", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
-        "heartbeat_at", "interval_s", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
+        "heartbeat_at", "ignored", "interval_s", "intervals", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
         "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "revision", "seen_at", "session_id",
         "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
@@ -132,11 +128,14 @@ class Session:
         self.profile = b""
         self.vitals = b""
         self.story = b""
+        self.intervals = b""
+        self.ignored = b""
+        """These three: see `diary.py`."""
 
     @property
     def created_at(self) -> float:
         """When its first input came, server's clock: the first entry of the story, which is never dropped."""
-        at: float = _STORY.unpack_from(self.story)[0]
+        at: float = ENTRY.unpack_from(self.story)[0]
         return at
 
     @property
@@ -291,7 +290,7 @@ class Session:
             if record[0] >= until and len(window) - done <= WINDOW_INPUTS_MAX * size:
                 break
         self.window = window[done:]
-        self.account = account.pack()
+        self._keep(account)
 
     def _name_of(self, stream: int) -> str:
         return self.streams[stream] if stream < len(self.streams) else self.stream_id
@@ -304,9 +303,14 @@ class Session:
     def stop(self, gains: Gains) -> Account:
         """Fold everything, close the last interval at the newest input (the session ended, or expired), and return the account."""
         account = self._fold_all(gains)
-        account.running = False
-        self.account = account.pack()
+        account.silence()
+        self._keep(account)
         return account
+
+    def _keep(self, account: Account) -> None:
+        if account.begun:
+            self.intervals = with_intervals(self.intervals, account.begun)
+        self.account = account.pack()
 
     def watch(self, stream_id: str, gains: Gains) -> None:
         """Let what follows count for another stream; time stays where it was spent."""
@@ -315,6 +319,7 @@ class Session:
             if len(self.streams) >= STREAMS_PER_WINDOW_MAX:
                 account = self._fold_all(gains)
                 self.streams = ((*self.streams, self.stream_id)[account.stream],)
+                self.intervals = after_streams_went(self.intervals, kept=account.stream)
                 account.stream = 0
                 self.account = account.pack()
             self.streams = (*self.streams, self.stream_id)
@@ -340,14 +345,15 @@ class Session:
 
     def tell(self, what: int, *, now: float, detail: int = 0) -> None:
         """Add an entry to the story; the oldest but the first goes when there are too many."""
-        story, size = self.story + _STORY.pack(now, what, detail), _STORY.size
-        if len(story) > STORY_ENTRIES_MAX * size:
-            story = story[:size] + story[2 * size :]
-        self.story = story
+        self.story = with_entry(self.story, now, what, detail)
+
+    def ignore(self, what: str, why: Why, *, at: float, now: float) -> None:
+        """Remember that an input (`diary.INPUTS`, stamped `at`) was ignored."""
+        self.ignored = with_ignored(self.ignored, now=now, at=at, what=what, why=why)
 
     def story_entries(self) -> list[tuple[float, int, int]]:
         """Return (server's time, what, detail) of each entry, oldest first."""
-        return list(_STORY.iter_unpack(self.story))
+        return list(ENTRY.iter_unpack(self.story))
 
     def window_inputs(self) -> list[Noted]:
         """Return the provisional inputs in order."""
@@ -367,7 +373,7 @@ class Session:
         session.liveness = Liveness(session.liveness)
         session.playback = Playback(session.playback)
         session.streams = tuple(session.streams)
-        session.tallies = Tallies(*session.tallies)
+        session.tallies = Tallies(*session.tallies[: len(Tallies._fields)])
         if session.pixel is not None:
             pullzone, types, visible = session.pixel
             session.pixel = Pixel(pullzone, tuple(types), visible)
@@ -384,7 +390,8 @@ FIELDS: Final = (
     "session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s", "stream_id", "channel_id",
     "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
     "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
-    "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title",
+    "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title", "intervals",
+    "ignored",
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)

@@ -1,35 +1,19 @@
 """
 One session's explanation: why it is, or is not, counted, and what was made of what its player sent.
 
-A session keeps its last entries as packed bytes (`Session.tell`); here they get their words.
+Four parts, all JSON-ready. *Story*: what became of it, on our clock. *Intervals*: every state with the seconds it counted for, on the
+player's clock, those provisional included that are still in the window. *Counters*: what it adds to which. *Ignored*: which inputs moved
+nothing, and why. A session keeps what is needed as packed bytes (`diary.py`); here they get their words.
 """
 
-from enum import IntEnum
 from typing import Final
 
+from sessions.account import Account
+from sessions.diary import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of
 from sessions.events import END_REASONS
-from sessions.qoe import figures
+from sessions.qoe import exited_before_start, figures
 from sessions.session import Session
-from sessions.states import PLAYBACKS, Liveness
-
-
-class What(IntEnum):
-    """What an entry of the story tells."""
-
-    STARTED = 0
-    PROVISIONAL = 1
-    PROMOTED = 2
-    EXPIRED = 3
-    REVIVED = 4
-    ENDED = 5
-    """Detail: the reason, as an index of `END_REASONS`."""
-    PLAYBACK = 6
-    """Detail: the state entered, as an index of `PLAYBACKS`."""
-    STREAM = 7
-    WILD_CLOCK = 8
-    ERROR = 9
-    """Detail: 1 if fatal."""
-
+from sessions.states import PLAYBACKS, Liveness, Playback
 
 _WORDS: Final = {
     What.STARTED: "started",
@@ -43,6 +27,19 @@ _WORDS: Final = {
     What.WILD_CLOCK: "a timestamp ran more than 60 s ahead of its clock; ordering re-anchored",
     What.ERROR: "stream error",
 }
+_WHY: Final = {
+    Why.REPEATED: "sent again: only the first counts",
+    Why.OLDER: "not newer than the newest heartbeat: it only proved that the player was alive",
+    Why.LATE: "more than 60 s older than the newest input, or than what was already folded: counted by its type, and moved nothing",
+    Why.AFTER_END: "the session had ended",
+}
+_COUNTED_AS: Final = {
+    Playback.STARTING: "starting_time",
+    Playback.PLAYING: "playing_time",
+    Playback.REBUFFERING: "rebuffering_time",
+    Playback.PAUSED: "paused_time",
+}
+"""Time shown or failed counts for nothing."""
 
 
 def _entry(at: float, what: int, detail: int) -> dict[str, object]:
@@ -84,11 +81,10 @@ def describe(session: Session, *, now: float, remaining_s: float = 0.0) -> dict[
         "heartbeat_interval_s": session.interval_s,
         "clock_offset_s": session.offset if session.offset != float("-inf") else None,
         "account": figures(session),
-        "ignored": {
-            "duplicates": session.tallies.duplicates,
-            "late": session.tallies.late,
-            "wild_timestamps": session.tallies.wild,
-        },
+        "counters": counters(session),
+        "ignored": ignored(session),
+        "intervals": intervals(session),
+        "intervals_forgotten_s": forgotten_s(session),
         "story": [_entry(*entry) for entry in session.story_entries()],
         "profile": session.profile,
         "vitals": session.vitals,
@@ -115,3 +111,99 @@ def attributes(session: Session) -> dict[str, object]:
         "pullzone": None if session.pixel is None else session.pixel.pullzone,
         "end_reason": session.end_reason,
     }
+
+
+def intervals(session: Session) -> list[dict[str, object]]:
+    """
+    Return every state with its interval, oldest first; times on the player's clock.
+
+    `counted_s` is less than `seconds` if two inputs in it were further apart than the promise (`capped`), or if the time counts for
+    nothing. What is `provisional` is in no counter yet. It ends at the last input, never at `now`.
+    """
+    account = session.settled()
+    folded = intervals_of(session.intervals)
+    begun: list[Interval] = [*folded, *account.begun]
+    ends = [*begun[1:], (account.at, account.counted_s, 0, SILENCE)]
+    names = (*session.streams, session.stream_id)
+    told = []
+    for number, ((since, before_s, stream, kind), (until, after_s, *_)) in enumerate(zip(begun, ends, strict=False)):
+        if kind == SILENCE:
+            continue
+        state = PLAYBACKS[kind & ~BY_SEEK]
+        counted_as = _COUNTED_AS.get(state)
+        counted_s, seconds = round(after_s - before_s, 6), round(until - since, 6)
+        one: dict[str, object] = {
+            "state": str(state),
+            "stream_id": None if stream == LOST_STREAM else names[min(stream, len(session.streams))],
+            "from": since,
+            "to": until,
+            "seconds": seconds,
+            "counted_s": counted_s,
+            "counted_as": counted_as,
+            "capped": counted_as is not None and counted_s < seconds,
+            "provisional": number >= len(folded) - 1 and session.liveness is Liveness.ACTIVE,
+        }
+        if state is Playback.REBUFFERING:
+            one["cause"] = "seek" if kind & BY_SEEK else "connection"
+        told.append(one)
+    return told
+
+
+def forgotten_s(session: Session) -> float:
+    """Return the seconds that were counted before the first interval that the story still has."""
+    account = session.settled()
+    begun = (*intervals_of(session.intervals), *account.begun)
+    return round(begun[0][1] if begun else account.counted_s, 6)
+
+
+def counters(session: Session) -> list[dict[str, object]]:
+    """
+    Return what the session adds to counters, and why; what is nothing is left out.
+
+    `amount` is all of it; the `provisional` part of it is still in the window, and in no counter yet.
+    """
+    now, final = session.settled(), Account(session.account)
+    rows: list[tuple[str, float, float, str]] = [
+        ("playing_seconds", now.playing_s, final.playing_s, "time in playing"),
+        ("rebuffering_seconds", now.rebuffering_s, final.rebuffering_s, "time in rebuffering"),
+        ("seek_rebuffering_seconds", now.seek_rebuffering_s, final.seek_rebuffering_s, "of it: stalls that a seek caused"),
+        ("paused_seconds", now.paused_s, final.paused_s, "time in paused"),
+        ("bitrate_seconds", now.bitrate_s, final.bitrate_s, "playing time for which a bitrate was known"),
+        ("played_bytes", now.bits / 8, final.bits / 8, "bitrate times that time"),
+        ("plays", now.frame, final.frame, "a first frame was shown"),
+        ("rebuffers, connection", _by_connection(now), _by_connection(final), "stalls that no seek caused"),
+        ("rebuffers, seek", now.seek_rebuffers, final.seek_rebuffers, "stalls within 5 s of a seek"),
+        ("quality_switches", now.switches, final.switches, "changes of quality after the first"),
+        ("start_failures", now.failure == 1, final.failure == 1, "a fatal error, or an end for one, before the first frame"),
+        ("playback_failures", now.failure == _PLAYBACK_FAILURE, final.failure == _PLAYBACK_FAILURE, "the same after the first frame"),
+    ]
+    # These are final as soon as they are counted.
+    errors, added, exited = session.tallies.errors, session.tallies.stalls_added, session.revision > 0 and exited_before_start(session, now)
+    rows += [
+        ("stream_errors", errors, errors, "as they were taken"),
+        ("rebuffers, connection", added, added, "stalls that only the player's own counter knows"),
+        ("exits_before_start", exited, exited, "over without a frame or a failure, after at least a second"),
+    ]
+    return [
+        {"what": what, "amount": round(amount, 6), "provisional": round(amount - so_far, 6), "why": why}
+        for what, amount, so_far, why in rows
+        if amount
+    ]
+
+
+_PLAYBACK_FAILURE: Final = 2
+
+
+def _by_connection(account: Account) -> int:
+    stalls: int = account.rebuffers - account.seek_rebuffers
+    return stalls
+
+
+def ignored(session: Session) -> dict[str, object]:
+    """Return how many inputs moved nothing, and the last of them with its reason; `at` on our clock, `stamped` on the player's."""
+    tallies = session.tallies
+    last = [
+        {"at": now, "stamped": at, "input": what, "reason": why.name.lower(), "text": _WHY[why]}
+        for now, at, what, why in ignored_of(session.ignored)
+    ]
+    return {"duplicates": tallies.duplicates, "late": tallies.late, "wild_timestamps": tallies.wild, "last": last}

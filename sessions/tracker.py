@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from sessions.account import NEVER, UNKNOWN_NUMBER
 from sessions.changes import Key, Reason, Receipt, taken
+from sessions.diary import What, Why
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
 from sessions.roster import DIMENSION_OF, Roster
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
-from sessions.states import PLAYBACKS, Cue, Input, Liveness
-from sessions.story import What
+from sessions.states import Cue, Input, Liveness
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
 from sessions.window import SAYS_CREATOR, SAYS_MORE, SAYS_PROGRAM, SAYS_QUALITY, SAYS_STREAM, fingerprint
 
@@ -56,12 +56,12 @@ class Tracker(Roster):
     def _start(self, event: Start, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
         if known is not None and known.liveness is Liveness.ENDED:
-            return self._refuse(known, interval_s)
+            return self._refuse(known, interval_s, "start", event.at, now)
         again = known is not None and known.liveness is Liveness.ACTIVE and not known.provisional
         session = self._arrive(event.session_id, Input.START, event.at, now)
         self._follow_clock(session, event.at, now)
         if again:
-            self._ignore_duplicate(session)
+            self._ignore_duplicate(session, "start", event.at, now)
         else:
             if session.provisional:
                 self.ledger.promoted += 1
@@ -75,6 +75,7 @@ class Tracker(Roster):
                 self._set(session, name, getattr(event, name), now, said)
             self._note(
                 session,
+                "start",
                 Cue.START,
                 event.at,
                 now,
@@ -92,7 +93,7 @@ class Tracker(Roster):
         session = self._sessions.get(session_id)
         if session is None or session.liveness is not Liveness.ACTIVE:
             if session is not None and session.liveness is Liveness.ENDED:
-                return self._refuse(session, interval_s)
+                return self._refuse(session, interval_s, "heartbeat", at, now)
             session = self._arrive(session_id, Input.HEARTBEAT, at, now)
         is_beat = False
         if at < session.newest_at or now - at < session.offset:
@@ -100,7 +101,7 @@ class Tracker(Roster):
             self._follow_clock(session, at, now)
         if at <= session.heartbeat_at:
             # Older or repeated: it only proves that the player is alive.
-            self._ignore_duplicate(session)
+            self._ignore_duplicate(session, "heartbeat", at, now, Why.REPEATED if at == session.heartbeat_at else Why.OLDER)
         else:
             session.heartbeat_at = at
             self._increments[_HEARTBEATS] = self._increments.get(_HEARTBEATS, 0) + 1
@@ -112,6 +113,7 @@ class Tracker(Roster):
                 session.player_rebuffers = rebuffer_count
             self._note(
                 session,
+                "heartbeat",
                 CUE_OF_FLAG[playback],
                 at,
                 now,
@@ -129,7 +131,7 @@ class Tracker(Roster):
     def _happenings(self, event: Happenings, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
         if known is not None and known.liveness is Liveness.ENDED:
-            return self._happenings_after_end(known, event, interval_s)
+            return self._happenings_after_end(known, event, now, interval_s)
         if not event.happenings and (known is None or known.liveness is Liveness.EXPIRED):
             return taken(interval_s)
         session = self._arrive(event.session_id, Input.EVENT, _anchor(event.happenings, until=now), now)
@@ -139,7 +141,7 @@ class Tracker(Roster):
             predicted_at = now - session.offset
             self._follow_clock(session, _anchor(event.happenings, until=predicted_at), now)
         for happening in sorted(event.happenings, key=_time_of):
-            if not self._is_new_event(session, happening):
+            if not self._is_new_event(session, happening, now):
                 continue
             cue = CUE_OF_EVENT[happening.type]
             if cue is Cue.ERROR:
@@ -158,6 +160,7 @@ class Tracker(Roster):
             self._set(session, "quality", happening.quality, now, said)
             self._note(
                 session,
+                happening.type,
                 cue,
                 at,
                 now,
@@ -169,21 +172,22 @@ class Tracker(Roster):
         self._alive(session, now, interval_s)
         return Receipt(accepted=True, interval_s=session.interval_s, accepted_count=len(event.happenings))
 
-    def _happenings_after_end(self, session: Session, event: Happenings, interval_s: int) -> Receipt:
+    def _happenings_after_end(self, session: Session, event: Happenings, now: float, interval_s: int) -> Receipt:
         # Those stamped before the end are still taken, but the end has folded everything: they are late. What was taken before stays taken.
         ended_at = NEVER if session.ending is None else session.ending.at
         rejected: list[tuple[str, str]] = []
         for happening in event.happenings:
             if happening.at > ended_at and not session.knows_event(_digest(happening.event_id)):
                 rejected.append((happening.event_id, Reason.SESSION_ENDED.value))
-            elif self._is_new_event(session, happening):
-                self._add(_LATE)
-                session.tally(late=1, errors=happening.type == "stream_error")
+                session.ignore(happening.type, Why.AFTER_END, at=happening.at, now=now)
+            elif self._is_new_event(session, happening, now):
+                self._ignore_late(session, happening.type, happening.at, now)
+                session.tally(errors=happening.type == "stream_error")
                 if happening.type == "stream_error":
                     add_error(self._increments, event.stream_id or session.stream_id, fatal=happening.fatal)
         self._changed[session] = None
         accepted_count = len(event.happenings) - len(rejected)
-        return self._refuse(session, interval_s)._replace(
+        return self._refusal(session, interval_s)._replace(
             accepted=accepted_count > 0,
             reason=None if accepted_count else Reason.SESSION_ENDED.value,
             accepted_count=accepted_count,
@@ -193,15 +197,15 @@ class Tracker(Roster):
     def _end(self, event: End, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
         if known is not None and known.liveness is Liveness.ENDED:
-            self._ignore_duplicate(known)
-            return self._refuse(known, interval_s)
+            self._ignore_duplicate(known, "end", event.at, now)
+            return self._refusal(known, interval_s)
         session = self._arrive(event.session_id, Input.END, event.at, now)
         self._follow_clock(session, event.at, now)
         session.seen_at = now
         session.ending = Ending(event.at, event.reason, event.total_watch_s, event.farewell)
         session.player_rebuffers = max(session.player_rebuffers, event.rebuffer_count)
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
-        self._note(session, cue, max(event.at, session.newest_at), now, interval_s)
+        self._note(session, "end", cue, max(event.at, session.newest_at), now, interval_s)
         self._leave(session, Input.END, now)
         add_differences(self._increments, session, event)
         return Receipt(accepted=True, interval_s=interval_s, total_watch_s=event.total_watch_s, end_reason=event.reason)
@@ -209,7 +213,7 @@ class Tracker(Roster):
     def _beacon(self, event: Beacon, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
         if known is not None and known.liveness is Liveness.ENDED:
-            return self._refuse(known, interval_s)
+            return self._refuse(known, interval_s, event.type, now, now)
         session = self._arrive(event.session_id, Input.BEACON, now, now)
         cue = CUE_OF_BEACON[event.type]
         pixel = session.pixel
@@ -220,14 +224,14 @@ class Tracker(Roster):
             if cue is Cue.CHECK:
                 cue = Cue.FIRST_CHECK
         if event.type in pixel.types:
-            self._ignore_duplicate(session)
+            self._ignore_duplicate(session, event.type, now, now)
             cue = Cue.CHECK
         else:
             self._add(("beacons", event.type))
             if event.type != "check":
                 pixel = pixel._replace(types=(*pixel.types, event.type))
         session.pixel = pixel._replace(visible=event.visible)
-        self._note(session, cue, max(now, session.newest_at), now, interval_s)
+        self._note(session, event.type, cue, max(now, session.newest_at), now, interval_s)
         self._alive(session, now, interval_s, is_beat=True)
         return taken(session.interval_s)
 
@@ -236,6 +240,7 @@ class Tracker(Roster):
     def _note(  # noqa: PLR0913 - an input is what it is
         self,
         session: Session,
+        what: str,
         cue: Cue,
         at: float,
         now: float,
@@ -264,10 +269,8 @@ class Tracker(Roster):
             says=says,
         )
         if not in_time:
-            session.tally(late=1)
-            self._add(_LATE)
+            self._ignore_late(session, what, at, now)
         elif session.playback is not before:
-            session.tell(What.PLAYBACK, now=now, detail=PLAYBACKS.index(session.playback))
             self._move_if_counted(session, ("state", before), ("state", session.playback))
             stream_id = session.stream_id
             self._move_if_counted(session, ("stream", stream_id, before), ("stream", stream_id, session.playback))
@@ -319,21 +322,32 @@ class Tracker(Roster):
             dimension = DIMENSION_OF[name]
             self._move_if_counted(session, (dimension, before), (dimension, value))
 
-    def _is_new_event(self, session: Session, happening: Happening) -> bool:
+    def _is_new_event(self, session: Session, happening: Happening, now: float) -> bool:
         digest = _digest(happening.event_id)
         if session.knows_event(digest):
-            self._ignore_duplicate(session)
+            self._ignore_duplicate(session, happening.type, happening.at, now)
             return False
         session.remember_event(digest)
         self._add(("events", happening.type))
         return True
 
-    def _ignore_duplicate(self, session: Session) -> None:
+    def _ignore_duplicate(self, session: Session, what: str, at: float, now: float, why: Why = Why.REPEATED) -> None:
         session.tally(duplicates=1)
+        session.ignore(what, why, at=at, now=now)
         self._add(_DUPLICATES)
         self._changed[session] = None
 
-    def _refuse(self, session: Session, interval_s: int) -> Receipt:
+    def _ignore_late(self, session: Session, what: str, at: float, now: float) -> None:
+        session.tally(late=1)
+        session.ignore(what, Why.LATE, at=at, now=now)
+        self._add(_LATE)
+
+    def _refuse(self, session: Session, interval_s: int, what: str, at: float, now: float) -> Receipt:
+        session.ignore(what, Why.AFTER_END, at=at, now=now)
+        self._changed[session] = None
+        return self._refusal(session, interval_s)
+
+    def _refusal(self, session: Session, interval_s: int) -> Receipt:
         return Receipt(
             accepted=False,
             reason=Reason.SESSION_ENDED.value,

@@ -109,6 +109,12 @@ def test_a_life_from_start_to_end_is_told_in_its_story(player: httpx.Client, ope
         data = player.post(path, json=body_of(path, session_id)).json()["data"]
         assert (data["accepted"], data["reason"]) == (False, "session_ended")
     late = {"event_id": "late", "event_type": "tip", "timestamp": "2024-11-01T19:30:00Z"}
+    told = operator.get(f"/v1/sessions/{quote(session_id)}").json()
+    assert sum(each["counted_s"] for each in told["intervals"]) == pytest.approx(told["account"]["session_time_s"])
+    assert [(each["input"], each["reason"]) for each in told["ignored"]["last"]][-2:] == [
+        ("heartbeat", "after_end"),
+        ("start", "after_end"),
+    ]
     data = player.post(EVENTS, json={"session_id": session_id, "events": [late]}).json()["data"]
     assert data["rejected_events"] == [{"event_id": "late", "reason": "session_ended"}]
 

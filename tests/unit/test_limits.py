@@ -33,7 +33,7 @@ def test_1024_event_ids_are_remembered_and_the_1025th_pushes_the_oldest_out(trac
     assert len(known(tracker).event_ids) == 1_024 * 7
 
 
-def test_a_window_holds_512_inputs_and_folds_the_oldest_early(tracker: Tracker) -> None:
+def test_a_window_holds_128_inputs_and_folds_the_oldest_early(tracker: Tracker) -> None:
     tracker.receive(start(1_000), now=1_000)
     for number in range(1, 600):
         tracker.receive(beat(1_000 + number / 20, "playing"), now=1_030)
@@ -58,7 +58,7 @@ def test_a_full_window_takes_what_is_out_of_order_too(tracker: Tracker) -> None:
 def test_a_session_tells_48_entries_and_always_its_first(tracker: Tracker) -> None:
     tracker.receive(start(1_000), now=1_000)
     for number in range(100):
-        tracker.receive(beat(1_001 + number, ("playing", "paused")[number % 2]), now=1_001 + number)
+        tracker.receive(events(event("stream_error", 1_001 + number)), now=1_001 + number)
     entries = known(tracker).story_entries()
     assert len(entries) == limits.STORY_ENTRIES_MAX == 48
     assert (entries[0][0], entries[1][0], entries[-1][0]) == (1_000, 1_100 - 46, 1_100)
