@@ -1,8 +1,105 @@
 """The dashboard *Audience*: who is watching, what, where, and who comes and goes."""
 
+from typing import Final
+
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.panels import CHANNEL, COUNT, PER_SECOND, STREAM, Line, assemble, biggest, channel_variable, chart, number, stream_variable
+from dashboards.panels import (
+    CHANNEL,
+    COUNT,
+    PER_SECOND,
+    STREAM,
+    Line,
+    Rows,
+    assemble,
+    biggest,
+    channel_variable,
+    chart,
+    number,
+    stream_variable,
+)
+
+ROWS: Final[Rows] = {
+    "Now": (
+        number("Watching", "Playing, rebuffering or starting, over all streams.", "sum(job:headcount_watching:sum)", unit=COUNT),
+        number(
+            "Sessions",
+            "Everybody whose heartbeats come: watching, paused, shown and failed.",
+            "sum(headcount_sessions)",
+            unit=COUNT,
+        ),
+        number(
+            "Watching the chosen streams",
+            "Playing, rebuffering or starting, on the streams chosen above.",
+            f"sum(job_stream_id:headcount_watching:sum{{{STREAM}}})",
+            unit=COUNT,
+        ),
+        number(
+            "Streams with somebody",
+            "Streams with at least one session and a label of their own.",
+            'count(sum by (stream_id) (headcount_stream_sessions{stream_id!="other"}) > 0) or vector(0)',
+            unit=COUNT,
+        ),
+    ),
+    "Over time": (
+        chart(
+            "Sessions by state",
+            "Every active session, by what its player does: watching is playing + rebuffering + starting. The chosen streams.",
+            Line(f"sum by (state) (headcount_stream_sessions{{{STREAM}}})", "{{state}}"),
+            unit=COUNT,
+            stacked=True,
+        ),
+        chart(
+            "Joins and leaves",
+            "Sessions per second that come (above zero: a start, something else first, back after silence) and go (below: the player said "
+            "so, by its reason, or fell silent). All streams.",
+            Line("sum(rate(headcount_sessions_started_total[1m]))", "started"),
+            Line("sum(rate(headcount_sessions_provisional_total[1m]))", "provisional: start not seen"),
+            Line("sum(rate(headcount_sessions_revived_total[1m]))", "revived"),
+            Line("-sum by (reason) (rate(headcount_sessions_ended_total[1m]))", "ended: {{reason}}"),
+            Line("-sum(rate(headcount_sessions_expired_total[1m]))", "expired"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Watching by stream",
+            "Playing, rebuffering or starting; the biggest of the chosen streams.",
+            Line(biggest(f"sum by (stream_id) (job_stream_id:headcount_watching:sum{{{STREAM}}})"), "{{stream_id}}"),
+            unit=COUNT,
+        ),
+        chart(
+            "Peak by stream",
+            "Greatest number of active sessions in the last 60 s, at one-second resolution over all shards: what falls between two scrapes "
+            "is in it.",
+            Line(biggest(f"max by (stream_id) (headcount_stream_sessions_peak{{{STREAM}}})"), "{{stream_id}}"),
+            unit=COUNT,
+        ),
+    ),
+    "Who and where": (
+        chart(
+            "Sessions by channel",
+            "Active sessions of the chosen channels; who names no channel is in none.",
+            Line(biggest(f"sum by (channel) (headcount_channel_sessions{{{CHANNEL}}})"), "{{channel}}"),
+            unit=COUNT,
+        ),
+        *(
+            chart(
+                f"Sessions by {name}",
+                f"Active sessions {text}; all streams. The biggest have a line of their own, `other` is the sum of the rest.",
+                Line(biggest(f"sum by ({name}) (headcount_{name}_sessions)"), f"{{{{{name}}}}}"),
+                unit=COUNT,
+            )
+            for name, text in (
+                ("program", "by the programme that is on"),
+                ("creator", "by creator"),
+                ("platform", "by the player's platform"),
+                ("country", "by the country that the player names"),
+                ("quality", "by the quality that is shown"),
+                ("connection", "by kind of connection"),
+                ("pullzone", "of beacons, by pull zone"),
+            )
+        ),
+    ),
+}
 
 
 def build() -> Dashboard:
@@ -11,85 +108,5 @@ def build() -> Dashboard:
         "Audience",
         "How many are watching right now. A number is at most two seconds old when Prometheus reads it, every five.",
         variables=(stream_variable(), channel_variable()),
-        rows={
-            "Now": (
-                number("Watching", "Playing, rebuffering or starting, over all streams.", "sum(job:headcount_watching:sum)", unit=COUNT),
-                number(
-                    "Sessions",
-                    "Everybody whose heartbeats come: watching, paused, shown and failed.",
-                    "sum(headcount_sessions)",
-                    unit=COUNT,
-                ),
-                number(
-                    "Watching the chosen streams",
-                    "Playing, rebuffering or starting, on the streams chosen above.",
-                    f"sum(job_stream_id:headcount_watching:sum{{{STREAM}}})",
-                    unit=COUNT,
-                ),
-                number(
-                    "Streams with somebody",
-                    "Streams with at least one session and a label of their own.",
-                    'count(sum by (stream_id) (headcount_stream_sessions{stream_id!="other"}) > 0) or vector(0)',
-                    unit=COUNT,
-                ),
-            ),
-            "Over time": (
-                chart(
-                    "Sessions by state",
-                    "Every active session, by what its player does: watching is playing + rebuffering + starting. The chosen streams.",
-                    Line(f"sum by (state) (headcount_stream_sessions{{{STREAM}}})", "{{state}}"),
-                    unit=COUNT,
-                    stacked=True,
-                ),
-                chart(
-                    "Joins and leaves",
-                    "Sessions per second that come (above zero: a start, something else first, back after silence) and go (below: the player said "
-                    "so, by its reason, or fell silent). All streams.",
-                    Line("sum(rate(headcount_sessions_started_total[1m]))", "started"),
-                    Line("sum(rate(headcount_sessions_provisional_total[1m]))", "provisional: start not seen"),
-                    Line("sum(rate(headcount_sessions_revived_total[1m]))", "revived"),
-                    Line("-sum by (reason) (rate(headcount_sessions_ended_total[1m]))", "ended: {{reason}}"),
-                    Line("-sum(rate(headcount_sessions_expired_total[1m]))", "expired"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Watching by stream",
-                    "Playing, rebuffering or starting; the biggest of the chosen streams.",
-                    Line(biggest(f"sum by (stream_id) (job_stream_id:headcount_watching:sum{{{STREAM}}})"), "{{stream_id}}"),
-                    unit=COUNT,
-                ),
-                chart(
-                    "Peak by stream",
-                    "Greatest number of active sessions in the last 60 s, at one-second resolution over all shards: what falls between two scrapes "
-                    "is in it.",
-                    Line(biggest(f"max by (stream_id) (headcount_stream_sessions_peak{{{STREAM}}})"), "{{stream_id}}"),
-                    unit=COUNT,
-                ),
-            ),
-            "Who and where": (
-                chart(
-                    "Sessions by channel",
-                    "Active sessions of the chosen channels; who names no channel is in none.",
-                    Line(biggest(f"sum by (channel) (headcount_channel_sessions{{{CHANNEL}}})"), "{{channel}}"),
-                    unit=COUNT,
-                ),
-                *(
-                    chart(
-                        f"Sessions by {name}",
-                        f"Active sessions {text}; all streams. The biggest have a line of their own, `other` is the sum of the rest.",
-                        Line(biggest(f"sum by ({name}) (headcount_{name}_sessions)"), f"{{{{{name}}}}}"),
-                        unit=COUNT,
-                    )
-                    for name, text in (
-                        ("program", "by the programme that is on"),
-                        ("creator", "by creator"),
-                        ("platform", "by the player's platform"),
-                        ("country", "by the country that the player names"),
-                        ("quality", "by the quality that is shown"),
-                        ("connection", "by kind of connection"),
-                        ("pullzone", "of beacons, by pull zone"),
-                    )
-                ),
-            ),
-        },
+        rows=ROWS,
     )

@@ -74,57 +74,35 @@ def percentile(share: float, metric: str, *by: str, where: str = "") -> str:
     return f"histogram_quantile({share}, sum by ({labels}) (rate({metric}_bucket{{{where}}}[5m])))"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One panel: what it says it shows, and the queries behind it."""
+
+    title: str
+    description: str
+    lines: tuple[Line, ...]
+    unit: str
+    levels: Levels | None = None
+    is_number: bool = False
+    """One number, the present one; else lines over time."""
+    stacked: bool = False
+    wide: bool = False
+
+
+Rows = dict[str, tuple[Panel, ...]]
+"""A dashboard's panels, by the row that they stand in."""
+
+
 def chart(
     title: str, description: str, *lines: Line, unit: str, levels: Levels | None = None, stacked: bool = False, wide: bool = False
-) -> timeseries.Panel:
+) -> Panel:
     """Return a panel of lines over time; `levels` become lines across it."""
-    panel = (
-        timeseries.Panel()
-        .title(title)
-        .description(description)
-        .datasource(SOURCE)
-        .unit(unit)
-        .span(_WIDTH if wide else _WIDTH // 2)
-        .height(_CHART_HEIGHT)
-        .line_width(1)
-        .fill_opacity(30 if stacked else 8)
-        .axis_soft_min(0)
-        .show_points(common.VisibilityMode.NEVER)
-        .legend(
-            common_builders.VizLegendOptions()
-            .display_mode(common.LegendDisplayMode.TABLE)
-            .placement(common.LegendPlacement.RIGHT)
-            .calcs(["lastNotNull", "max"])
-            .show_legend(True)
-        )
-        .tooltip(common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-        .thresholds(_thresholds(levels))
-    )
-    if stacked:
-        panel = panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
-    if levels is not None:
-        panel = panel.thresholds_style(common_builders.GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED))
-    for number, line in enumerate(lines):
-        panel = panel.with_target(_query(line, number))
-    return panel
+    return Panel(title=title, description=description, lines=lines, unit=unit, levels=levels, stacked=stacked, wide=wide)
 
 
-def number(title: str, description: str, expr: str, *, unit: str, levels: Levels | None = None) -> stat.Panel:
+def number(title: str, description: str, expr: str, *, unit: str, levels: Levels | None = None) -> Panel:
     """Return a panel of one number, the present one."""
-    return (
-        stat.Panel()
-        .title(title)
-        .description(description)
-        .datasource(SOURCE)
-        .unit(unit)
-        .span(_WIDTH // 4)
-        .height(_STAT_HEIGHT)
-        .graph_mode(common.BigValueGraphMode.AREA)
-        .color_mode(common.BigValueColorMode.VALUE)
-        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(_thresholds(levels))
-        .with_target(_query(Line(expr, title), 0))
-    )
+    return Panel(title=title, description=description, lines=(Line(expr, title),), unit=unit, levels=levels, is_number=True)
 
 
 def several(name: str, label: str, description: str, *, metric: str, of: str) -> dashboards.QueryVariable:
@@ -162,7 +140,7 @@ def assemble(
     description: str,
     *,
     variables: tuple[dashboards.QueryVariable, ...],
-    rows: dict[str, tuple[timeseries.Panel | stat.Panel, ...]],
+    rows: Rows,
 ) -> Dashboard:
     """Return a dashboard of rows of panels, with links to the others."""
     board = (
@@ -182,8 +160,58 @@ def assemble(
     for name, panels in rows.items():
         board = board.with_row(dashboards.Row(name).id(next(ids)))
         for panel in panels:
-            board = board.with_panel(panel.id(next(ids)))
+            drawn = _number(panel) if panel.is_number else _chart(panel)
+            board = board.with_panel(drawn.id(next(ids)))
     return board.build()
+
+
+def _chart(panel: Panel) -> timeseries.Panel:
+    drawn = (
+        timeseries.Panel()
+        .title(panel.title)
+        .description(panel.description)
+        .datasource(SOURCE)
+        .unit(panel.unit)
+        .span(_WIDTH if panel.wide else _WIDTH // 2)
+        .height(_CHART_HEIGHT)
+        .line_width(1)
+        .fill_opacity(30 if panel.stacked else 8)
+        .axis_soft_min(0)
+        .show_points(common.VisibilityMode.NEVER)
+        .legend(
+            common_builders.VizLegendOptions()
+            .display_mode(common.LegendDisplayMode.TABLE)
+            .placement(common.LegendPlacement.RIGHT)
+            .calcs(["lastNotNull", "max"])
+            .show_legend(True)
+        )
+        .tooltip(common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
+        .thresholds(_thresholds(panel.levels))
+    )
+    if panel.stacked:
+        drawn = drawn.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
+    if panel.levels is not None:
+        drawn = drawn.thresholds_style(common_builders.GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED))
+    for number, line in enumerate(panel.lines):
+        drawn = drawn.with_target(_query(line, number))
+    return drawn
+
+
+def _number(panel: Panel) -> stat.Panel:
+    return (
+        stat.Panel()
+        .title(panel.title)
+        .description(panel.description)
+        .datasource(SOURCE)
+        .unit(panel.unit)
+        .span(_WIDTH // 4)
+        .height(_STAT_HEIGHT)
+        .graph_mode(common.BigValueGraphMode.AREA)
+        .color_mode(common.BigValueColorMode.VALUE)
+        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
+        .thresholds(_thresholds(panel.levels))
+        .with_target(_query(panel.lines[0], 0))
+    )
 
 
 def _links() -> dashboards.DashboardLink:

@@ -1,5 +1,7 @@
 """The dashboard *Quality*: how it goes for those who watch, by the formulas of `qoe.md`, through the recording rules."""
 
+from typing import Final
+
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards.panels import (
@@ -11,6 +13,7 @@ from dashboards.panels import (
     STREAM,
     Levels,
     Line,
+    Rows,
     assemble,
     biggest,
     chart,
@@ -27,6 +30,164 @@ LATENCY_S = Levels(yellow=10, red=30)
 SCORE = Levels(yellow=75, red=50, falling=True)
 """Red where an alert fires, if there is one."""
 
+ROWS: Final[Rows] = {
+    "Now, over all streams": (
+        number(
+            "Experience score",
+            "Average of the sessions that finished in the last five minutes, 0 to 100.",
+            "avg(job:headcount_experience_score:avg5m)",
+            unit=COUNT,
+            levels=SCORE,
+        ),
+        number(
+            "Startup, 95th percentile",
+            "From the session's start to its first frame: 19 of 20 wait no longer.",
+            "max(job:headcount_startup_seconds:p95_5m)",
+            unit=SECONDS,
+            levels=STARTUP_S,
+        ),
+        number(
+            "Rebuffering ratio",
+            "Share of the watched time that is spent stalled. Starting is not stalling.",
+            "max(job:headcount_rebuffering_ratio:rate1m)",
+            unit=RATIO,
+            levels=STALLED,
+        ),
+        number(
+            "Behind live, 95th percentile",
+            "How far viewers are behind the live edge, by what their players say.",
+            "max(job:headcount_live_latency_seconds:p95_5m)",
+            unit=SECONDS,
+            levels=LATENCY_S,
+        ),
+    ),
+    "Starting": (
+        chart(
+            "Startup time",
+            "From start to first frame, of sessions whose start and first frame are both known; a heartbeat gives none. All streams.",
+            Line("job:headcount_startup_seconds:p50_5m", "median"),
+            Line("job:headcount_startup_seconds:p95_5m", "95th percentile"),
+            unit=SECONDS,
+            levels=STARTUP_S,
+        ),
+        chart(
+            "Plays",
+            "Sessions per second that showed their first frame, by stream.",
+            Line(biggest(f"sum by (stream_id) (rate(headcount_plays_total{{{STREAM}}}[1m]))"), "{{stream_id}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Start failures",
+            "Share of decided attempts that ended in a fatal error before the first frame (VSF).",
+            Line(biggest(f"job_stream_id:headcount_start_failure_ratio:increase5m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=RATIO,
+            levels=FAILED,
+        ),
+        chart(
+            "Exits before the start",
+            "Share of decided attempts that left, without an error, before the first frame (EBVS).",
+            Line(biggest(f"job_stream_id:headcount_exit_before_start_ratio:increase5m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=RATIO,
+            levels=Levels(yellow=0.1, red=0.2),
+        ),
+    ),
+    "Watching": (
+        chart(
+            "Rebuffering ratio by stream",
+            "Stalled time / (playing + stalled time), by stream.",
+            Line(biggest(f"job_stream_id:headcount_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=RATIO,
+            levels=STALLED,
+        ),
+        chart(
+            "Rebuffering ratio without seeks (CIRR)",
+            "The same without the stalled time that a seek caused.",
+            Line(biggest(f"job_stream_id:headcount_connection_induced_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=RATIO,
+            levels=STALLED,
+        ),
+        chart(
+            "Stalls",
+            "Stalls per second by cause, of the chosen streams.",
+            Line(f"sum by (cause) (rate(headcount_rebuffers_total{{{STREAM}}}[1m]))", "{{cause}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Average bitrate",
+            "Over the playing time for which a bitrate is known, by stream.",
+            Line(biggest(f"job_stream_id:headcount_average_bitrate_bits_per_second:rate1m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=BITS_PER_SECOND,
+        ),
+        chart(
+            "Quality switches",
+            "Changes of quality per second after the first, by stream.",
+            Line(biggest(f"sum by (stream_id) (rate(headcount_quality_switches_total{{{STREAM}}}[1m]))"), "{{stream_id}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Behind live",
+            "How far viewers are behind the live edge. All streams.",
+            Line("job:headcount_live_latency_seconds:p50_5m", "median"),
+            Line("job:headcount_live_latency_seconds:p95_5m", "95th percentile"),
+            unit=SECONDS,
+            levels=LATENCY_S,
+        ),
+        chart(
+            "Viewers by what they do",
+            "Seconds lived per second, so the average number of viewers: playing, stalled, paused. The chosen streams.",
+            Line(f"sum(rate(headcount_playing_seconds_total{{{STREAM}}}[1m]))", "playing"),
+            Line(f"sum(rate(headcount_rebuffering_seconds_total{{{STREAM}}}[1m]))", "rebuffering"),
+            Line(f"sum(rate(headcount_paused_seconds_total{{{STREAM}}}[1m]))", "paused"),
+            unit=COUNT,
+            stacked=True,
+        ),
+        chart(
+            "Errors",
+            "Errors per second that players report, fatal or not, of the chosen streams.",
+            Line(f"sum by (fatal) (rate(headcount_stream_errors_total{{{STREAM}}}[1m]))", "fatal: {{fatal}}"),
+            unit=PER_SECOND,
+        ),
+    ),
+    "Ending": (
+        chart(
+            "Playback failures",
+            "Fatal errors after the first frame (VPF), in an hour of watching, by stream.",
+            Line(biggest(f"job_stream_id:headcount_playback_failures_per_watch_hour:rate5m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=COUNT,
+            levels=BROKEN_OFF,
+        ),
+        chart(
+            "Experience score over time",
+            "Of sessions that finished in the last five minutes, 0 to 100: startup, smoothness and success. All streams.",
+            Line("job:headcount_experience_score:avg5m", "average"),
+            Line(percentile(0.5, "headcount_experience_score", "job"), "median"),
+            Line(percentile(0.1, "headcount_experience_score", "job"), "10th percentile"),
+            unit=COUNT,
+            levels=SCORE,
+        ),
+        chart(
+            "Length of sessions",
+            "Of sessions that finished in the last five minutes. All streams.",
+            Line(percentile(0.5, "headcount_session_seconds", "job"), "median"),
+            Line(percentile(0.95, "headcount_session_seconds", "job"), "95th percentile"),
+            unit=SECONDS,
+        ),
+        chart(
+            "Watch time: players' and ours",
+            "Distance between the watch time that players report at their end and the one that we measured. All streams.",
+            Line(percentile(0.5, "headcount_player_watch_difference_seconds", "job"), "median"),
+            Line(percentile(0.95, "headcount_player_watch_difference_seconds", "job"), "95th percentile"),
+            unit=SECONDS,
+        ),
+        chart(
+            "Stalls and switches: players' and ours",
+            "Distance between what players count of themselves and what we counted, 95th percentile of sessions. All streams.",
+            Line(percentile(0.95, "headcount_player_count_difference", "total"), "{{total}}"),
+            unit=COUNT,
+        ),
+    ),
+}
+
 
 def build() -> Dashboard:
     """Return the dashboard."""
@@ -34,161 +195,5 @@ def build() -> Dashboard:
         "Quality",
         "Is it going well for those who watch? Seconds arrive a minute late: the last minute of each session stays open for late events.",
         variables=(stream_variable(),),
-        rows={
-            "Now, over all streams": (
-                number(
-                    "Experience score",
-                    "Average of the sessions that finished in the last five minutes, 0 to 100.",
-                    "avg(job:headcount_experience_score:avg5m)",
-                    unit=COUNT,
-                    levels=SCORE,
-                ),
-                number(
-                    "Startup, 95th percentile",
-                    "From the session's start to its first frame: 19 of 20 wait no longer.",
-                    "max(job:headcount_startup_seconds:p95_5m)",
-                    unit=SECONDS,
-                    levels=STARTUP_S,
-                ),
-                number(
-                    "Rebuffering ratio",
-                    "Share of the watched time that is spent stalled. Starting is not stalling.",
-                    "max(job:headcount_rebuffering_ratio:rate1m)",
-                    unit=RATIO,
-                    levels=STALLED,
-                ),
-                number(
-                    "Behind live, 95th percentile",
-                    "How far viewers are behind the live edge, by what their players say.",
-                    "max(job:headcount_live_latency_seconds:p95_5m)",
-                    unit=SECONDS,
-                    levels=LATENCY_S,
-                ),
-            ),
-            "Starting": (
-                chart(
-                    "Startup time",
-                    "From start to first frame, of sessions whose start and first frame are both known; a heartbeat gives none. All streams.",
-                    Line("job:headcount_startup_seconds:p50_5m", "median"),
-                    Line("job:headcount_startup_seconds:p95_5m", "95th percentile"),
-                    unit=SECONDS,
-                    levels=STARTUP_S,
-                ),
-                chart(
-                    "Plays",
-                    "Sessions per second that showed their first frame, by stream.",
-                    Line(biggest(f"sum by (stream_id) (rate(headcount_plays_total{{{STREAM}}}[1m]))"), "{{stream_id}}"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Start failures",
-                    "Share of decided attempts that ended in a fatal error before the first frame (VSF).",
-                    Line(biggest(f"job_stream_id:headcount_start_failure_ratio:increase5m{{{STREAM}}}"), "{{stream_id}}"),
-                    unit=RATIO,
-                    levels=FAILED,
-                ),
-                chart(
-                    "Exits before the start",
-                    "Share of decided attempts that left, without an error, before the first frame (EBVS).",
-                    Line(biggest(f"job_stream_id:headcount_exit_before_start_ratio:increase5m{{{STREAM}}}"), "{{stream_id}}"),
-                    unit=RATIO,
-                    levels=Levels(yellow=0.1, red=0.2),
-                ),
-            ),
-            "Watching": (
-                chart(
-                    "Rebuffering ratio by stream",
-                    "Stalled time / (playing + stalled time), by stream.",
-                    Line(biggest(f"job_stream_id:headcount_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
-                    unit=RATIO,
-                    levels=STALLED,
-                ),
-                chart(
-                    "Rebuffering ratio without seeks (CIRR)",
-                    "The same without the stalled time that a seek caused.",
-                    Line(biggest(f"job_stream_id:headcount_connection_induced_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
-                    unit=RATIO,
-                    levels=STALLED,
-                ),
-                chart(
-                    "Stalls",
-                    "Stalls per second by cause, of the chosen streams.",
-                    Line(f"sum by (cause) (rate(headcount_rebuffers_total{{{STREAM}}}[1m]))", "{{cause}}"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Average bitrate",
-                    "Over the playing time for which a bitrate is known, by stream.",
-                    Line(biggest(f"job_stream_id:headcount_average_bitrate_bits_per_second:rate1m{{{STREAM}}}"), "{{stream_id}}"),
-                    unit=BITS_PER_SECOND,
-                ),
-                chart(
-                    "Quality switches",
-                    "Changes of quality per second after the first, by stream.",
-                    Line(biggest(f"sum by (stream_id) (rate(headcount_quality_switches_total{{{STREAM}}}[1m]))"), "{{stream_id}}"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Behind live",
-                    "How far viewers are behind the live edge. All streams.",
-                    Line("job:headcount_live_latency_seconds:p50_5m", "median"),
-                    Line("job:headcount_live_latency_seconds:p95_5m", "95th percentile"),
-                    unit=SECONDS,
-                    levels=LATENCY_S,
-                ),
-                chart(
-                    "Viewers by what they do",
-                    "Seconds lived per second, so the average number of viewers: playing, stalled, paused. The chosen streams.",
-                    Line(f"sum(rate(headcount_playing_seconds_total{{{STREAM}}}[1m]))", "playing"),
-                    Line(f"sum(rate(headcount_rebuffering_seconds_total{{{STREAM}}}[1m]))", "rebuffering"),
-                    Line(f"sum(rate(headcount_paused_seconds_total{{{STREAM}}}[1m]))", "paused"),
-                    unit=COUNT,
-                    stacked=True,
-                ),
-                chart(
-                    "Errors",
-                    "Errors per second that players report, fatal or not, of the chosen streams.",
-                    Line(f"sum by (fatal) (rate(headcount_stream_errors_total{{{STREAM}}}[1m]))", "fatal: {{fatal}}"),
-                    unit=PER_SECOND,
-                ),
-            ),
-            "Ending": (
-                chart(
-                    "Playback failures",
-                    "Fatal errors after the first frame (VPF), in an hour of watching, by stream.",
-                    Line(biggest(f"job_stream_id:headcount_playback_failures_per_watch_hour:rate5m{{{STREAM}}}"), "{{stream_id}}"),
-                    unit=COUNT,
-                    levels=BROKEN_OFF,
-                ),
-                chart(
-                    "Experience score over time",
-                    "Of sessions that finished in the last five minutes, 0 to 100: startup, smoothness and success. All streams.",
-                    Line("job:headcount_experience_score:avg5m", "average"),
-                    Line(percentile(0.5, "headcount_experience_score", "job"), "median"),
-                    Line(percentile(0.1, "headcount_experience_score", "job"), "10th percentile"),
-                    unit=COUNT,
-                    levels=SCORE,
-                ),
-                chart(
-                    "Length of sessions",
-                    "Of sessions that finished in the last five minutes. All streams.",
-                    Line(percentile(0.5, "headcount_session_seconds", "job"), "median"),
-                    Line(percentile(0.95, "headcount_session_seconds", "job"), "95th percentile"),
-                    unit=SECONDS,
-                ),
-                chart(
-                    "Watch time: players' and ours",
-                    "Distance between the watch time that players report at their end and the one that we measured. All streams.",
-                    Line(percentile(0.5, "headcount_player_watch_difference_seconds", "job"), "median"),
-                    Line(percentile(0.95, "headcount_player_watch_difference_seconds", "job"), "95th percentile"),
-                    unit=SECONDS,
-                ),
-                chart(
-                    "Stalls and switches: players' and ours",
-                    "Distance between what players count of themselves and what we counted, 95th percentile of sessions. All streams.",
-                    Line(percentile(0.95, "headcount_player_count_difference", "total"), "{{total}}"),
-                    unit=COUNT,
-                ),
-            ),
-        },
+        rows=ROWS,
     )

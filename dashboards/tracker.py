@@ -1,5 +1,7 @@
 """The dashboard *Tracker*: whether the numbers of the other two can be believed, and what the tracker itself is doing."""
 
+from typing import Final
+
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards.panels import (
@@ -10,6 +12,7 @@ from dashboards.panels import (
     SHARD,
     Levels,
     Line,
+    Rows,
     assemble,
     chart,
     number,
@@ -21,6 +24,141 @@ ANSWERED_S = Levels(yellow=0.1, red=0.5)
 COMMITTED_S = Levels(yellow=0.05, red=0.2)
 FRESH_S = Levels(yellow=2, red=5)
 
+ROWS: Final[Rows] = {
+    "Now": (
+        number(
+            "Journal",
+            "1 if the journal takes what every shard writes; else players are answered 503 and the number stands still.",
+            "min(headcount_journal_up)",
+            unit=COUNT,
+            levels=Levels(yellow=1, red=0.5, falling=True),
+        ),
+        number(
+            "Age of the numbers",
+            "Age of the oldest shard report that the gauges use.",
+            "max(headcount_snapshot_age_seconds)",
+            unit=SECONDS,
+            levels=FRESH_S,
+        ),
+        number(
+            "Not yet in the journal",
+            "Sessions with a change that is applied, but not yet durable, and therefore not yet acknowledged.",
+            "sum(headcount_journal_unwritten_sessions)",
+            unit=COUNT,
+        ),
+        number(
+            "Ledger",
+            "Active sessions minus what the ledger says (started + provisional + revived - ended - expired): zero, but for seconds after "
+            "a shard was lost.",
+            "sum(headcount_sessions) - (sum(headcount_sessions_started_total) + sum(headcount_sessions_provisional_total)"
+            " + sum(headcount_sessions_revived_total) - sum(headcount_sessions_ended_total) - sum(headcount_sessions_expired_total))",
+            unit=COUNT,
+        ),
+    ),
+    "What comes in": (
+        chart(
+            "Requests",
+            "Requests per second that were acknowledged, by endpoint.",
+            Line("sum by (endpoint) (rate(headcount_ingest_seconds_count[1m]))", "{{endpoint}}"),
+            unit=REQUESTS_PER_SECOND,
+            stacked=True,
+        ),
+        chart(
+            "Time to acknowledge",
+            "From a request's arrival to its acknowledgement, journal included; 95th and 99th percentile by endpoint.",
+            Line(percentile(0.95, "headcount_ingest_seconds", "endpoint"), "{{endpoint}}, 95th"),
+            Line(percentile(0.99, "headcount_ingest_seconds", "endpoint"), "{{endpoint}}, 99th"),
+            unit=SECONDS,
+            levels=ANSWERED_S,
+        ),
+        chart(
+            "Inputs taken",
+            "Heartbeats, events by type and pixels by type, per second. A duplicate is not counted again.",
+            Line("sum(rate(headcount_heartbeats_total[1m]))", "heartbeats"),
+            Line("sum by (type) (rate(headcount_events_total[1m])) > 0", "event: {{type}}"),
+            Line("sum by (type) (rate(headcount_beacons_total[1m]))", "pixel: {{type}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Refused by reason",
+            "Requests and events per second that were not taken. `session_ended` is normal.",
+            Line("sum by (endpoint, reason) (rate(headcount_rejected_total[1m]))", "{{endpoint}}: {{reason}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Odd, but taken",
+            "Inputs per second that came twice, came too late to be measured, or bear a time far ahead of their session's clock; and starts "
+            "that came after the rest.",
+            Line("sum(rate(headcount_duplicates_total[1m]))", "duplicates"),
+            Line("sum(rate(headcount_late_events_total[1m]))", "late"),
+            Line("sum(rate(headcount_wild_timestamps_total[1m]))", "wild clock"),
+            Line("sum(rate(headcount_sessions_promoted_total[1m]))", "late starts"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Players' clocks",
+            "Distance between the players' clocks and ours, either way. It moves no duration.",
+            Line(percentile(0.5, "headcount_clock_skew_seconds"), "median"),
+            Line(percentile(0.95, "headcount_clock_skew_seconds"), "95th percentile"),
+            unit=SECONDS,
+        ),
+    ),
+    "Shards and journal": (
+        chart(
+            "Time of a commit",
+            "Round trip to the journal, 99th percentile by shard. Nothing is acknowledged before it.",
+            Line(percentile(0.99, "headcount_shard_commit_seconds", "shard", where=SHARD), "{{shard}}"),
+            unit=SECONDS,
+            levels=COMMITTED_S,
+        ),
+        chart(
+            "Commits",
+            "Commits per second, by shard.",
+            Line(f"sum by (shard) (rate(headcount_shard_commit_seconds_count{{{SHARD}}}[1m]))", "{{shard}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Requests in a batch",
+            "How many requests one call carries to a shard, on average: it grows with the load, and calls get cheaper.",
+            Line(
+                f"sum by (shard) (rate(headcount_shard_batch_events_sum{{{SHARD}}}[1m]))"
+                f" / (sum by (shard) (rate(headcount_shard_batch_events_count{{{SHARD}}}[1m])) > 0)",
+                "{{shard}}",
+            ),
+            unit=COUNT,
+        ),
+        chart(
+            "Calls waiting",
+            "Calls that wait in a shard, or are being worked on. It stays low while the shard keeps up.",
+            Line(f"sum by (shard) (headcount_shard_pending_calls{{{SHARD}}})", "{{shard}}"),
+            unit=COUNT,
+        ),
+        chart(
+            "Sessions by shard",
+            "Sessions that a shard remembers, in any liveness: active, expired or ended.",
+            Line(f"sum by (shard) (headcount_shard_sessions{{{SHARD}}})", "{{shard}}"),
+            unit=COUNT,
+            stacked=True,
+        ),
+        chart(
+            "Restarts",
+            "Restarts of a shard since it was first started, and how often slots changed hands (sum of its epochs).",
+            Line(f"sum by (shard) (headcount_shard_restarts_total{{{SHARD}}})", "{{shard}}: restarts"),
+            Line(f"sum by (shard) (headcount_shard_map_version{{{SHARD}}})", "{{shard}}: epochs"),
+            unit=COUNT,
+        ),
+        chart(
+            "Age of the numbers, and what is not written",
+            "Age of the oldest report in use, in seconds; sessions not yet in the journal; whether the journal answers.",
+            Line("max(headcount_snapshot_age_seconds)", "age, seconds"),
+            Line("sum(headcount_journal_unwritten_sessions)", "unwritten sessions"),
+            Line("min(headcount_journal_up)", "journal up"),
+            unit=COUNT,
+            wide=True,
+        ),
+    ),
+}
+
 
 def build() -> Dashboard:
     """Return the dashboard."""
@@ -29,138 +167,5 @@ def build() -> Dashboard:
         "Tracker",
         "Can the numbers be believed? What comes in, what is refused, what is written, and by whom.",
         variables=(shards,),
-        rows={
-            "Now": (
-                number(
-                    "Journal",
-                    "1 if the journal takes what every shard writes; else players are answered 503 and the number stands still.",
-                    "min(headcount_journal_up)",
-                    unit=COUNT,
-                    levels=Levels(yellow=1, red=0.5, falling=True),
-                ),
-                number(
-                    "Age of the numbers",
-                    "Age of the oldest shard report that the gauges use.",
-                    "max(headcount_snapshot_age_seconds)",
-                    unit=SECONDS,
-                    levels=FRESH_S,
-                ),
-                number(
-                    "Not yet in the journal",
-                    "Sessions with a change that is applied, but not yet durable, and therefore not yet acknowledged.",
-                    "sum(headcount_journal_unwritten_sessions)",
-                    unit=COUNT,
-                ),
-                number(
-                    "Ledger",
-                    "Active sessions minus what the ledger says (started + provisional + revived - ended - expired): zero, but for seconds after "
-                    "a shard was lost.",
-                    "sum(headcount_sessions) - (sum(headcount_sessions_started_total) + sum(headcount_sessions_provisional_total)"
-                    " + sum(headcount_sessions_revived_total) - sum(headcount_sessions_ended_total) - sum(headcount_sessions_expired_total))",
-                    unit=COUNT,
-                ),
-            ),
-            "What comes in": (
-                chart(
-                    "Requests",
-                    "Requests per second that were acknowledged, by endpoint.",
-                    Line("sum by (endpoint) (rate(headcount_ingest_seconds_count[1m]))", "{{endpoint}}"),
-                    unit=REQUESTS_PER_SECOND,
-                    stacked=True,
-                ),
-                chart(
-                    "Time to acknowledge",
-                    "From a request's arrival to its acknowledgement, journal included; 95th and 99th percentile by endpoint.",
-                    Line(percentile(0.95, "headcount_ingest_seconds", "endpoint"), "{{endpoint}}, 95th"),
-                    Line(percentile(0.99, "headcount_ingest_seconds", "endpoint"), "{{endpoint}}, 99th"),
-                    unit=SECONDS,
-                    levels=ANSWERED_S,
-                ),
-                chart(
-                    "Inputs taken",
-                    "Heartbeats, events by type and pixels by type, per second. A duplicate is not counted again.",
-                    Line("sum(rate(headcount_heartbeats_total[1m]))", "heartbeats"),
-                    Line("sum by (type) (rate(headcount_events_total[1m])) > 0", "event: {{type}}"),
-                    Line("sum by (type) (rate(headcount_beacons_total[1m]))", "pixel: {{type}}"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Refused by reason",
-                    "Requests and events per second that were not taken. `session_ended` is normal.",
-                    Line("sum by (endpoint, reason) (rate(headcount_rejected_total[1m]))", "{{endpoint}}: {{reason}}"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Odd, but taken",
-                    "Inputs per second that came twice, came too late to be measured, or bear a time far ahead of their session's clock; and starts "
-                    "that came after the rest.",
-                    Line("sum(rate(headcount_duplicates_total[1m]))", "duplicates"),
-                    Line("sum(rate(headcount_late_events_total[1m]))", "late"),
-                    Line("sum(rate(headcount_wild_timestamps_total[1m]))", "wild clock"),
-                    Line("sum(rate(headcount_sessions_promoted_total[1m]))", "late starts"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Players' clocks",
-                    "Distance between the players' clocks and ours, either way. It moves no duration.",
-                    Line(percentile(0.5, "headcount_clock_skew_seconds"), "median"),
-                    Line(percentile(0.95, "headcount_clock_skew_seconds"), "95th percentile"),
-                    unit=SECONDS,
-                ),
-            ),
-            "Shards and journal": (
-                chart(
-                    "Time of a commit",
-                    "Round trip to the journal, 99th percentile by shard. Nothing is acknowledged before it.",
-                    Line(percentile(0.99, "headcount_shard_commit_seconds", "shard", where=SHARD), "{{shard}}"),
-                    unit=SECONDS,
-                    levels=COMMITTED_S,
-                ),
-                chart(
-                    "Commits",
-                    "Commits per second, by shard.",
-                    Line(f"sum by (shard) (rate(headcount_shard_commit_seconds_count{{{SHARD}}}[1m]))", "{{shard}}"),
-                    unit=PER_SECOND,
-                ),
-                chart(
-                    "Requests in a batch",
-                    "How many requests one call carries to a shard, on average: it grows with the load, and calls get cheaper.",
-                    Line(
-                        f"sum by (shard) (rate(headcount_shard_batch_events_sum{{{SHARD}}}[1m]))"
-                        f" / (sum by (shard) (rate(headcount_shard_batch_events_count{{{SHARD}}}[1m])) > 0)",
-                        "{{shard}}",
-                    ),
-                    unit=COUNT,
-                ),
-                chart(
-                    "Calls waiting",
-                    "Calls that wait in a shard, or are being worked on. It stays low while the shard keeps up.",
-                    Line(f"sum by (shard) (headcount_shard_pending_calls{{{SHARD}}})", "{{shard}}"),
-                    unit=COUNT,
-                ),
-                chart(
-                    "Sessions by shard",
-                    "Sessions that a shard remembers, in any liveness: active, expired or ended.",
-                    Line(f"sum by (shard) (headcount_shard_sessions{{{SHARD}}})", "{{shard}}"),
-                    unit=COUNT,
-                    stacked=True,
-                ),
-                chart(
-                    "Restarts",
-                    "Restarts of a shard since it was first started, and how often slots changed hands (sum of its epochs).",
-                    Line(f"sum by (shard) (headcount_shard_restarts_total{{{SHARD}}})", "{{shard}}: restarts"),
-                    Line(f"sum by (shard) (headcount_shard_map_version{{{SHARD}}})", "{{shard}}: epochs"),
-                    unit=COUNT,
-                ),
-                chart(
-                    "Age of the numbers, and what is not written",
-                    "Age of the oldest report in use, in seconds; sessions not yet in the journal; whether the journal answers.",
-                    Line("max(headcount_snapshot_age_seconds)", "age, seconds"),
-                    Line("sum(headcount_journal_unwritten_sessions)", "unwritten sessions"),
-                    Line("min(headcount_journal_up)", "journal up"),
-                    unit=COUNT,
-                    wide=True,
-                ),
-            ),
-        },
+        rows=ROWS,
     )
