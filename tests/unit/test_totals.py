@@ -1,5 +1,7 @@
 """Everything added once, whatever the network and the shards do."""
 
+from random import Random
+
 import pytest
 
 from metrics.catalog import INCREMENTS
@@ -224,6 +226,39 @@ def test_streams_without_a_place_are_other_and_every_sum_is_exact() -> None:
     assert totals.watched(OTHER).sessions == 5
     assert totals.watched("s1").sessions == 1
     assert [label for label, _ in totals.biggest(2)] == ["s1201", "s1200"]
+
+
+def test_ten_thousand_streams_that_come_and_go_add_up_at_every_scrape() -> None:
+    """
+    Two simulated minutes, ten thousand streams, a thousand places, a scrape after each second.
+
+    Every second a part of the streams grows, shrinks or goes, so that places are given, kept empty, given up and fought for; of
+    each, what plays goes to its label or to `other`, and nothing is counted twice or not at all.
+    """
+    random, totals = Random(3), Totals(now=0.0)
+    audience: Audience = {}
+    lost: set[str] = set()
+    placed: set[str] = set()
+    for second in range(1, 130):
+        changed: Audience = {}
+        for _ in range(1_500):
+            # Every forty seconds other streams are the great ones.
+            stream = int(10_000 * random.random() ** 3 + 2_500 * (second // 40)) % 10_000
+            key = ("stream", f"s{stream}", random.choice(("playing", "paused", "rebuffering")))
+            changed[key] = random.choice((0, 0, 1, 2, 5, 30))
+        audience.update(changed)
+        said = shard(slot(audience=audience if second == 1 else changed, full=second == 1), number=second)
+        totals.add_shard(said, now=float(second))
+        totals.tick(now=float(second))
+        shown = {label: sum(states.values()) for label, states in totals.streams()}
+        assert sum(shown.values()) == sum(audience.values())
+        assert len(shown) <= 1_001
+        lost |= placed - shown.keys()
+        placed = set(shown)
+        for label in random.sample(sorted(placed - {OTHER}), 20):
+            assert shown[label] == sum(audience.get(("stream", label, state), 0) for state in ("playing", "paused", "rebuffering"))
+    assert len(placed) == 1_001
+    assert len(lost) > 100, "no place changed hands"
 
 
 def test_a_stream_that_gets_its_label_has_every_counter_at_zero_before_it_counts_anything() -> None:
