@@ -48,7 +48,7 @@ dashboards: $(VENV)/.tools ## Write Grafana's dashboards from their code
 	@$(BIN)/python -m dashboards.write
 
 bench: $(VENV)/.tools $(VENV)/.installed $(VENV)/.load ## Measure everything, three quarters of an hour; writes bench/results
-	@for each in ingest breakdown idle core journal capacity; do $(BIN)/python -m bench.$$each || exit 1; done
+	@for each in ingest breakdown idle core journal scrape capacity; do $(BIN)/python -m bench.$$each || exit 1; done
 	@$(BIN)/python -m bench.report
 
 bench-tools: $(VENV)/.load

@@ -56,15 +56,15 @@ def tcp_counters() -> dict[str, int]:
     return counters
 
 
-def load(url: str, walk: Walk, *, kind: str, token: str, connections: int, seconds: float) -> dict[str, Any]:
+def load(url: str, walk: Walk, *, kind: str, token: str, connections: int, seconds: float, streams: int = 100) -> dict[str, Any]:
     """
-    Drive `url` for some seconds with `kind` ("heartbeats" or "pixels"); return wrk's figures, and TCP's.
+    Drive `url` for some seconds with `kind` ("heartbeats" or "pixels", of so many streams); return wrk's figures, and TCP's.
 
     `refused` are answers other than 2xx and 3xx, `timeouts` what took longer than 15 s, `broken` failed connects, reads and writes.
     """
     command = [tools.find("wrk"), f"-t{THREADS}", f"-c{max(THREADS, connections)}", f"-d{seconds:.0f}s", "--timeout", f"{TIMEOUT_S}s"]
     command += ["-s", str(FOLDER / f"{kind}.lua"), url, "--", token, str(walk.sessions), walk.space, *map(str, walk.walked)]
-    environment = tools.environment() | {"BENCH_WALK": str(FOLDER / "walk.lua")}
+    environment = tools.environment() | {"BENCH_WALK": str(FOLDER / "walk.lua"), "BENCH_STREAMS": str(streams)}
     before, used_before = tcp_counters(), os.times()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
     after, used = tcp_counters(), os.times()

@@ -1,5 +1,7 @@
 -- wrk's script: real heartbeat bodies. Arguments: token, sessions, name of the id space, and for each thread where its walk goes on.
 -- Every thread walks through ids of its own, one after another in a scattered order, so that how many sessions there must be is known.
+-- BENCH_STREAMS: how many streams they watch.
+local streams = tonumber(os.getenv("BENCH_STREAMS") or 100)
 local template = '{"session_id":"%s_%06d","user_id":"user_123","device_id":"device_abc123","stream_id":"stream_%03d","channel_id":"ch_101",' ..
   '"creator_id":"creator_001","epg":{"current_program_id":"prog_002","current_program_title":"Behind the Laughs",' ..
   '"program_elapsed_seconds":930,"program_progress_percent":51.7},"playback":{"is_playing":true,"is_paused":false,' ..
@@ -9,7 +11,7 @@ local template = '{"session_id":"%s_%06d","user_id":"user_123","device_id":"devi
 
 local function path_of(session, space)
   return "POST", "/analytics/live/session/heartbeat",
-    string.format(template, space, session, session % 100, os.date("!%Y-%m-%dT%H:%M:%SZ"))
+    string.format(template, space, session, session % streams, os.date("!%Y-%m-%dT%H:%M:%SZ"))
 end
 
 dofile(os.getenv("BENCH_WALK"))(path_of)

@@ -1,0 +1,150 @@
+"""
+Measure what a scrape costs when there is much to tell: 10,000 streams, 100,000 sessions, in a real tracker.
+
+    python -m bench.scrape [--sessions 100000] [--streams 10000] [--rounds 6] [--seconds 5]
+
+Loads the sessions over HTTP, times scrapes on the idle tracker (text and OpenMetrics, through the front door), and then plays
+rounds of heartbeats without and with somebody who scrapes once a second, by turns: the medians of both p99 are compared.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import threading
+import time
+import urllib.request
+from typing import Any, Final
+
+from bench.contenders import HEADCOUNT, ContenderError, Running, started
+from bench.results import machine, write_result
+from bench.tools import MissingToolError
+from bench.wrk import LoadError, Walk, load
+
+SCRAPES: Final = 15
+CONNECTIONS: Final = 64
+LOAD_S_MAX: Final = 90.0
+SETTLES_S: Final = 12.0
+"""Labels are given out every ten seconds once there are more streams than places."""
+PROMISED_MS, PROMISED_BYTES, PROMISED_RATIO = 250.0, 5_000_000, 1.2
+
+
+def main() -> None:
+    """Measure, print, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", type=int, default=100_000)
+    parser.add_argument("--streams", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=6, help="of each kind")
+    parser.add_argument("--seconds", type=int, default=5, help="of each round")
+    chosen = parser.parse_args()
+    try:
+        # Nobody expires while it takes.
+        with started(HEADCOUNT, workers=2, HEARTBEAT_INTERVAL_S="600") as running:
+            result = measure(running, sessions=chosen.sessions, streams=chosen.streams, rounds=chosen.rounds, seconds=chosen.seconds)
+    except (ContenderError, MissingToolError, LoadError) as error:
+        sys.exit(str(error))
+    print(json.dumps(result["summary"], indent=1))
+    print("written:", write_result("scrape", result))
+
+
+def measure(running: Running, *, sessions: int, streams: int, rounds: int, seconds: int) -> dict[str, Any]:
+    """Fill the tracker, scrape it idle, then by turns under load; return everything."""
+    walk = Walk("scrape", sessions)
+    fill(running, walk, sessions=sessions, streams=streams)
+    idle = {kind: [_timed(running, kind) for _ in range(SCRAPES)] for kind in ("text/plain", "application/openmetrics-text")}
+    _check(running, sessions)
+    beats: dict[str, list[dict[str, Any]]] = {"alone": [], "scraped": []}
+    scraped: list[tuple[float, int]] = []
+    for number in range(rounds):
+        for kind in ("alone", "scraped") if number % 2 == 0 else ("scraped", "alone"):
+            with _Scraper(running, scraped) if kind == "scraped" else _Nobody():
+                beats[kind].append(_beat(running, walk, seconds=seconds, streams=streams))
+    p99 = {kind: statistics.median(each["p99_ms"] for each in turns) for kind, turns in beats.items()}
+    rate = {kind: round(statistics.median(each["accepted_per_s"] for each in turns)) for kind, turns in beats.items()}
+    summary = {
+        "sessions": running.watching(),
+        "streams": streams,
+        "scrape_ms": {kind: _spread([took_ms for took_ms, _ in found]) for kind, found in idle.items()},
+        "bytes": {kind: found[-1][1] for kind, found in idle.items()},
+        "scrape_ms_under_load": _spread([took_ms for took_ms, _ in scraped]),
+        "heartbeats_per_s": rate,
+        "p99_ms": p99,
+        "p99_ratio": round(p99["scraped"] / p99["alone"], 3),
+        "promised": {"scrape_ms": PROMISED_MS, "bytes": PROMISED_BYTES, "p99_ratio": PROMISED_RATIO},
+    }
+    return {"machine": machine(), "summary": summary, "beats": beats, "idle": idle, "scraped": scraped}
+
+
+def fill(running: Running, walk: Walk, *, sessions: int, streams: int) -> None:
+    """Open the sessions, and wait until all are counted and the labels are given out."""
+    begun = time.monotonic()
+    while walk.bounds[1] < sessions:
+        if time.monotonic() - begun > LOAD_S_MAX:
+            message = f"only {walk.bounds} of {sessions} sessions after {LOAD_S_MAX:.0f} s"
+            raise ContenderError(message)
+        _beat(running, walk, seconds=5, streams=streams, connections=256)
+    time.sleep(SETTLES_S)
+
+
+def _beat(running: Running, walk: Walk, *, seconds: int, streams: int, connections: int = CONNECTIONS) -> dict[str, Any]:
+    token = running.ingest_token
+    return load(running.url, walk, kind="heartbeats", token=token, connections=connections, seconds=seconds, streams=streams)
+
+
+def _timed(running: Running, accept: str) -> tuple[float, int]:
+    """Scrape once; return how long it took, in ms, and the size of the body."""
+    headers = {"Authorization": f"Bearer {running.ops_token}", "Accept": accept}
+    request = urllib.request.Request(f"{running.url}/metrics", headers=headers)  # noqa: S310 - our own URL
+    begun = time.perf_counter()
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        size = len(answer.read())
+    return (time.perf_counter() - begun) * 1e3, size
+
+
+def _check(running: Running, sessions: int) -> None:
+    """See that all are there, and that the streams add up to them."""
+    sums = {"headcount_sessions{": 0.0, "headcount_stream_sessions{": 0.0}
+    for line in running.get("/metrics").decode().splitlines():
+        for name in sums:
+            if line.startswith(name):
+                sums[name] += float(line.rpartition(" ")[2])
+    if set(sums.values()) != {float(sessions)}:
+        message = f"{sessions} sessions are shown as {sums}"
+        raise ContenderError(message)
+
+
+def _spread(found: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(found), 1), "max": round(max(found), 1), "count": len(found)}
+
+
+class _Nobody:
+    def __enter__(self) -> None:
+        """Let nobody scrape."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+
+class _Scraper(_Nobody):
+    """Scrapes once a second, in a thread of its own."""
+
+    def __init__(self, running: Running, found: list[tuple[float, int]]) -> None:
+        self._running = running
+        self._found = found
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._scrape, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _scrape(self) -> None:
+        while not self._over.wait(1.0):
+            self._found.append(_timed(self._running, "text/plain"))
+
+
+if __name__ == "__main__":
+    main()
