@@ -6,7 +6,7 @@ Say where the processor time of one durable heartbeat goes.
 Two runs of the same load against one tracker. The first is undisturbed: the time of each process, and of each thread of
 replicas and shards. The second is sampled with `py-spy`, and only for shares: what the event loop's thread of a replica or a
 shard did while it held the interpreter. So a part is its share of its thread's undisturbed time. Threads that run no Python are
-Ray's own: they carry the actor calls.
+Ray's own: they carry its calls.
 """
 
 import argparse
@@ -141,24 +141,16 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+_CARRYING: Final = ("carry batches", "read and answer batches", CARRIERS)
 _GROUPS: Final = (
     ("HAProxy", ("haproxy",)),
     ("Serve's path", ("replicas: Serve's path",)),
-    ("HTTP in Python", ("replicas: HTTP in Python (uvicorn)", "replicas: event loop")),
+    ("HTTP in Python", ("replicas: HTTP in Python (uvicorn)",)),
     ("authenticate, parse, validate", ("replicas: authenticate", "replicas: parse, validate")),
+    ("event loops and their sockets", ("replicas: event loop", "shards: event loop")),
     ("record and steps between", ("replicas: record", "replicas: steps between")),
     ("mailbox", ("replicas: mailbox",)),
-    (
-        "carrying batches, both sides",
-        (
-            f"replicas: {CARRIERS}",
-            "replicas: actor call",
-            f"shards: {CARRIERS}",
-            "shards: actor call",
-            "shards: event loop",
-            "shards: read and answer the batch",
-        ),
-    ),
+    ("carry batches, both sides", (*(f"{side}: {part}" for side in RULES for part in _CARRYING),)),
     ("apply", ("shards: apply", "shards: steps between")),
     ("commit, and Valkey", ("shards: commit", "valkey")),
     ("answer", ("replicas: answer",)),

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from bench import plots
 from bench.contenders import HEADCOUNT, ROOT, ContenderError, Running, started
+from bench.crowd import EXPIRY_INTERVALS
 from bench.processes import memory_bytes
 from bench.results import machine, write_result
 
@@ -59,6 +60,7 @@ def main() -> None:
 
 def measure(running: Running, *, sessions: int, interval_s: int, seconds: float, stay_s: float) -> dict[str, Any]:
     """Let an audience of this size live; return what it and the processes went through."""
+    _await_empty_house(running, within_s=2.0 * interval_s * EXPIRY_INTERVALS)
     ramp_s = max(interval_s, sessions / JOINS_PER_S_MAX)
     told = {
         "url": running.url,
@@ -95,6 +97,15 @@ def measure(running: Running, *, sessions: int, interval_s: int, seconds: float,
         "memory_mb": {kind: round(used / 1e6) for kind, used in memory.most_common()},
         "audit": {"holds": audit.returncode == 0, "said": audit.stdout.strip().splitlines()[-1:]},
     }
+
+
+def _await_empty_house(running: Running, *, within_s: float) -> None:
+    """Wait until nobody is watching: the truth knows this audience only."""
+    begun = time.monotonic()
+    while left := running.watching():
+        if time.monotonic() - begun > within_s:
+            raise ContenderError(f"{left} sessions of somebody else do not end")
+        time.sleep(0.1)
 
 
 def failures(size: dict[str, Any]) -> int:

@@ -43,6 +43,8 @@ class Contender:
     loads: tuple[str, ...] = ("heartbeats",)
     asks: str = ""
     """The path that says how many are watching; empty: it cannot know."""
+    connections: tuple[int, ...] = ()
+    """At how many connections it is worth measuring; empty: at all."""
     spaces: bool = False
     """Whether it matters how many sessions there are."""
 
@@ -66,7 +68,8 @@ CONTENDERS: Final = (
         name="stateless", title="(b) FastAPI + Redis doing our work, fsynced as ours", ready="/watching", asks="/watching", spaces=True
     ),
     FLOOR,
-    Contender(name="tutorial", title="(d) Serve with its default proxy, a handler that does nothing", ready="/"),
+    Contender(name="shortcut", title="(c') the same, reached past Serve's books as our players' endpoints are", ready="/"),
+    Contender(name="tutorial", title="(d) Serve with its default proxy, a handler that does nothing", ready="/", connections=(64, 256)),
     Contender(name="starlette", title="(e) bare Starlette under uvicorn, a handler that does nothing", ready="/"),
     Contender(name="nginx", title="(f) nginx `empty_gif` with an access log", ready="/icon.gif", loads=("pixels",)),
 )
@@ -154,6 +157,13 @@ class Running:
         return (self.folder / "output.log").read_text(errors="replace")[-2_000:]
 
 
+def free_port(ports: range) -> int:
+    """Return a port that nobody listens on; at random, so that two who start at one moment do not choose the same."""
+    while not is_free("127.0.0.1", port := secrets.choice(ports)):
+        continue
+    return port
+
+
 @contextmanager
 def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[Running]:
     """
@@ -163,7 +173,7 @@ def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[
     """
     with tempfile.TemporaryDirectory(prefix="hcb-") as name:
         folder, mark = Path(name), secrets.token_hex(8)
-        port = next(port for port in _PORTS if is_free("127.0.0.1", port))
+        port = free_port(_PORTS)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HEADCOUNT_", "RAY_"))}
         if contender is HEADCOUNT:
             command = [str(Path(sys.executable).with_name("headcount")), "up"]

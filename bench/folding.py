@@ -21,21 +21,22 @@ REPLICA: Final = (
     (r"serve_app/(decoding|wire|timestamps|body)\.py|pydantic/", "parse, validate"),
     (r"serve_app/records\.py|storage/codec\.py|actors/messages\.py", "record"),
     (r"serve_app/(mailbox|slotmap)\.py", "mailbox"),
+    (r"serve_app/(lines|shards)\.py|actors/channel\.py", "carry batches"),
     (r"serve_app/(answers|routes|tallies)\.py", "answer"),
     (r"uvicorn/|httptools|starlette/|fastapi/", "HTTP in Python (uvicorn)"),
     (r"ray/serve/|ray/util/metrics|ray/includes/metric", "Serve's path"),
-    (r"serve_app/shards\.py|ray/", "actor call"),
-    (r"serve_app/(ingest|app)\.py", "steps between"),
+    (r"ray/", "carry batches"),
+    (r"serve_app/(ingest|app|shortcut)\.py", "steps between"),
 )
 """For an ingest replica: what a frame's file looks like, and the part it belongs to; the first that fits."""
 
 SHARD: Final = (
     (r"sessions/", "apply"),
     (r"storage/|redis/|hiredis|actors/(writing|held_slot)\.py", "commit"),
-    (r"actors/messages\.py|actors/waiting\.py", "read and answer the batch"),
+    (r"actors/messages\.py|actors/waiting\.py", "read and answer batches"),
     (r"actors/(reporting|wakefulness|room)\.py|metrics/", "reports"),
     (r"actors/shard\.py", "steps between"),
-    (r"ray/", "actor call"),
+    (r"actors/channel\.py|ray/", "carry batches"),
 )
 """For a shard, in the same way."""
 

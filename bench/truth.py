@@ -70,6 +70,6 @@ class Truth:
     def bounds(self, *, asked_at: float, answered_at: float) -> Bounds:
         """Return what an answer must lie between that was asked for and given at these times; they never go back."""
         return Bounds(
-            low=self._must_be_in.by(asked_at) - self._may_be_out.by(answered_at),
+            low=max(0, self._must_be_in.by(asked_at) - self._may_be_out.by(answered_at)),
             high=self._may_be_in.by(answered_at) - self._must_be_out.by(asked_at),
         )

