@@ -102,6 +102,8 @@ class Steward:
         self._rounds = 0
         self._to_move: int | None = None
         """Slots that are not where they belong, as of the last round; None: the plan has changed since."""
+        self._as_planned = False
+        """As of the last round."""
         self._journal_up = False
         self._reopening = asyncio.Lock()
         self._replanning = asyncio.Lock()
@@ -148,7 +150,10 @@ class Steward:
         )
         self._to_move = given.to_move
         emptied = fleet.emptied(self._fences, now=now)
-        fleet.choose(even=not given.to_move and self.is_settled())
+        even = not given.to_move and self.is_settled()
+        fleet.choose(even=even)
+        # Here, where all that was heard is of one round: a moment later a new shard may have been heard, and its slots not been looked at.
+        self._as_planned = even and fleet.is_whole() and not fleet.renewing and not fleet.outdated()
         await self._give(given)
         await self._end(emptied)
         return bool(given.own or given.release or fleet.leaving)
@@ -209,7 +214,7 @@ class Steward:
                 raise PlanRefusedError("another run has taken the data set over")
             log.info("the plan was changed", shards=plan.shards, drained=plan.drained, outdated=len(plan.outdated))
             self._fleet.plan = plan
-            self._to_move = None
+            self._to_move, self._as_planned = None, False
 
     def status(self) -> dict[str, object]:
         """Return how the cluster is, for people."""
@@ -220,7 +225,7 @@ class Steward:
             "map_version": sum(term.epoch for term in self._terms.values()),
             "journal_up": self._journal_up,
             "front_door_up": self._front_door.is_open(now),
-            "as_planned": self._is_as_planned(),
+            "as_planned": self._as_planned,
             "planned_shards": fleet.plan.shards,
             "to_move": self._to_move,
             "to_renew": len(fleet.outdated()),
@@ -236,10 +241,6 @@ class Steward:
     def shards(self) -> list[str]:
         """Return every shard that there may be."""
         return self._fleet.known
-
-    def _is_as_planned(self) -> bool:
-        fleet = self._fleet
-        return self._to_move == 0 and self.is_settled() and fleet.is_whole() and not fleet.renewing and not fleet.outdated()
 
     def _status_of(self, name: str, *, now: float) -> dict[str, object]:
         fleet = self._fleet

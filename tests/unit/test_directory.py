@@ -245,6 +245,10 @@ class Cluster:
         await until(steward.is_settled)
         return steward
 
+    def slow_down(self) -> None:
+        """Let the directory's rounds take long, so that people look in the middle of them."""
+        self.journal.faults = lambda moment, operation: asyncio.sleep(0.1) if operation == "fences" else None
+
     def forget_directory(self) -> None:
         if self.loop is not None:
             self.loop.cancel()
@@ -472,6 +476,7 @@ def test_scaling_moves_as_few_slots_as_possible_and_ends_who_is_not_needed(befor
             for slot in shard.held
         ]
         was = epochs(cluster)
+        cluster.slow_down()
         await steward.scale(after)
         assert not steward.status()["as_planned"]
         await until(as_planned(steward))
