@@ -50,7 +50,7 @@ def _dictionary(folder: Path) -> Path:
 
 def _run(name: str, arguments: list[str], *, within_s: float) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.fuzz", "--child", name, "--", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=within_s + 120, check=False)  # noqa: S603 - ourselves
+    return subprocess.run(command, capture_output=True, text=True, timeout=3 * within_s + 600, check=False)  # noqa: S603 - ourselves
 
 
 def fuzz(name: str, *, seconds: int, keep: bool, folder: Path) -> tuple[int, list[bytes]]:
