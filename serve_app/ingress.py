@@ -105,7 +105,7 @@ exec {binary} "$@"
 """
 
 
-def write_wrapper(folder: Path, ports: InternalPorts, *, binary: str) -> None:
+def write_wrapper(folder: Path, *, statistics: int, metrics: int, binary: str) -> None:
     """Write the program that Serve starts as HAProxy, and what HAProxy answers by itself."""
     body = _UNAVAILABLE.body()
     head = (
@@ -117,8 +117,8 @@ def write_wrapper(folder: Path, ports: InternalPorts, *, binary: str) -> None:
     file = folder / "haproxy"
     file.write_text(
         _WRAPPER.format(
-            statistics=ports.haproxy_statistics,
-            metrics=ports.haproxy_metrics,
+            statistics=statistics,
+            metrics=metrics,
             headers_s=_REQUEST_HEADERS_S,
             folder=folder,
             retry_s=RETRY_AFTER_S[Code.UNAVAILABLE],

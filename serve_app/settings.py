@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """First of the 200 ports of HAProxy's statistics and of the ingest replicas. Unset: a free block is chosen at start."""
     data_dir: Path = Path("data")
     """Tokens, the embedded journal, the record of the running processes. Made absolute."""
+    instance: str | None = Field(default=None, min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
+    """Name of the installation, which owns its data set alone; for clusters. Unset: made at first start, kept in the data folder."""
     redis_url: str | None = Field(default=None, repr=False)
     """The journal, `redis://` or `rediss://`. Unset: an embedded Valkey in the data folder."""
     shards: int = Field(default_factory=lambda: max(1, _cores() // 2), ge=1, le=4_096)

@@ -232,7 +232,7 @@ def _tracker_config(settings: Settings, journal_url: str) -> TrackerConfig:
     return TrackerConfig(
         journal_url=journal_url,
         namespace=NAMESPACE,
-        instance_id=_instance_id(settings.data_dir),
+        instance_id=settings.instance or _instance_id(settings.data_dir),
         shards=settings.shards,
         shards_are_set="shards" in settings.model_fields_set,
         slots=settings.slots,

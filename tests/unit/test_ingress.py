@@ -36,7 +36,7 @@ listen stats
 @pytest.fixture
 def corrected(tmp_path: Path) -> list[str]:
     """Return the lines that HAProxy would read."""
-    ingress.write_wrapper(tmp_path, PORTS, binary="/bin/true")
+    ingress.write_wrapper(tmp_path, statistics=PORTS.haproxy_statistics, metrics=PORTS.haproxy_metrics, binary="/bin/true")
     file = tmp_path / "haproxy.cfg"
     file.write_text(GENERATED)
     subprocess.run([tmp_path / "haproxy", "-db", "-f", file, "-dR"], check=True)

@@ -1,9 +1,10 @@
 """The house: what is packaged is all there is, belongs to us alone, and imports only what it may."""
 
 import ast
+import re
 import sys
 import tomllib
-from importlib.metadata import files, packages_distributions
+from importlib.metadata import distributions, files, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,42 @@ def test_constraints_pin_every_dependency_and_name_no_host() -> None:
     for need in needs:
         name = need.replace("[", "<").replace("=", "<").replace(">", "<").split("<")[0]
         assert name in pinned
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, tuple[str, int]]:
+    """Return (version, number of hashes) of everything that the locks name."""
+    found: dict[str, tuple[str, int]] = {}
+    for file in ("requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock"):
+        for entry in re.split(r"\n(?=\S)", (ROOT / file).read_text().strip()):
+            name, version = re.match(r"([\w.-]+)==([\w.!]+)", entry).groups()  # type: ignore[union-attr]
+            hashes = len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", entry))
+            assert found.setdefault(plain(name), (version, hashes)) == (version, hashes), f"two locks differ about {name}"
+    return found
+
+
+def test_the_locks_cover_every_installed_distribution_at_its_version() -> None:
+    lock = locked()
+    installed = {plain(found.metadata["Name"]): found.version for found in distributions()}
+    ours = {"headcount", "pip", "setuptools", "wheel"}  # setuptools: a new environment may bring a newer one
+    assert {name: version for name, version in installed.items() if name not in ours} == {
+        name: lock.get(name, ("not locked", 0))[0] for name in installed if name not in ours
+    }
+
+
+def test_the_locks_say_what_the_constraints_say_and_name_every_file_of_a_release_by_its_hash_and_no_index() -> None:
+    lock = locked()
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    assert {plain(name): version for name, version in pinned.items() if plain(name) in lock} == {
+        plain(name): lock[plain(name)][0] for name in pinned if plain(name) in lock
+    }
+    needs = PROJECT["build-system"]["requires"] + PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"]
+    assert {plain(re.match(r"[\w.-]+", need)[0]) for need in needs} <= set(lock)  # type: ignore[index]
+    assert min(hashes for _, hashes in lock.values()) >= 1
+    # More than this machine's own wheel: those of other systems and Pythons too.
+    assert lock["msgspec"][1] > 20
+    for file in ROOT.glob("requirements*.lock"):
+        assert not re.search(r"://|^-", file.read_text(), re.MULTILINE)
