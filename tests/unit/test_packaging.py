@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import sysconfig
 import tomllib
 from importlib.metadata import distributions, files, packages_distributions
 from pathlib import Path
@@ -100,7 +101,8 @@ def locked() -> dict[str, tuple[str, int]]:
 
 def test_the_locks_cover_every_installed_distribution_at_its_version() -> None:
     lock = locked()
-    installed = {plain(found.metadata["Name"]): found.version for found in distributions()}
+    # Of this environment alone: Ray puts a folder of others' packages on the path when it is imported.
+    installed = {plain(found.metadata["Name"]): found.version for found in distributions(path=[sysconfig.get_path("purelib")])}
     ours = {"headcount", "pip", "setuptools", "wheel"}  # setuptools: a new environment may bring a newer one
     assert {name: version for name, version in installed.items() if name not in ours} == {
         name: lock.get(name, ("not locked", 0))[0] for name in installed if name not in ours
