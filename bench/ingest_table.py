@@ -49,7 +49,7 @@ def medians(result: dict[str, Any]) -> Points:
         key: {
             **{name: median(run[name] for run in points) for name in ("accepted_per_s", "p50_ms", "p99_ms", "p999_ms", "cpu_us_total")},
             "cpu_us": {kind: median(run["cpu_us"].get(kind, 0.0) for run in points) for kind in points[0]["cpu_us"]},
-            "resent": median(run["tcp"]["RetransSegs"] for run in points),
+            "tcp": {name: sum(run["tcp"][name] for run in points) for name in points[0]["tcp"]},
             "failed": sum(failed(run) for run in points),
             "runs": [run["accepted_per_s"] for run in points],
         }
@@ -66,7 +66,7 @@ def table(result: dict[str, Any]) -> str:
     points = medians(result)
     kinds = {kind for _, kind, _, _ in points}
     parts = [_rates(points, kind) for kind in ("heartbeats", "pixels") if kind in kinds]
-    return "\n\n".join([*parts, _number(result), targets(result)])
+    return "\n\n".join([*parts, _wire(points), _number(result), targets(result)])
 
 
 def _rates(points: Points, kind: str) -> str:
@@ -88,6 +88,23 @@ def _rates(points: Points, kind: str) -> str:
         lines.append(
             f"| {_TITLES[name]} | {connections:,} | {counted} | {each['accepted_per_s']:,.0f} | {ratio} | {each['p50_ms']:.1f} | "
             f"{each['p99_ms']:.1f} | {each['p999_ms']:.1f} | {each['failed']} | {each['cpu_us_total']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _wire(points: Points) -> str:
+    """Return what TCP did at the most connections that were measured."""
+    many = max(key[2] for key in points)
+    lines = [
+        f"| TCP at {many:,} connections, both sides | segments sent | sent again | of them only to probe | had arrived already | timeouts | dropped |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, kind, _, _ in sorted((key for key in points if key[2] == many), key=lambda key: _order(key[0])):
+        tcp = next(each["tcp"] for key, each in points.items() if key[:3] == (name, kind, many))
+        dropped = sum(tcp.get(counter, 0) for counter in ("ListenDrops", "ListenOverflows", "TCPBacklogDrop"))
+        lines.append(
+            f"| {_TITLES[name]}{', pixels' if kind == 'pixels' else ''} | {tcp['OutSegs']:,} | {tcp['RetransSegs']:,} | {tcp['TCPLossProbes']:,} | "
+            f"{tcp['TCPDSACKRecv']:,} | {tcp['TCPTimeouts']:,} | {dropped:,} |"
         )
     return "\n".join(lines)
 

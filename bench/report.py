@@ -6,6 +6,7 @@ Refill `docs/performance.md`, its plots and the README's table from the newest r
 A measurement is a module `bench.NAME` that writes results called NAME (`bench/results.py`). It has `table(result)`, which returns
 markdown and goes between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`; and it may have `draw(result)`, which writes plots, and
 `headlines(result)`, which returns rows (what, figure, command) for the README. What was not measured keeps its text.
+One that only reckons says from whose results: `SOURCE`.
 """
 
 import re
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from bench.results import newest
 
-MEASUREMENTS: Final = ("ingest", "capacity", "breakdown", "idle", "core", "journal")
+MEASUREMENTS: Final = ("ingest", "capacity", "breakdown", "scaling", "idle", "core", "journal")
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs/performance.md"
 README: Final = ROOT / "README.md"
@@ -45,7 +46,8 @@ def main() -> None:
     page, readme = PAGE.read_text(), README.read_text()
     rows: list[tuple[str, str, str]] = []
     for name in MEASUREMENTS:
-        result, module = newest(name), import_module(f"bench.{name}")
+        module = import_module(f"bench.{name}")
+        result = newest(getattr(module, "SOURCE", name))
         if result is None or not hasattr(module, "table"):
             print(f"{name:>10}: nothing new")
             continue

@@ -17,7 +17,19 @@ from bench import tools
 THREADS: Final = 2
 TIMEOUT_S: Final = 15
 FOLDER: Final = Path(__file__).with_name("load")
-_COUNTED: Final = ("RetransSegs", "TCPTimeouts", "TCPLostRetransmit", "TCPSynRetrans", "ListenDrops", "ListenOverflows", "TCPBacklogDrop")
+_COUNTED: Final = (
+    "OutSegs",
+    "RetransSegs",
+    "TCPLossProbes",
+    "TCPDSACKRecv",
+    "TCPTimeouts",
+    "TCPLostRetransmit",
+    "TCPSynRetrans",
+    "ListenDrops",
+    "ListenOverflows",
+    "TCPBacklogDrop",
+)
+"""What the kernel sent, sent again, sent again only to probe, was told had arrived twice, waited for in vain, and dropped."""
 
 
 class LoadError(Exception):
