@@ -3,8 +3,9 @@ The one actor that adds up what all shards and replicas counted, and renders it 
 
 It asks every shard twice a second, each on its own: one call in flight per shard, so that a dead one delays nobody. What
 is added up and how is `metrics.totals`; here is only what Ray needs. Everything runs on one event loop in short
-pieces: a scrape never waits for a collection, it shows what is known. After a restart the counters that come from
-increments begin at zero, once; the ledger's come back absolute with the first reports.
+pieces: a scrape never waits for a collection, it shows what is known. After a restart nothing is shown before every slot was heard
+of, or a shard must be taken for lost: half of the audience would look like a fall. The counters that come from increments then begin
+at zero, once; the ledger's are absolute, and are there again with the last slot.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from actors.logs import write_plainly
 from actors.ray_actors import on_head
 from metrics.collector import render
 from metrics.reports import ReplicaReport, ShardReport
-from metrics.totals import Totals, Watched
+from metrics.totals import LOST_S, Totals, Watched
 from sessions.errors import InvariantError
 from sessions.states import Playback
 
@@ -37,6 +38,10 @@ ANSWERS_WITHIN_S: Final = 0.25
 """How long the sums wait for slow shards; what comes later counts in the next."""
 CALL_S_MAX: Final = 30.0
 """After this a call counts as lost; its report will be sent again."""
+HEARD_WITHIN_S: Final = LOST_S
+"""After a start: slots that were not heard of by then have no owner."""
+PATIENCE_S: Final = 2.0
+"""How long a question waits for them."""
 LOOK_UP_EVERY_S: Final = 2.0
 BIGGEST_STREAMS: Final = 20
 WATCHING: Final = (Playback.PLAYING, Playback.REBUFFERING, Playback.STARTING)
@@ -51,7 +56,10 @@ class Exporter:
         write_plainly()
         self._config = config
         self._began_at = clock.now()
-        self._totals = Totals(now=self._began_at)
+        self._totals = Totals(now=self._began_at, slots=config.slots)
+        self._shows_from = clock.monotonic() + HEARD_WITHIN_S
+        self._complete = asyncio.Event()
+        """Every slot was heard of."""
         self._shards: dict[str, Any] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._loops = [asyncio.create_task(loop) for loop in (self._collect_forever(), self._look_up_forever())]
@@ -61,17 +69,21 @@ class Exporter:
     async def ping(self) -> None:
         """Return if the actor is up."""
 
-    async def render(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - an actor call, always by keyword or position alone
-        """Return the body of a scrape: OpenMetrics 1.0, or Prometheus text 0.0.4."""
+    async def render(self, openmetrics: bool) -> bytes | None:  # noqa: FBT001 - an actor call, always by keyword or position alone
+        """Return the body of a scrape, OpenMetrics 1.0 or Prometheus text 0.0.4; None: not everybody was heard yet."""
+        if not await self._has_heard_all():
+            return None
         return render(self._totals, openmetrics=openmetrics, now=clock.now())
 
-    async def concurrency(self, stream_id: str | None = None) -> dict[str, object]:
+    async def concurrency(self, stream_id: str | None = None) -> dict[str, object] | None:
         """
-        Return who is watching now: one stream, or all together with the biggest streams.
+        Return who is watching now: one stream, or all together with the biggest streams. None: not everybody was heard yet.
 
         `peak` is the greatest since `peaks_since`, when this exporter began. Ready for JSON but for its times, which are
         `datetime` in UTC.
         """
+        if not await self._has_heard_all():
+            return None
         totals, now = self._totals, clock.now()
         answer: dict[str, object] = {"peaks_since": _moment(self._began_at), "age_seconds": round(totals.age_s(now=now), 3)}
         if stream_id is not None:
@@ -91,6 +103,17 @@ class Exporter:
             _log.error("replica's report dropped", replica=report.replica, number=report.number, error=str(error))
             return report.number
 
+    async def _has_heard_all(self) -> bool:
+        """Wait a moment until every slot was heard of; after the first seconds what there is has to do."""
+        left_s = self._shows_from - clock.monotonic()
+        if left_s > 0 and not self._complete.is_set():
+            try:
+                async with asyncio.timeout(min(left_s, PATIENCE_S)):
+                    await self._complete.wait()
+            except TimeoutError:
+                return clock.monotonic() >= self._shows_from
+        return True
+
     async def _collect_forever(self) -> None:
         due_at = clock.monotonic()
         for collection in count():
@@ -108,6 +131,8 @@ class Exporter:
         try:
             call: Awaitable[ShardReport] = shard.collect.remote(self._totals.known(name))
             self._totals.add_shard(await asyncio.wait_for(call, CALL_S_MAX), now=clock.now())
+            if self._totals.ledgers.complete:
+                self._complete.set()
         except ActorDiedError:
             self._shards.pop(name, None)
         except (RayError, TimeoutError) as error:

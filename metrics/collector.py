@@ -66,6 +66,8 @@ def _gauges(totals: Totals, *, now: float) -> Mapping[str, Values]:
 
 
 def _ledger(totals: Totals, metric: Metric) -> Values:
+    if not totals.ledgers.complete:
+        return []
     sums = totals.ledgers.sums
     keys: list[Key] = [(value,) for value in metric.values] or [()]
     return [(key, sums.get((metric.ledger, *key), 0)) for key in keys]

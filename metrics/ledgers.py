@@ -17,9 +17,19 @@ _PLAIN: Final = ("started", "provisional", "promoted", "revived", "expired")
 class Ledgers:
     """Running sums, kept with a cost proportional to what changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, slots: int = 0) -> None:
+        self._expected = slots
         self._slots: dict[int, dict[Key, int]] = {}
         self._sums: dict[Key, int] = {}
+
+    @property
+    def complete(self) -> bool:
+        """
+        Tell whether every slot has said its ledger.
+
+        A sum over some of them is not to be shown: the next scrape would show the rest as if it had happened in between.
+        """
+        return len(self._slots) >= self._expected
 
     @property
     def sums(self) -> Mapping[Key, int]:

@@ -81,7 +81,8 @@ class _Restarts:
 class Totals:
     """Everything that a scrape shows, and what has to be remembered to add each report once."""
 
-    def __init__(self, *, now: float) -> None:
+    def __init__(self, *, now: float, slots: int = 0) -> None:
+        """Begin with nothing; `slots`: how many there are, of which each says its ledger."""
         self._began_at = now
         self._slots: dict[int, _Slot] = {}
         self._shards: dict[str, _Shard] = {}
@@ -97,7 +98,7 @@ class Totals:
         """Sessions of streams whose id is not its own label."""
         self.labels: dict[str, Labels] = {name: Labels(most=dimension.most) for name, dimension in DIMENSIONS.items()}
         self.peaks = Peaks()
-        self.ledgers = Ledgers()
+        self.ledgers = Ledgers(slots=slots)
         self.counted = Counted(self.labels)
 
     def known(self, shard: str) -> Known:

@@ -7,7 +7,7 @@ Decides whom to ask, and what "ready" means. It does not know how an answer is s
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from actors import names
 from serve_app.shards import ActorAwayError, Actors
@@ -20,6 +20,7 @@ ANSWER_S: Final = 3.0
 READY_S: Final = 1.5
 """The same for the question whether it is there."""
 READY_CACHED_S: Final = 1.0
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,13 @@ class ActorsBackstage:
 
     async def scrape(self, *, openmetrics: bool) -> bytes:
         """See `Backstage`."""
-        rendered: bytes = await self._actors.call(names.EXPORTER, "render", openmetrics, within_s=ANSWER_S)
-        return rendered
+        rendered: bytes | None = await self._actors.call(names.EXPORTER, "render", openmetrics, within_s=ANSWER_S)
+        return _known(rendered)
 
     async def concurrency(self, stream_id: str | None) -> Mapping[str, object]:
         """See `Backstage`."""
-        answer: Mapping[str, object] = await self._actors.call(names.EXPORTER, "concurrency", stream_id, within_s=ANSWER_S)
-        return answer
+        answer: Mapping[str, object] | None = await self._actors.call(names.EXPORTER, "concurrency", stream_id, within_s=ANSWER_S)
+        return _known(answer)
 
     async def status(self) -> Mapping[str, object]:
         """See `Backstage`."""
@@ -134,3 +135,11 @@ class ActorsBackstage:
         except ActorAwayError:
             return None
         return frozenset(status["epochs"])
+
+
+def _known(answer: _Answer | None) -> _Answer:
+    """Return what the exporter answered; raises `ActorAwayError` if it has just begun, and does not know yet."""
+    if answer is None:
+        msg = "the exporter has not heard of every slot yet"
+        raise ActorAwayError(msg)
+    return answer

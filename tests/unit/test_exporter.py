@@ -63,13 +63,19 @@ async def is_away(shard: Shard, known: Known) -> ShardReport:
     return shard.report(known)
 
 
+async def is_away_for_long(shard: Shard, known: Known) -> ShardReport:
+    if len(shard.asked) < 5:
+        raise ActorUnavailableError("gone for longer", None)
+    return shard.report(known)
+
+
 async def is_dead(shard: Shard, known: Known) -> ShardReport:
     raise ActorDiedError
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("COLLECT_EVERY_S", 0.02), ("ANSWERS_WITHIN_S", 0.01), ("LOOK_UP_EVERY_S", 0.02)):
+    for name, value in (("COLLECT_EVERY_S", 0.02), ("ANSWERS_WITHIN_S", 0.01), ("LOOK_UP_EVERY_S", 0.02), ("HEARD_WITHIN_S", 0.0)):
         monkeypatch.setattr(module, name, value)
 
 
@@ -99,7 +105,14 @@ def two(first: Callable[..., Any], second: Callable[..., Any]) -> dict[str, Shar
 
 
 async def sessions(exporter: Exporter, stream_id: str | None = None) -> object:
-    return (await exporter.concurrency(stream_id))["sessions"]
+    told = await exporter.concurrency(stream_id)
+    return told and told["sessions"]
+
+
+async def body(exporter: Exporter, *, openmetrics: bool = True) -> str:
+    rendered = await exporter.render(openmetrics=openmetrics)
+    assert rendered is not None
+    return rendered.decode()
 
 
 def test_sessions_of_all_shards_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +124,47 @@ def test_sessions_of_all_shards_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     collected_from(monkeypatch, lambda: shards, both)
 
 
+def test_after_a_start_nothing_is_shown_before_every_slot_was_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One shard answers at once, the other is away at first: half of the truth is none, and each answer is the whole."""
+    monkeypatch.setattr(module, "HEARD_WITHIN_S", 60.0)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.005)
+    shards = two(answers, is_away_for_long)
+    told: list[object] = []
+
+    async def both(exporter: Exporter) -> bool:
+        rendered = await exporter.render(openmetrics=False)
+        told.append(await sessions(exporter))
+        if rendered is not None:
+            assert "headcount_sessions_started_total 10.0" in rendered.decode()
+        return rendered is not None and told[-1] is not None
+
+    collected_from(monkeypatch, lambda: shards, both)
+    assert (told[0], told[-1]) == (None, 10)
+    assert set(told) == {None, 10}
+
+
+def test_a_slot_that_nobody_owns_holds_the_gauges_back_for_a_while_and_the_ledger_as_long_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "HEARD_WITHIN_S", 0.1)
+    shards = two(answers, sleeps)
+
+    async def shown(exporter: Exporter) -> bool:
+        if await exporter.render(openmetrics=False) is None:
+            return False
+        text = await body(exporter, openmetrics=False)
+        assert 'headcount_sessions{state="playing"} 5.0' in text
+        assert "headcount_sessions_started_total 5.0" not in text
+        return True
+
+    collected_from(monkeypatch, lambda: shards, shown)
+
+
 def test_a_shard_that_does_not_answer_delays_nobody_and_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shards = two(answers, sleeps)
 
     async def asked_often(exporter: Exporter) -> bool:
-        assert b"headcount_sessions" in await exporter.render(openmetrics=False)
+        assert "headcount_sessions" in await body(exporter, openmetrics=False)
         return len(shards["headcount-shard-0"].asked) > 10 and await sessions(exporter) == 5
 
     collected_from(monkeypatch, lambda: shards, asked_often)
@@ -192,11 +241,13 @@ def test_one_stream_and_all_of_them_are_told(monkeypatch: pytest.MonkeyPatch) ->
 
     async def peaked(exporter: Exporter) -> bool:
         told = await exporter.concurrency("s")
+        assert told is not None
         if not isinstance(told["peak"], dict) or told["peak"]["sessions"] != 10:
             return False
         assert (told["sessions"], told["watching"], told["peak_60s"]) == (10, 10, 10)
         assert told["states"] == {"shown": 0, "starting": 0, "playing": 10, "rebuffering": 0, "paused": 0, "failed": 0}
         everyone = await exporter.concurrency()
+        assert everyone is not None
         assert [stream["stream_id"] for stream in everyone["streams"]] == ["s"]  # type: ignore[attr-defined]
         assert await sessions(exporter, "unheard of") == 0
         return True
@@ -209,9 +260,9 @@ def test_what_a_replica_reports_is_acknowledged_and_rendered(monkeypatch: pytest
         report = ReplicaReport("r", 3, {("rejected", "start", "bad_json"): 2})
         assert await exporter.report(report) == 3
         assert await exporter.report(report) == 3
-        body = (await exporter.render(openmetrics=True)).decode()
-        assert 'headcount_rejected_total{endpoint="start",reason="bad_json"} 2.0' in body
-        return body.endswith("# EOF\n")
+        text = await body(exporter)
+        assert 'headcount_rejected_total{endpoint="start",reason="bad_json"} 2.0' in text
+        return text.endswith("# EOF\n")
 
     collected_from(monkeypatch, dict, reported)
 
@@ -221,8 +272,8 @@ def test_a_replicas_report_that_the_catalog_does_not_know_is_dropped_and_holds_n
         assert await exporter.report(ReplicaReport("r", 1, {("rejected", "start", "bad_json"): 2})) == 1
         assert await exporter.report(ReplicaReport("r", 2, {("rejected", "start", "bad_json"): 4, ("nonsense",): 1})) == 2
         assert await exporter.report(ReplicaReport("r", 3, {("rejected", "start", "bad_json"): 1})) == 3
-        body = (await exporter.render(openmetrics=True)).decode()
-        assert 'headcount_rejected_total{endpoint="start",reason="bad_json"} 3.0' in body
+        text = await body(exporter)
+        assert 'headcount_rejected_total{endpoint="start",reason="bad_json"} 3.0' in text
         return True
 
     with capture_logs() as logs:
