@@ -58,6 +58,18 @@ def variables(board: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return found
 
 
+def inlined(record: str, *, window: str) -> str:
+    """A recorded series as one expression over a window of one's own, whatever it rests on."""
+    recorded = {rule["record"]: rule["expr"] for rule in rules("recording.rules.yml")}
+    expression = f"({recorded[record]})"
+    # An average over time of what is averaged over the window already.
+    expression = re.sub(r"avg_over_time\((\S+?)\[\w+\]\)", r"\1", expression)
+    while inner := recordings_of(expression):
+        for name in inner:
+            expression = re.sub(rf"(?<![\w:]){name}(?![\w:])", lambda _, name=name: f"({recorded[name]})", expression)  # type: ignore[misc]
+    return re.sub(r"\[[0-9]+m\]", f"[{window}]", expression)
+
+
 def metrics_of(*queries: str) -> set[tuple[str, frozenset[str]]]:
     """Every series that queries name, with the labels that they select by."""
     return {

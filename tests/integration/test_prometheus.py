@@ -1,24 +1,19 @@
 """A real Prometheus reads a real tracker with the files that `headcount up` wrote, and every panel and rule gets its answer."""
 
-import http.client
 import json
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import pytest
 
+from metrics.catalog import CATALOG, PREFIX
 from serve_app import examples
 from tests import queries
-from tests.integration.installation import Installation, free_port, wait_until
+from tests.integration.installation import Installation, wait_until
+from tests.integration.prometheus import Prometheus, promtool, scraping
 
 RULES = queries.ROOT / "dashboards"
 STREAM = "prometheus-live"
@@ -33,6 +28,7 @@ LIVED: Mapping[str, float] = {
     'headcount_rebuffers_total{cause="connection"}': 1,
     'headcount_rebuffers_total{cause="seek"}': 1,
     "headcount_rebuffering_seconds_total{}": 2 + 1,
+    "headcount_seek_rebuffering_seconds_total{}": 1,
     "headcount_paused_seconds_total{}": 6,
     "headcount_playing_seconds_total{}": (8.5 + 3 + 8) + 19,
     "headcount_bitrate_seconds_total{}": 6 + 3 + 8,
@@ -43,82 +39,44 @@ ANSWERS_WITHIN_S = 45.0
 """Five seconds to a scrape, two scrapes to a rate, three to what rests on one."""
 
 
-def program(name: str) -> str:
-    """Return a program of Debian's package `prometheus`: where `make test` unpacked it, or the machine's own."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed: `make test` unpacks Debian's package")
-    return found
-
-
-def promtool(*arguments: str | Path, stdin: bytes | None = None) -> str:
-    done = subprocess.run([program("promtool"), *arguments], input=stdin, capture_output=True, timeout=60, check=False)
-    said = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, said
-    return said
-
-
 @dataclass
-class Prometheus:
-    """One that runs, on a port of its own."""
+class Play:
+    """What the audience has done so far."""
 
-    port: int
+    server: Prometheus
     played: dict[str, int] = field(default_factory=dict)
     """Sessions of `STREAM` that are active, by state."""
     waves: int = 0
     """Waves of `STREAM` that have come and gone."""
-    target: str = ""
-
-    def ask(self, path: str, **parameters: str) -> Any:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
-            answer = json.loads(connection.getresponse().read())
-        assert answer["status"] == "success", answer
-        assert not answer.get("warnings"), answer
-        return answer["data"]
-
-    def query(self, expression: str) -> list[tuple[Mapping[str, str], float]]:
-        return [(found["metric"], float(found["value"][1])) for found in self.ask("query", query=expression)["result"]]
-
-    def is_up(self) -> bool:
-        try:
-            return self.query("up") == [({"__name__": "up", "instance": self.target, "job": "headcount"}, 1.0)]
-        except (OSError, json.JSONDecodeError):
-            return False
 
 
 @pytest.fixture(scope="module")
 def prometheus(tracker: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus on the configuration that `headcount up` wrote, while an audience of every fate plays."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    port = free_port()
-    command = [program("prometheus"), f"--config.file={tracker.data}/prometheus/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        server = Prometheus(port, target=f"127.0.0.1:{tracker.port}")
-        wait_until(server.is_up, within_s=30, what=f"it scrapes the tracker; see {folder}/log")
-        play(tracker, server)
+    """A Prometheus on the configuration that `headcount up` wrote."""
+    with scraping(tracker, tmp_path_factory.mktemp("prometheus")) as server:
         yield server
-    finally:
-        process.terminate()
-        process.wait(15)
 
 
-def play(tracker: Installation, server: Prometheus) -> None:
+@pytest.fixture(scope="module")
+def played(tracker: Installation, prometheus: Prometheus) -> Play:
+    """An audience of every fate has played to it."""
+    return play(tracker, prometheus)
+
+
+def play(tracker: Installation, server: Prometheus) -> Play:
     """Keep some watching and some paused, and let others come, suffer and go until every query has its answer."""
+    played = Play(server, {"playing": WATCHING, "paused": PAUSED})
     audience = Audience(tracker)
     for number in range(WATCHING + PAUSED):
         audience.start(f"stays-{number}")
         audience.beat(f"stays-{number}", 1, **({"is_playing": True} if number < WATCHING else {"is_paused": True}))
-    server.played = {"playing": WATCHING, "paused": PAUSED}
     deadline = time.monotonic() + ANSWERS_WITHIN_S
     while unanswered(server) and time.monotonic() < deadline:
         for _ in range(5):
-            audience.wave(server.waves)
-            server.waves += 1
+            audience.wave(played.waves)
+            played.waves += 1
             time.sleep(0.3)
+    return played
 
 
 def unanswered(server: Prometheus) -> set[str]:
@@ -139,9 +97,9 @@ class Audience:
     tracker: Installation
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def start(self, name: str) -> None:
-        stream = {**examples.START["stream"], "stream_id": STREAM}
-        self.send("start", {**examples.START, "session_id": f"prometheus-{name}", "stream": stream, "timestamp": self.when(0)})
+    def start(self, name: str, *, stream: str = STREAM) -> None:
+        named = {**examples.START["stream"], "stream_id": stream}
+        self.send("start", {**examples.START, "session_id": f"prometheus-{name}", "stream": named, "timestamp": self.when(0)})
 
     def beat(self, name: str, at: float, **playback: bool) -> None:
         flags = {"is_playing": False, "is_paused": False, "is_buffering": False, "quality": "1080p", **playback}
@@ -214,62 +172,94 @@ def test_what_up_wrote_holds_no_token_and_is_for_its_user_alone(tracker: Install
         assert str(tracker.data) not in file.read_text()
 
 
-def test_every_panel_of_every_dashboard_gets_data(prometheus: Prometheus) -> None:
-    assert unanswered(prometheus) == set()
+def test_every_panel_of_every_dashboard_gets_data(played: Play) -> None:
+    assert unanswered(played.server) == set()
 
 
-def test_every_panel_is_asked_without_an_error_over_time_too(prometheus: Prometheus) -> None:
+def test_every_panel_is_asked_without_an_error_over_time_too(played: Play) -> None:
     now = time.time()
     for board in queries.boards().values():
         for query in queries.expressions(board).values():
-            prometheus.ask("query_range", query=query, start=str(now - 60), end=str(now), step="5")
+            played.server.ask("query_range", query=query, start=str(now - 60), end=str(now), step="5")
 
 
-def test_every_variable_has_values_to_choose(prometheus: Prometheus) -> None:
+def test_every_variable_has_values_to_choose(played: Play) -> None:
     for board in queries.boards().values():
         for metric, label in queries.variables(board).values():
-            values = prometheus.ask(f"label/{quote(label)}/values", **{"match[]": metric})
+            values = played.server.ask(f"label/{quote(label)}/values", **{"match[]": metric})
             assert values
             if label == "stream_id":
                 assert STREAM in values
 
 
-def test_every_rule_is_evaluated_without_an_error_and_no_alert_fires(prometheus: Prometheus) -> None:
-    groups = prometheus.ask("rules")["groups"]
+def test_every_rule_is_evaluated_without_an_error_and_no_alert_fires(played: Play) -> None:
+    groups = played.server.ask("rules")["groups"]
     evaluated = [rule for group in groups for rule in group["rules"]]
     assert len(evaluated) == sum(len(queries.rules(f"{name}.rules.yml")) for name in ("recording", "alerting"))
     assert {(rule["name"], rule["health"], rule.get("lastError")) for rule in evaluated if rule["health"] != "ok"} == set()
 
 
-def test_sessions_in_prometheus_are_those_that_play(tracker: Installation, prometheus: Prometheus) -> None:
+def test_sessions_in_prometheus_are_those_that_play(played: Play) -> None:
     def shown() -> dict[str, float]:
-        found = prometheus.query(f'headcount_stream_sessions{{stream_id="{STREAM}"}} > 0')
+        found = played.server.query(f'headcount_stream_sessions{{stream_id="{STREAM}"}} > 0')
         return {labels["state"]: value for labels, value in found}
 
-    wait_until(lambda: shown() == prometheus.played, within_s=15, what=f"{STREAM} has {prometheus.played}")
+    wait_until(lambda: shown() == played.played, within_s=15, what=f"{STREAM} has {played.played}")
     watching = [({"__name__": "job_stream_id:headcount_watching:sum", "job": "headcount", "stream_id": STREAM}, WATCHING)]
-    wait_until(lambda: prometheus.query(f'{watching[0][0]["__name__"]}{{stream_id="{STREAM}"}}') == watching, within_s=15, what="the rule")
-    everybody = sum(count for _, count in prometheus.query("headcount_sessions"))
-    assert everybody == sum(count for _, count in prometheus.query("headcount_stream_sessions"))
+    wait_until(
+        lambda: played.server.query(f'{watching[0][0]["__name__"]}{{stream_id="{STREAM}"}}') == watching, within_s=15, what="the rule"
+    )
+    everybody = sum(count for _, count in played.server.query("headcount_sessions"))
+    assert everybody == sum(count for _, count in played.server.query("headcount_stream_sessions"))
 
 
-def test_what_a_stream_lived_through_is_in_prometheus_as_it_was_played(prometheus: Prometheus) -> None:
+def test_what_a_stream_lived_through_is_in_prometheus_as_it_was_played(played: Play) -> None:
     exported = set(queries.exported())
-    expected = {series: prometheus.waves * each for series, each in LIVED.items() if series.partition("{")[0] in exported}
+    expected = {series: played.waves * each for series, each in LIVED.items() if series.partition("{")[0] in exported}
 
     def shown() -> dict[str, float]:
         asked = {series: f"sum({series[:-1]},stream_id={json.dumps(STREAM)}}})".replace("{,", "{") for series in expected}
-        return {series: sum(value for _, value in prometheus.query(query)) for series, query in asked.items()}
+        return {series: sum(value for _, value in played.server.query(query)) for series, query in asked.items()}
 
     # Exactly: counts are whole, and the seconds are sums of halves.
     wait_until(
-        lambda: shown() == pytest.approx(expected, rel=1e-9), within_s=15, what=f"the counters of {prometheus.waves} waves are {expected}"
+        lambda: shown() == pytest.approx(expected, rel=1e-9), within_s=15, what=f"the counters of {played.waves} waves are {expected}"
     )
 
 
-def test_the_ledger_as_prometheus_has_it_adds_up(prometheus: Prometheus) -> None:
+AWKWARD = ('say "hi"', "two\nlines", "back\\slash", "tab\t{}=,", "😀" * 10, '{stream_id="x"}', "naïve ünïcode", "é" * 256)
+
+
+def test_label_values_come_through_a_scrape_as_they_are(tracker: Installation, prometheus: Prometheus) -> None:
+    """Quotes, newlines, backslashes, emoji; of 256 characters, the most that an id has, the first 128. One of 300 is refused."""
+    audience = Audience(tracker)
+    for number, stream in enumerate(AWKWARD):
+        audience.start(f"awkward-{number}", stream=f"{stream}-{number}" if len(stream) < 256 else stream)
+    expected = {f"{stream}-{number}"[:128]: 1.0 for number, stream in enumerate(AWKWARD)}
+
+    def shown() -> dict[str, float]:
+        found = prometheus.query('headcount_stream_sessions{state="starting"} > 0')
+        return {labels["stream_id"]: value for labels, value in found if labels["stream_id"] in expected}
+
+    wait_until(lambda: shown() == expected, within_s=20, what="each of them is a label")
+    long = {**examples.START, "session_id": "too-long", "stream": {**examples.START["stream"], "stream_id": "x" * 300}}
+    refused = tracker.post("/analytics/live/session/start", long)
+    assert refused.status == 422
+    assert [field["field"] for field in refused.json()["error"]["fields"]] == ["stream.stream_id"]
+
+
+def test_prometheus_scrapes_openmetrics(prometheus: Prometheus) -> None:
+    """Only OpenMetrics has units, which Prometheus keeps."""
+    found = prometheus.ask("targets/metadata", match_target='{job="headcount"}')
+    assert len(found) >= len(CATALOG)
+    units = {each["metric"]: each["unit"] for each in found}
+    for metric in CATALOG:
+        assert units[PREFIX + metric.name] == metric.unit, metric.name
+
+
+def test_the_ledger_as_prometheus_has_it_adds_up(played: Play) -> None:
     (ledger,) = [query for name, query in queries.expressions(queries.boards()["tracker"]).items() if name.startswith("Ledger ")]
-    assert prometheus.query(ledger) == [({}, 0.0)]
+    assert played.server.query(ledger) == [({}, 0.0)]
 
 
 def test_a_new_configuration_is_written_at_every_start(tracker: Installation) -> None:
