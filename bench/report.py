@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from bench.results import newest
 
-MEASUREMENTS: Final = ("ingest", "capacity", "breakdown", "scaling", "idle", "core", "journal")
+MEASUREMENTS: Final = ("ingest", "capacity", "breakdown", "scaling", "idle", "core", "journal", "scrape")
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs/performance.md"
 README: Final = ROOT / "README.md"

@@ -8,7 +8,6 @@ rounds of heartbeats without and with somebody who scrapes once a second, by tur
 """
 
 import argparse
-import json
 import statistics
 import sys
 import threading
@@ -43,7 +42,7 @@ def main() -> None:
             result = measure(running, sessions=chosen.sessions, streams=chosen.streams, rounds=chosen.rounds, seconds=chosen.seconds)
     except (ContenderError, MissingToolError, LoadError) as error:
         sys.exit(str(error))
-    print(json.dumps(result["summary"], indent=1))
+    print(table(result))
     print("written:", write_result("scrape", result))
 
 
@@ -115,6 +114,40 @@ def _check(running: Running, sessions: int) -> None:
 
 def _spread(found: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(found), 1), "max": round(max(found), 1), "count": len(found)}
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return what was promised and what was measured, as markdown."""
+    summary = result["summary"]
+    slowest_ms = max(spread["max"] for spread in summary["scrape_ms"].values())
+    size = max(summary["bytes"].values())
+    rows = (
+        ("a scrape through the front door, idle, the slowest", f"{slowest_ms:.0f} ms", f"{PROMISED_MS:.0f} ms", slowest_ms <= PROMISED_MS),
+        ("its size", f"{size / 1e6:.2f} MB", f"{PROMISED_BYTES / 1e6:.0f} MB", size <= PROMISED_BYTES),
+        (
+            "p99 of a heartbeat with a scrape a second, to that without",
+            f"{summary['p99_ratio']}",
+            f"{PROMISED_RATIO}",
+            summary["p99_ratio"] <= PROMISED_RATIO,
+        ),
+    )
+    lines = [
+        f"{summary['sessions']:,} sessions of {summary['streams']:,} streams.",
+        "",
+        "| what | measured | at most | |",
+        "|---|---:|---:|---|",
+    ]
+    lines += [f"| {what} | {measured} | {promised} | {'met' if met else '**missed**'} |" for what, measured, promised, met in rows]
+    under_load, p99, rate = summary["scrape_ms_under_load"], summary["p99_ms"], summary["heartbeats_per_s"]
+    lines += [
+        "",
+        (
+            f"Under load a scrape takes {under_load['median']:.0f} ms (the slowest of {under_load['count']}: {under_load['max']:.0f}). Heartbeats at "
+            f"{CONNECTIONS} connections: p99 {p99['alone']:.0f} ms and {rate['alone']:,}/s alone, {p99['scraped']:.0f} ms and {rate['scraped']:,}/s "
+            "with the scrapes; medians of alternating rounds."
+        ),
+    ]
+    return "\n".join(lines)
 
 
 class _Nobody:
