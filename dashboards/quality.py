@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards.panels import (
     BITS_PER_SECOND,
     COUNT,
+    LINES_MAX,
     PER_SECOND,
     RATIO,
     SECONDS,
@@ -77,6 +78,13 @@ ROWS: Final[Rows] = {
             unit=PER_SECOND,
         ),
         chart(
+            "Startup by stream",
+            "From start to first frame, 95th percentile, by stream; from coarse buckets.",
+            Line(biggest(f"job_stream_id:headcount_startup_seconds:p95_5m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=SECONDS,
+            levels=STARTUP_S,
+        ),
+        chart(
             "Start failures",
             "Share of decided attempts that ended in a fatal error before the first frame (VSF).",
             Line(biggest(f"job_stream_id:headcount_start_failure_ratio:increase5m{{{STREAM}}}"), "{{stream_id}}"),
@@ -133,6 +141,13 @@ ROWS: Final[Rows] = {
             levels=LATENCY_S,
         ),
         chart(
+            "Behind live by stream",
+            "How far viewers are behind the live edge, 95th percentile, by stream; from coarse buckets.",
+            Line(biggest(f"job_stream_id:headcount_live_latency_seconds:p95_5m{{{STREAM}}}"), "{{stream_id}}"),
+            unit=SECONDS,
+            levels=LATENCY_S,
+        ),
+        chart(
             "Viewers by what they do",
             "Seconds lived per second, so the average number of viewers: playing, stalled, paused. The chosen streams.",
             Line(f"sum(rate(headcount_playing_seconds_total{{{STREAM}}}[1m]))", "playing"),
@@ -162,6 +177,13 @@ ROWS: Final[Rows] = {
             Line("job:headcount_experience_score:avg5m", "average"),
             Line(percentile(0.5, "headcount_experience_score", "job"), "median"),
             Line(percentile(0.1, "headcount_experience_score", "job"), "10th percentile"),
+            unit=COUNT,
+            levels=SCORE,
+        ),
+        chart(
+            "Experience score by stream",
+            "Average of the sessions that finished on a stream in the last five minutes, 0 to 100; the lowest of the chosen streams.",
+            Line(f"bottomk({LINES_MAX}, job_stream_id:headcount_experience_score:avg5m{{{STREAM}}})", "{{stream_id}}"),
             unit=COUNT,
             levels=SCORE,
         ),

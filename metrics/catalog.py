@@ -175,6 +175,22 @@ CATALOG: Final[tuple[Metric, ...]] = (
     ),
     _histogram("experience_score", "Experience score, 0-100, of sessions that are over.", increments="experience_score"),
     _histogram(
+        "stream_startup_seconds", "Startup time by stream, in coarse buckets.", "stream_id", unit="seconds", increments="stream_startup"
+    ),
+    _histogram(
+        "stream_live_latency_seconds",
+        "Average latency behind live, of sessions that are over, by the stream that they ended on, in coarse buckets.",
+        "stream_id",
+        unit="seconds",
+        increments="stream_live_latency",
+    ),
+    _histogram(
+        "stream_experience_score",
+        "Experience score, of sessions that are over, by the stream that they ended on, in coarse buckets.",
+        "stream_id",
+        increments="stream_experience_score",
+    ),
+    _histogram(
         "player_watch_difference_seconds",
         "Distance between the watch time that a player reports at its end and ours, without its sign.",
         unit="seconds",

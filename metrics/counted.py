@@ -34,6 +34,10 @@ _BEGINS_WITH: Final[dict[str, list[tuple[str, Key]]]] = {
     for name, dimension in DIMENSIONS.items()
 }
 """What a label of a dimension counts, and with which other labels."""
+_HISTOGRAMS_OF: Final[dict[str, list[str]]] = {
+    name: [metric.increments for metric in CATALOG if metric.kind is Kind.HISTOGRAM and metric.labels == (dimension.label,)]
+    for name, dimension in DIMENSIONS.items()
+}
 
 
 class Counted:
@@ -69,6 +73,8 @@ class Counted:
         for label in granted:
             for name, values in _BEGINS_WITH[dimension]:
                 self._counters[name].setdefault((label, *values), 0.0)
+            for name in _HISTOGRAMS_OF[dimension]:
+                self._histograms[name].setdefault((label,), [0.0] * (len(BOUNDS[name]) + 2))
 
     def forget(self, dimension: str, lost: Collection[str]) -> None:
         """Drop the series of labels that lost their place."""

@@ -1,6 +1,7 @@
 """Read a scrape back: for those who compare what is shown with what they know. Text format only."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -9,6 +10,7 @@ from sessions.changes import Key
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 """A sample's full name and its labels."""
+_ENDINGS: Final = ("count", "sum")
 Samples = Mapping[Series, float]
 
 
@@ -34,7 +36,12 @@ def counters(samples: Samples) -> Mapping[Key, float]:
 
 
 def observed(samples: Samples) -> Mapping[Key, float]:
-    """Return how much histograms without labels saw, as ("startup", "count") and ("startup", "sum")."""
-    nothing: frozenset[tuple[str, str]] = frozenset()
-    sources = {(source, ending): f"{PREFIX}{metric.name}_{ending}" for source, metric in INCREMENTS.items() for ending in ("count", "sum")}
-    return {key: samples[name, nothing] for key, name in sources.items() if (name, nothing) in samples}
+    """Return how much histograms saw, by their labels, as ("startup", "count") and ("startup", "sum")."""
+    sources = {f"{PREFIX}{metric.name}_{ending}": (source, metric, ending) for source, metric in INCREMENTS.items() for ending in _ENDINGS}
+    seen = {}
+    for (name, labels), value in samples.items():
+        if name in sources:
+            source, metric, ending = sources[name]
+            values = dict(labels)
+            seen[(source, *(values[label] for label in metric.labels), ending)] = value
+    return seen

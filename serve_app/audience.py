@@ -172,6 +172,9 @@ def _opening(random: Random, at_s: float, pace: float) -> Iterator[Act]:
 def _first_frame(random: Random, at_s: float, pace: float) -> Iterator[Act]:
     """Yield what comes of a start: a picture, most often; or none for ever, or an error instead, or the viewer does not wait for it."""
     comes_of_it = random.choices(("frame", "nothing", "error", "leaves", "hasty"), (82, 5, 5, 6, 2))[0]
+    if comes_of_it == "hasty" and at_s < 15 * pace:
+        # Gone before anybody saw that the stream has a viewer, and should have a label.
+        comes_of_it = "leaves"
     if comes_of_it == "frame":
         frame_s = at_s + random.uniform(0.3, 2.5) * pace
         yield Act(

@@ -34,6 +34,8 @@ _LEADS_TO: Final = {
     "fatal": "failed",
     **{f"beat {state}": state for state in ("playing", "rebuffering", "paused")},
 }
+_BY_STREAM: Final = ("startup", "live_latency", "experience_score")
+"""Observed for the stream as well."""
 _TIMED: Final = ("playing", "rebuffering", "paused")
 
 Key = tuple[str, ...]
@@ -243,7 +245,9 @@ class Account:
         if known_s > 0:
             self._observe("live_latency", sum(latency_s * seconds for latency_s, seconds in self._latencies) / known_s)
         if self._played or not self._beacon:
-            slack_s = sum(self.slack.values())
+            slack_s = (
+                sum(self.slack[state, stream] for state, stream, *_ in [*self.slack] if state in _TIMED) + self.slack["startup", "sum"]
+            )
             self._observe("experience_score", self._score(), slack=5.0 * slack_s)
             self._observe("session", sum(self._spent[state] for state in ("starting", *_TIMED)), slack=slack_s)
 
@@ -270,6 +274,9 @@ class Account:
         self.counted[name, "sum"] += value
         if slack:
             self.slack[name, "sum"] += slack
+        if name in _BY_STREAM:
+            self._add(f"stream_{name}", 1, "count")
+            self._add(f"stream_{name}", value, "sum", slack=slack)
 
 
 def _without_idle_checks(entries: list[Entry]) -> Iterator[Entry]:

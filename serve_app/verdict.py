@@ -19,9 +19,9 @@ COMPARED: Final = (
 QUALITY: Final = (
     "playing", "rebuffering", "seek_rebuffering", "paused", "rebuffers", "played_bytes", "bitrate", "quality_switches", "stream_errors",
     "plays", "start_failures", "playback_failures", "exits_before_start", "startup", "live_latency", "session", "experience_score",
-    "player_watch_difference",
+    "player_watch_difference", "stream_startup", "stream_live_latency", "stream_experience_score",
 )  # fmt: skip
-"""The same of quality: by stream, but for the last five, of which the observations are counted and summed."""
+"""The same of quality: by stream, but for five of which the observations are counted and summed over all of them."""
 SECONDS_WITHIN: Final = 0.01
 """How far sums of seconds may be off; counts may not."""
 _SUMS: Final = ("playing", "rebuffering", "seek_rebuffering", "paused", "played_bytes", "bitrate")
@@ -81,7 +81,7 @@ def compare_quality(
 
 
 def _is_count(key: Key) -> bool:
-    return key[1] == "count" or (key[0] not in _SUMS and key[1] != "sum")
+    return key[-1] == "count" or (key[0] not in _SUMS and key[-1] != "sum")
 
 
 def _name(key: Key) -> str:

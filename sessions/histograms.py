@@ -26,13 +26,20 @@ BOUNDS: Final[dict[str, tuple[float, ...]]] = {
     "live_latency": (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0),
     "session": (1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0),
     "experience_score": (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 100.0),
+    "stream_startup": (0.5, 1.0, 2.0, 4.0, 8.0, 20.0),
+    "stream_live_latency": (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0),
+    "stream_experience_score": (25.0, 50.0, 75.0, 90.0),
     "player_watch_difference": (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 14_400.0),
     "player_count_difference": (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 1_000.0),
     "batch_events": _doubling(1.0, 11),
     "commit_seconds": _DURATIONS_S,
     "ingest_seconds": _DURATIONS_S,
 }
-"""Upper bounds, inclusive, ascending; one more bucket, +Inf, follows the last. Seconds, but for score and batch_events."""
+"""
+Upper bounds, inclusive, ascending; one more bucket, +Inf, follows the last. Seconds, but for score and batch_events.
+
+Those by stream are coarse: each bucket is a thousand series.
+"""
 
 
 def bucket(name: str, value: float) -> str:

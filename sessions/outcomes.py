@@ -57,7 +57,9 @@ def _add_happened(increments: Increments, stream_id: str, gain: Gain) -> None:
         if count:
             _add(increments, key, count)
     for started_at, first_frame_at in gain.startups:
-        observe(increments, "startup", startup_between_s(started_at, first_frame_at))
+        startup_s = startup_between_s(started_at, first_frame_at)
+        observe(increments, "startup", startup_s)
+        observe(increments, "stream_startup", startup_s, stream_id)
 
 
 def add_finish(increments: Increments, session: Session, account: Account) -> None:
@@ -78,9 +80,11 @@ def add_finish(increments: Increments, session: Session, account: Account) -> No
     latency_s = live_latency_s(account)
     if latency_s is not None:
         observe(increments, "live_latency", latency_s)
+        observe(increments, "stream_live_latency", latency_s, session.stream_id)
     experienced = score(session, account)
     if experienced is not None:
         observe(increments, "experience_score", experienced)
+        observe(increments, "stream_experience_score", experienced, session.stream_id)
         observe(increments, "session", session_time_s(account))
 
 

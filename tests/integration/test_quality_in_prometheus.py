@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from metrics.catalog import INCREMENTS, PREFIX
+from metrics.catalog import INCREMENTS, PREFIX, Kind
 from serve_app.books import Span
 from serve_app.verdict import QUALITY
 from sessions.changes import Key
@@ -86,7 +86,7 @@ def test_every_formula_of_every_stream_is_what_was_played(played: Played) -> Non
     compared = 0
     for name in QUALITY:
         metric = INCREMENTS[name]
-        if metric.labels[:1] != ("stream_id",):
+        if metric.labels[:1] != ("stream_id",) or metric.kind is not Kind.COUNTER:
             continue
         for stream in (*played.streams, "other"):
             for rest in [(value,) for value in metric.values] or [()]:
@@ -100,11 +100,19 @@ def test_every_formula_of_every_stream_is_what_was_played(played: Played) -> Non
 
 
 def test_every_histogram_saw_what_was_played(played: Played) -> None:
+    """Those over all streams, and those of each."""
     for name in ("startup", "live_latency", "session", "experience_score", "player_watch_difference"):
         for ending in ("count", "sum"):
             span = played.quality[name, ending]
             value = played.server.value(f"{PREFIX}{INCREMENTS[name].name}_{ending}")
             assert agrees(value, span, is_sum=ending == "sum"), (name, ending, value, span)
+    for name in ("stream_startup", "stream_live_latency", "stream_experience_score"):
+        for ending in ("count", "sum"):
+            found = played.server.query(f"{PREFIX}{INCREMENTS[name].name}_{ending}")
+            values = {labels["stream_id"]: value for labels, value in found}
+            for stream in (*played.streams, "other"):
+                span = played.quality.get((name, "unknown" if stream == "other" else stream, ending), Span())
+                assert agrees(values[stream], span, is_sum=ending == "sum"), (name, stream, ending, values[stream], span)
 
 
 def agrees(value: float, span: Span, *, is_sum: bool) -> bool:
@@ -140,6 +148,14 @@ def test_the_recorded_formula_over_the_whole_play_is_that_of_the_books(played: P
     assert any(expected.values())
     for stream in played.streams:
         assert values.get(stream) == pytest.approx(expected[stream], rel=0.01, abs=1e-9), stream
+
+
+def test_the_recorded_score_of_each_stream_is_the_average_of_the_books(played: Played) -> None:
+    found = played.server.query(queries.inlined("job_stream_id:headcount_experience_score:avg5m", window=WINDOW))
+    scores = {labels["stream_id"]: value for labels, value in found}
+    for stream in played.streams:
+        total, count = played.of("stream_experience_score", stream, "sum"), played.of("stream_experience_score", stream, "count")
+        assert scores[stream] == pytest.approx(total / count, rel=0.01)
 
 
 def test_the_recorded_score_is_the_average_of_the_books(played: Played) -> None:

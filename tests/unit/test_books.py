@@ -81,7 +81,10 @@ class Play:
         counted: Counter[tuple[str, ...]] = Counter()
         for key, amount in self.gained.items():
             if key[0] in QUALITY:
-                counted[(key[0], "count") if key[1] == "le" else key] += amount
+                if key[1] == "le":
+                    counted[(key[0], *key[3:], "count")] += amount
+                else:
+                    counted[(key[0], *key[2:], "sum") if key[1] == "sum" else key] += amount
         return dict(counted)
 
     def told(self) -> dict[tuple[str, ...], float]:

@@ -48,6 +48,10 @@ def test_a_life_with_every_state_is_summed_up() -> None:
         ("session", "sum"): 40,
         ("experience_score", "count"): 1,
         ("experience_score", "sum"): 0.4 * 80 + 0.6 * smoothness,
+        ("stream_startup", "live", "count"): 1,
+        ("stream_startup", "live", "sum"): 2,
+        ("stream_experience_score", "live", "count"): 1,
+        ("stream_experience_score", "live", "sum"): 0.4 * 80 + 0.6 * smoothness,
         ("player_watch_difference", "count"): 1,
         ("player_watch_difference", "sum"): 2,
     })  # fmt: skip

@@ -357,6 +357,8 @@ def test_every_row_of_qoe_md_is_declared() -> None:
     assert declared["stream_errors"] == (Kind.COUNTER, ("stream_id", "fatal"))
     for name in ("startup_seconds", "live_latency_seconds", "session_seconds", "experience_score", "player_watch_difference_seconds"):
         assert declared[name] == (Kind.HISTOGRAM, ())
+    for name in ("stream_startup_seconds", "stream_live_latency_seconds", "stream_experience_score"):
+        assert declared[name] == (Kind.HISTOGRAM, ("stream_id",))
     assert declared["player_count_difference"] == (Kind.HISTOGRAM, ("total",))
     assert {metric.increments for metric in CATALOG} >= QUALITY
 

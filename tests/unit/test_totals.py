@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from metrics.catalog import INCREMENTS
+from metrics.catalog import INCREMENTS, Kind
 from metrics.labels import OTHER
 from metrics.reports import Known, ReplicaReport, ShardReport, SlotReport
 from metrics.totals import LOST_S, Totals
@@ -270,11 +270,13 @@ def test_a_stream_that_gets_its_label_has_every_counter_at_zero_before_it_counts
     assert {cause for stream, cause in counted(totals, "rebuffers") if stream == "s"} == {"connection", "seek"}
     assert {fatal for stream, fatal in counted(totals, "stream_errors") if stream == "s"} == {"false", "true"}
     by_stream = [metric for metric in INCREMENTS.values() if metric.labels[:1] == ("stream_id",)]
-    assert len(by_stream) == 13
+    assert len(by_stream) == 16
     for metric in by_stream:
-        shown = {key: value for key, value in counted(totals, metric.increments).items() if key[0] in {"s", OTHER}}
-        assert shown
-        assert set(shown.values()) == {0}
+        shown = {key: [value] for key, value in counted(totals, metric.increments).items()}
+        if metric.kind is Kind.HISTOGRAM:
+            shown = {key: [*buckets, total] for key, buckets, total in totals.counted.histograms(metric)}
+        assert {key[0] for key in shown} == {"s", OTHER}
+        assert {value for values in shown.values() for value in values} == {0}
 
 
 def test_long_ids_share_a_label_and_keep_their_own_count() -> None:
