@@ -37,6 +37,10 @@ _SETTLE_S: Final = 2
 """For the samplers to find their processes: the load goes on for as long beside them."""
 
 
+class SamplerError(Exception):
+    """`py-spy` did not sample; the message says why."""
+
+
 def main() -> None:
     """Measure, print the table, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +56,7 @@ def main() -> None:
         with started(HEADCOUNT, workers=len(os.sched_getaffinity(0))) as running:
             counts = [int(each) for each in chosen.connections.split(",")]
             result = measure(running, connections=counts, seconds=chosen.seconds, sessions=chosen.sessions, keep=chosen.raw)
-    except (ContenderError, MissingToolError) as error:
+    except (ContenderError, MissingToolError, SamplerError) as error:
         sys.exit(str(error))
     print(table(result))
     if not chosen.smoke:
@@ -112,14 +116,19 @@ def _sample(running: Running, walk: Walk, pids: list[int], *, connections: int, 
             subprocess.Popen(  # noqa: S603 - our own arguments
                 [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid), "--output", str(file), *options],
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             for pid, file in files.items()
         ]
-        for sampler in samplers:
-            sampler.wait()
+        said = [sampler.communicate()[1] for sampler in samplers]
         under_load.join()
-        return {pid: file.read_text().splitlines() if file.exists() else [] for pid, file in files.items()}
+        for sampler, words in zip(samplers, said, strict=True):
+            if sampler.returncode:
+                raise SamplerError(
+                    f"py-spy may not look into processes here; as root, or with kernel.yama.ptrace_scope=0, it may: {words[-300:]}"
+                )
+        return {pid: file.read_text().splitlines() for pid, file in files.items()}
 
 
 def _of_loop(stacks: list[str]) -> tuple[int, list[str]]:

@@ -66,7 +66,7 @@ def table(result: dict[str, Any]) -> str:
     points = medians(result)
     kinds = {kind for _, kind, _, _ in points}
     parts = [_rates(points, kind) for kind in ("heartbeats", "pixels") if kind in kinds]
-    return "\n\n".join([*parts, _wire(points), _number(result), targets(result)])
+    return "\n\n".join(part for part in [*parts, _kinds(points), _wire(points), _number(result), targets(result)] if part)
 
 
 def _rates(points: Points, kind: str) -> str:
@@ -89,6 +89,27 @@ def _rates(points: Points, kind: str) -> str:
             f"| {_TITLES[name]} | {connections:,} | {counted} | {each['accepted_per_s']:,.0f} | {ratio} | {each['p50_ms']:.1f} | "
             f"{each['p99_ms']:.1f} | {each['p999_ms']:.1f} | {each['failed']} | {each['cpu_us_total']:,.0f} |"
         )
+    return "\n".join(lines)
+
+
+def _kinds(points: Points) -> str:
+    """Return what a heartbeat costs Headcount, by kind of process."""
+    mine = {
+        key[2]: each["cpu_us"]
+        for key, each in sorted(points.items())
+        if key[0] == "headcount" and key[1] == "heartbeats" and key[3] == SESSIONS
+    }
+    if not mine:
+        return ""
+    lines = [
+        "| CPU µs of a heartbeat, Headcount | " + " | ".join(f"{connections:,} connections" for connections in mine) + " |",
+        "|---|" + "---:|" * len(mine),
+    ]
+    widest = mine[max(mine)]
+    lines += [
+        f"| {kind} | " + " | ".join(f"{costs.get(kind, 0.0):.1f}" for costs in mine.values()) + " |"
+        for kind in sorted(widest, key=lambda kind: -widest[kind])
+    ]
     return "\n".join(lines)
 
 
