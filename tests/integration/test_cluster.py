@@ -77,26 +77,32 @@ class TwoNodes:
     def start(self) -> None:
         """Start both nodes by the commands of cluster.yaml; only ports, addresses and folders are this machine's."""
         resources = {kind: dict(CLUSTER["available_node_types"][kind]["resources"]) for kind in ("head", "shard", "ingest")}
-        own = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--num-cpus={}", "--resources={}"]
+        own = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
         head = [word for word in command_of("head")[1] if not word.startswith(("--port", "--object-manager-port", "--autoscaling-config"))]
         worker = [word for word in command_of("worker")[1] if not word.startswith(("--address", "--object-manager-port"))]
         marks = {name: amount for kind in ("shard", "ingest") for name, amount in resources[kind].items() if name != "CPU"}
-        ports = [f"--port={self.gcs}", f"--dashboard-port={self.dashboard}", f"--temp-dir={self.folder}/ray"]
-        self.do(*head, *ports, *own[:2], f"--num-cpus={resources['head']['CPU']}")
+        ports = [
+            f"--port={self.gcs}",
+            f"--dashboard-port={self.dashboard}",
+            f"--ray-client-server-port={self.ports.first + 192}",
+            f"--temp-dir={self.folder}/ray",
+        ]
+        self.do(*head, *ports, *own, f"--num-cpus={resources['head']['CPU']}")
         self.do(
             *worker,
             f"--address=127.0.0.1:{self.gcs}",
-            *own[:2],
+            *own,
             f"--num-cpus={resources['shard']['CPU']}",
             f"--resources={json.dumps(marks)}",
         )
 
-    def deploy(self) -> None:
+    def deploy(self, **arguments: str) -> None:
         """`serve deploy` of deploy/serve.yaml, two shards and two replicas of it, at this test's port."""
         configuration = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text())
+        configuration["proxy_location"] = "HeadOnly"  # two nodes are one machine here, and have one port 8000
         configuration["http_options"] |= {"host": "127.0.0.1", "port": self.port}
         (application,) = configuration["applications"]
-        application["args"] |= {"host": "127.0.0.1", "port": self.port, "shards": 2, "replicas": 2}
+        application["args"] |= {"host": "127.0.0.1", "port": self.port, "shards": 2, "replicas": 2, **arguments}
         application["deployments"][0]["num_replicas"] = 2
         file = self.folder / "serve.yaml"
         file.write_text(yaml.safe_dump(configuration))
@@ -112,9 +118,16 @@ class TwoNodes:
             except OSError:
                 return 0, b""
 
+    @property
+    def record(self) -> RunRecord:
+        return RunRecord(run=self.run, boot=runs.boot_id(), folder=str(self.folder))
+
+    def processes(self, title: str) -> set[int]:
+        living = {process.pid for process in runs.survivors(self.record)}
+        return {pid for pid in living if Path(f"/proc/{pid}/cmdline").read_text(errors="replace").startswith(title)}
+
     def kill(self) -> None:
-        record = RunRecord(run=self.run, boot=runs.boot_id(), folder=str(self.folder))
-        assert not runs.kill(runs.survivors(record), timeout_s=10)
+        assert not runs.kill(runs.survivors(self.record), timeout_s=10)
 
 
 @pytest.fixture
@@ -156,12 +169,14 @@ def test_the_cluster_files_start_a_cluster_that_takes_heartbeats(nodes: TwoNodes
     wait_until(lambda: json.loads(nodes.ask("GET", path, token=ops)[1])["sessions"] == 1, within_s=5, what="the session is counted")
     status = json.loads(nodes.ask("GET", "/v1/status", token=ops)[1])
     assert sorted(status["shards"]) == ["headcount-shard-0", "headcount-shard-1"]
-    # A second deployment of the same file finds the actors that run, and leaves them alone.
-    pids = {name: shard.get("pid") for name, shard in status["shards"].items()}
-    nodes.deploy()
-    wait_until(lambda: nodes.ask("GET", "/readyz")[0] == 200, within_s=60, what="ready again")
-    again = json.loads(nodes.ask("GET", "/v1/status", token=ops)[1])
-    assert {name: shard.get("pid") for name, shard in again["shards"].items()} == pids
+    shards = nodes.processes("ray::SessionShard")
+    assert len(shards) == 2
+    # A later deployment replaces the replicas, finds the actors that run, and leaves them alone.
+    nodes.deploy(beacon_pullzones="zone-1")
+    stranger = "/icon.gif?type=play&v=video-1&p=another&u=me"
+    wait_until(lambda: [nodes.ask("GET", stranger)[0] for _ in range(4)] == [400] * 4, within_s=60, what="every replica has the new rule")
+    wait_until(lambda: nodes.ask("GET", "/readyz")[0] == 200, within_s=10, what="ready again")
+    assert nodes.processes("ray::SessionShard") == shards
     assert json.loads(nodes.ask("GET", path, token=ops)[1])["sessions"] == 1
     for name, text in logs_of(nodes).items():
         assert ingest.encode() not in text, name
