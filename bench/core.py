@@ -1,11 +1,12 @@
 """
-Measure the bare core on one process: beats per second, bytes per session, expiry in slices.
+Measure the bare core on one process: beats per second and where they go, bytes per session, expiry in slices.
 
-    python -m bench.core [--sessions 1000000]
+    python -m bench.core [--sessions 1000 10000 100000 1000000]
 
 Every session is started, beats twice and sends four events (the seed's own start and a full heartbeat, as the codec packs
 them), in the order of time. Memory is the growth of the resident set over the sessions made. Beats are applied round robin in the players' real order, events made
-beforehand so that only the tracker is timed.
+beforehand so that only the tracker is timed, in processor time. The first round folds those starts and events; two rounds later
+the tracker is in its stride, and that is the rate. Each size has a process of its own.
 """
 
 import argparse
@@ -13,15 +14,28 @@ import gc
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
+from bench import plots
+from bench.results import machine, write_result
 from sessions.changes import Policy
 from sessions.events import Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import EXPIRIES_PER_COMMIT_MAX
 from sessions.tracker import Tracker
-from storage.codec import Profile, Vitals, pack
+from storage.codec import Profile, Vitals, encode_session, pack
+
+SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
+BEATS_MIN: Final = 300_000
+"""Timed at each size; a whole round over all sessions, if that is more."""
+EXPIRING_MAX: Final = 100_000
+TARGETS: Final = {"beats_per_s": 100_000, "bytes_per_session": 1_500, "expiry_longest_slice_ms": 50}
+Result = dict[str, Any]
 
 PROFILE = Profile(
     user_id="user_123",
@@ -102,25 +116,44 @@ def fill(tracker: Tracker, sessions: int) -> float:
     return (_resident_bytes() - before) / sessions
 
 
-def beats_per_s(tracker: Tracker, sessions: int, *, beats: int) -> float:
-    """Apply `beats` heartbeats, in rounds over all sessions; return beats per second of CPU time."""
-    spent, done, beat = 0.0, 0, 2
-    while done < beats:
-        beat += 1
+def _rounds(sessions: int, first: int) -> Iterator[list[tuple[Heartbeat, float]]]:
+    """Yield lists of beats with the server's time, round after round over all sessions; `first`: how often each beat already."""
+    beat = first
+    while True:
         names = iter(range(sessions))
-        while done < beats and (chunk := list(islice(names, 2_000))):
-            made = [
+        while chunk := list(islice(names, 2_000)):
+            yield [
                 (_beat(f"sess_live_{i:09d}", f"stream_{i % 1000}", at), at + 0.1)
                 for i in chunk
-                for at in (BEGIN + (i % 30_000) / 1_000 + 30 * beat,)
+                for at in (BEGIN + (i % 30_000) / 1_000 + 30 * (beat + 1),)
             ]
-            begun = time.process_time()
-            for event, now in made:
-                tracker.receive(event, now=now)
-            tracker.take_changes()
-            spent += time.process_time() - begun
-            done += len(made)
-    return done / spent
+        beat += 1
+
+
+def beat_all(tracker: Tracker, sessions: int, *, beats: int, first: int) -> dict[str, float]:
+    """Apply at least `beats` heartbeats; return the ns of processor time that each takes, by step."""
+    spent, done = {"receive": 0, "take changes": 0, "encode": 0}, 0
+    for made in _rounds(sessions, first):
+        begun = time.process_time_ns()
+        for event, now in made:
+            tracker.receive(event, now=now)
+        received = time.process_time_ns()
+        changes = tracker.take_changes()
+        taken = time.process_time_ns()
+        for session in changes.sessions:
+            encode_session(session)
+        spent["receive"] += received - begun
+        spent["take changes"] += taken - received
+        spent["encode"] += time.process_time_ns() - taken
+        done += len(made)
+        if done >= beats:
+            break
+    return {step: ns / done for step, ns in spent.items()}
+
+
+def rate(steps: dict[str, float]) -> float:
+    """Return beats per second of the bare tracker: applied, and their changes taken."""
+    return 1e9 / (steps["receive"] + steps["take changes"])
 
 
 def expire_all(sessions: int) -> tuple[float, float]:
@@ -143,31 +176,106 @@ def expire_all(sessions: int) -> tuple[float, float]:
         longest, total = max(longest, slice_s), total + slice_s
 
 
-def main() -> None:
-    """Run all three and print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", type=int, default=1_000_000)
-    parser.add_argument("--beats", type=int, default=1_000_000)
-    arguments = parser.parse_args()
+def measure(sessions: int, *, beats_min: int = BEATS_MIN) -> Result:
+    """Measure one size in this process, which has held none before."""
     tracker = Tracker(0, policy=Policy())
-    size = fill(tracker, arguments.sessions)
+    size = fill(tracker, sessions)
     gc.freeze()  # as a shard does
-    rate = beats_per_s(tracker, arguments.sessions, beats=arguments.beats)
+    first = beat_all(tracker, sessions, beats=sessions, first=2)
+    beat_all(tracker, sessions, beats=sessions, first=3)
+    steady = beat_all(tracker, sessions, beats=max(sessions, beats_min), first=4)
     del tracker
-    longest_s, total_s = expire_all(min(100_000, arguments.sessions))
-    print(
-        json.dumps(
-            {
-                "python": platform.python_version(),
-                "sessions": arguments.sessions,
-                "bytes_per_session": round(size),
-                "beats_per_s": round(rate),
-                "expiry_sessions": min(100_000, arguments.sessions),
-                "expiry_longest_slice_ms": round(longest_s * 1e3, 1),
-                "expiry_total_ms": round(total_s * 1e3),
-            }
+    expiring = min(EXPIRING_MAX, sessions)
+    longest_s, total_s = expire_all(expiring)
+    return {
+        "sessions": sessions,
+        "beats_per_s": round(rate(steady)),
+        "first_beats_per_s": round(rate(first)),
+        "ns": {step: round(ns) for step, ns in steady.items()},
+        "bytes_per_session": round(size),
+        "expiry_sessions": expiring,
+        "expiry_longest_slice_ms": round(longest_s * 1e3, 1),
+        "expiry_total_ms": round(total_s * 1e3),
+    }
+
+
+def table(result: Result) -> str:
+    """Return the figures as markdown."""
+    lines = [
+        "| sessions | beats/s | receive, ns | take changes, ns | encode, ns | first beats/s | bytes/session | expiry of | longest slice, ms | all of it, ms |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for each in result["sizes"]:
+        ns = each["ns"]
+        lines.append(
+            f"| {each['sessions']:,} | {each['beats_per_s']:,} | {ns['receive']:,} | {ns['take changes']:,} | {ns['encode']:,} "
+            f"| {each['first_beats_per_s']:,} | {each['bytes_per_session']:,} | {each['expiry_sessions']:,} "
+            f"| {each['expiry_longest_slice_ms']} | {each['expiry_total_ms']:,} |"
         )
-    )
+    return "\n".join((*lines, "", "![ns a beat against sessions](plots/core-beat.svg)", "", "![bytes a session](plots/core-memory.svg)"))
+
+
+def draw(result: Result, folder: Path = plots.FOLDER) -> list[Path]:
+    """Draw a beat's steps, and a session's bytes, against how many sessions there are."""
+    sizes = result["sizes"]
+    steps = {step: [(each["sessions"], each["ns"][step] / 1e3) for each in sizes] for step in sizes[0]["ns"]}
+    memory = {"resident": [(each["sessions"], each["bytes_per_session"]) for each in sizes if each["sessions"] > SIZES[0]]}
+    slices = [(each["sessions"], each["expiry_longest_slice_ms"]) for each in sizes]
+    return [
+        plots.lines(
+            "core-beat", steps, title="One heartbeat in the core", x="live sessions", y="µs of processor time", log="xy", folder=folder
+        ),
+        plots.lines(
+            "core-memory",
+            memory,
+            title="One session in memory",
+            x="live sessions",
+            y="bytes",
+            limits={"target": TARGETS["bytes_per_session"]},
+            folder=folder,
+        ),
+        plots.lines(
+            "core-expiry",
+            {"longest slice": slices},
+            title=f"Up to {EXPIRING_MAX:,} sessions expire at one instant",
+            x="sessions",
+            y="ms",
+            limits={"target": TARGETS["expiry_longest_slice_ms"]},
+            folder=folder,
+        ),
+    ]
+
+
+def headlines(result: Result) -> list[tuple[str, str, str]]:
+    """Return what of it the README says."""
+    most = result["sizes"][-1]
+    return [
+        (f"bare core, one core, {most['sessions']:,} live sessions", f"{most['beats_per_s']:,} heartbeats/s", "python -m bench.core"),
+        ("memory per session there", f"{most['bytes_per_session']:,} bytes", "python -m bench.core"),
+        (
+            f"longest slice when {most['expiry_sessions']:,} expire at one instant",
+            f"{most['expiry_longest_slice_ms']} ms",
+            "python -m bench.core",
+        ),
+    ]
+
+
+def main() -> None:
+    """Measure each size in a process of its own, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--here", action="store_true", help="one size, in this process; print it and write nothing")
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps({"python": platform.python_version(), **measure(arguments.sessions[0])}))
+        return
+    where, sizes = machine(), []
+    for sessions in arguments.sessions:
+        command = [sys.executable, "-m", "bench.core", "--here", "--sessions", str(sessions)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
+        sizes.append(json.loads(done.stdout))
+        print(done.stdout.strip(), flush=True)
+    print(f"written: {write_result('core', {'machine': where, 'sizes': sizes})}")
 
 
 if __name__ == "__main__":
