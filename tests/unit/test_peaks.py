@@ -9,6 +9,7 @@ from metrics.peaks import PEAK_WINDOW_S, Peak, Peaks
 
 
 def test_a_peak_stands_for_sixty_seconds_after_the_total_fell() -> None:
+    """1 s: 5 watch · 2 s: 2 watch · 60 s: the 5 stood until 1, and 60 - 1 < 60: still 5 · 61 s: gone, the greatest since is 2."""
     peaks = Peaks()
     peaks.sample([("s", 5)], now=1.0)
     peaks.sample([("s", 2)], now=2.0)
@@ -19,6 +20,7 @@ def test_a_peak_stands_for_sixty_seconds_after_the_total_fell() -> None:
 
 
 def test_the_all_time_peak_keeps_the_time_when_it_was_first_reached() -> None:
+    """0 s: 3 · 1 s: 7 · 2 s: 4 · 3 s: 7 again · 4 s: nobody. The greatest is 7, first at 1 s."""
     peaks = Peaks()
     for now, total in enumerate((3, 7, 4, 7, 0)):
         peaks.sample([("s", total)], now=float(now))
