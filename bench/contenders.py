@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -192,12 +193,19 @@ def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is ours to pass on
             )
+        _leave_by_the_door()
         running = Running(contender, process, folder, f"http://127.0.0.1:{port}", mark, environment)
         try:
             running.await_ready()
             yield running
         finally:
             _end(running)
+
+
+def _leave_by_the_door() -> None:
+    """Let SIGTERM end this process as an exception would: what it started ends with it."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _end(running: Running) -> None:

@@ -37,7 +37,7 @@ def provenance(result: dict[str, Any]) -> str:
     changed = " with changes" if machine.get("uncommitted") else ""
     return (
         f"Measured {machine.get('at', '?')[:16].replace('T', ' ')} on {machine['cores']} cores ({machine['processor']}), "
-        f"Python {machine['python']}, commit {machine['commit']}{changed}."
+        f"Python {machine['python']}, commit {machine['commit']}{changed}; load average before it {machine.get('load_before', '?')}."
     )
 
 
