@@ -122,3 +122,8 @@ def test_the_locks_say_what_the_constraints_say_and_name_every_file_of_a_release
     assert lock["msgspec"][1] > 20
     for file in ROOT.glob("requirements*.lock"):
         assert not re.search(r"://|^-", file.read_text(), re.MULTILINE)
+
+
+def test_make_hands_its_process_over_so_that_a_signal_reaches_the_tracker() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\nup:")[2].partition("\n\n")[0]
+    assert recipe.splitlines()[-1] == "\t@exec $(BIN)/headcount up"
