@@ -15,7 +15,8 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from actors.ray_shards import SHARDS_MARK
-from serve_app import app, deploy
+from serve_app import app, deploy, ingress
+from serve_app.ports import InternalPorts
 from serve_app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,21 @@ def test_every_node_gets_the_same_variables_and_ray_authenticates(cluster: dict[
     assert {"RAY_AUTH_MODE=token", "RAY_SERVE_ENABLE_HA_PROXY=1", "RAY_SERVE_THROUGHPUT_OPTIMIZED=1"} <= set(head)
     assert any(target.endswith("/.ray/auth_token") for target in cluster["file_mounts"])
     assert all("ulimit -n 65536" in commands(cluster, kind) for kind in ("head", "worker"))
+
+
+def test_the_nodes_are_told_all_of_the_ingress_that_up_tells_one_machine(cluster: dict[str, Any], tmp_path: Path) -> None:
+    told = dict(variable.split("=", 1) for variable in VARIABLE.findall(commands(cluster, "head")))
+    here = ingress.variables(Settings(data_dir=tmp_path), InternalPorts(20_000), folder=tmp_path, descriptors=65_536)
+    apart = {name for name, value in here.items() if str(tmp_path) in value or name.endswith("_PORT")}
+    apart |= {
+        "RAY_SERVE_HAPROXY_MAXCONN",
+        "RAY_SERVE_HAPROXY_NBTHREAD",
+        "RAY_enable_metrics_collection",
+    }  # as the machine, and its operators, are
+    apart |= {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"}  # nobody waits for a cluster's node to end
+    assert {name: told.get(name) for name in here if name not in apart} == {
+        name: value for name, value in here.items() if name not in apart
+    }
 
 
 def test_every_option_of_the_start_commands_is_one_of_ray_start(cluster: dict[str, Any], options: set[str]) -> None:
