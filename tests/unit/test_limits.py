@@ -1,4 +1,9 @@
-"""Each bound of a session is reached, held, and costs no more than it says (sessions/limits.py)."""
+"""
+Each bound of a session is reached, held, and costs no more than it says (sessions/limits.py).
+
+Reached elsewhere: REORDER_WINDOW_S and WILD_AHEAD_S in `test_tracker_order.py` (60 s and 60.1 s), SEEK_CAUSES_STALL_S in `test_qoe.py`
+(5 s and 5.1 s), STORY_INTERVALS_MAX and STORY_IGNORED_MAX in `test_story.py`, what a player reports on the wire in `test_wire.py`.
+"""
 
 from collections.abc import Iterator
 
@@ -8,6 +13,7 @@ from sessions import limits
 from sessions.account import Account
 from sessions.changes import Policy
 from sessions.tracker import Tracker
+from storage.codec import decode_session, encode_session
 from tests.unit.inputs import account, beat, event, events, known, start
 
 
@@ -31,6 +37,37 @@ def test_1024_event_ids_are_remembered_and_the_1025th_pushes_the_oldest_out(trac
     tracker.receive(events(event("mute", 1_000, event_id="e0")), now=1_000)
     assert tracker.take_changes().increments[("events", "mute")] == 1
     assert len(known(tracker).event_ids) == 1_024 * 7
+
+
+def test_1024_event_ids_survive_a_restart(tracker: Tracker) -> None:
+    ids = [event("mute", 1_000, event_id=f"e{number}") for number in range(limits.EVENT_IDS_MAX)]
+    tracker.receive(events(*ids), now=1_000)
+    stored = [decode_session(encode_session(session)) for session in tracker.sessions.values()]
+    again = Tracker.restore(7, policy=Policy(), sessions=stored, ledger=tracker.ledger, paused_s=0.0)
+    assert again.receive(events(*ids), now=1_001).accepted_count == 1_024
+    assert again.take_changes().increments == {("duplicates",): 1_024}
+
+
+@pytest.mark.parametrize(("behind_s", "late"), [(13_599, 0), (13_600, 1)])
+def test_a_clock_that_is_nearer_to_ours_by_more_than_a_day_is_believed(tracker: Tracker, behind_s: int, late: int) -> None:
+    """The first input is 100,000 s ahead of us. 100,000 - 86,400 = 13,600: who is nearer than that has another clock."""
+    tracker.receive(events(event("mute", 300_000)), now=200_000)
+    tracker.receive(events(event("unmute", 200_000 - behind_s)), now=200_000)
+    assert known(tracker).tallies.late == late
+
+
+@pytest.mark.parametrize(("span_s", "wild"), [(limits.QUEUE_SPAN_S_MAX, 0), (limits.QUEUE_SPAN_S_MAX + 1, 1)])
+def test_what_a_player_kept_for_a_day_is_believed_and_what_is_older_is_of_another_clock(tracker: Tracker, span_s: float, wild: int) -> None:
+    tracker.receive(events(event("mute", 9_000), event("unmute", 9_000 + span_s)), now=1_000)
+    assert known(tracker).tallies.wild == wild
+
+
+def test_one_interval_counts_65535_seconds_at_most_whatever_was_promised() -> None:
+    tracker = Tracker(7, policy=Policy(heartbeat_interval_s=3_600, expiry_intervals=100))
+    for at in (0, 65_536, 200_000, 300_000):
+        tracker.receive(beat(at, "playing"), now=at)
+    assert account(tracker).playing_s == 3 * limits.INTERVAL_CAP_S_MAX == 3 * 65_535
+    tracker.validate()
 
 
 def test_a_window_holds_128_inputs_and_folds_the_oldest_early(tracker: Tracker) -> None:
