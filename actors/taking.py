@@ -62,7 +62,7 @@ class Taking:
 
     async def recover(self) -> None:
         """Claim and load what the journal calls ours, however long it takes to answer."""
-        delay_s = self._rhythm.retry_first_s
+        delay_s, began_at = self._rhythm.retry_first_s, self._clock()
         while True:
             try:
                 fences = await self._journal.fences()
@@ -78,7 +78,7 @@ class Taking:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
             else:
-                log.info("recovered", shard=self._name, slots=len(mine))
+                log.info("recovered", shard=self._name, slots=len(mine), took_s=round(self._clock() - began_at, 3))
                 break
         self.waits_for_journal = False
         self._recovered.set()

@@ -366,14 +366,17 @@ class Session:
     @classmethod
     def load(cls, values: Sequence[Any]) -> "Session":
         """Rebuild a session from what `dump` gave; missing trailing values keep their defaults, extra ones are ignored."""
-        session = cls(values[0], now=0.0)
-        for name, value in zip(FIELDS, values, strict=False):
-            setattr(session, name, intern(value) if name in DIMENSIONS else value)
-        session.account = bytearray(session.account) if session.account else _NOTHING_FOLDED
-        session.liveness = Liveness(session.liveness)
-        session.playback = Playback(session.playback)
+        session = cls.__new__(cls)
+        if len(values) < len(FIELDS):
+            session.__init__(values[0], now=0.0)  # type: ignore[misc]  # an older build's: what it lacks keeps its default
+        # A hundred thousand of these are what a restarted shard's players wait for.
+        for (set_in, is_shared), value in zip(_SETTERS, values, strict=False):
+            set_in(session, intern(value) if is_shared else value)
+        session.liveness = _LIVENESSES[session.liveness]
+        session.playback = _PLAYBACKS[session.playback]
         session.streams = tuple(session.streams)
-        session.tallies = Tallies(*session.tallies[: len(Tallies._fields)])
+        session.account = bytearray(session.account) if session.account else _NOTHING_FOLDED
+        session.tallies = Tallies(*session.tallies[: len(Tallies._fields)]) if any(session.tallies) else _NO_TALLIES
         if session.pixel is not None:
             pullzone, types, visible = session.pixel
             session.pixel = Pixel(pullzone, tuple(types), visible)
@@ -395,3 +398,6 @@ FIELDS: Final = (
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)
+_SETTERS: Final = tuple((getattr(Session, name).__set__, name in DIMENSIONS) for name in FIELDS)
+_LIVENESSES: Final = {str(liveness): liveness for liveness in Liveness}
+_PLAYBACKS: Final = {str(playback): playback for playback in Playback}
