@@ -20,6 +20,7 @@ ANSWER_S: Final = 3.0
 READY_S: Final = 1.5
 """The same for the question whether it is there."""
 READY_CACHED_S: Final = 1.0
+_JOURNAL_AWAY: Final = "the journal does not answer"
 _Answer = TypeVar("_Answer")
 
 
@@ -117,24 +118,29 @@ class ActorsBackstage:
         try:
             await self._journal.ping()
         except JournalError:
-            problems.append("the journal does not answer")
+            problems.append(_JOURNAL_AWAY)
         else:
             await self._map.refresh()
         owners = sorted(self._map.owners())
-        answers = await asyncio.gather(*map(self._held_by, owners))
-        served = len({slot for held in answers for slot in held or ()})
-        problems += [f"{owner} does not answer" for owner, held in zip(owners, answers, strict=True) if held is None]
+        statuses = dict(zip(owners, await asyncio.gather(*map(self._status_of, owners)), strict=True))
+        served = len({slot for status in statuses.values() if status is not None for slot in status["epochs"]})
+        for owner, status in statuses.items():
+            if status is None:
+                problems.append(f"{owner} does not answer")
+            elif not status["journal_up"] and _JOURNAL_AWAY not in problems:
+                # The journal answers us, and still nobody can be acknowledged: what is written does not get through.
+                problems.append(f"{owner} gets no answer from the journal")
         if served < self._slots:
             problems.append(f"{self._slots - served} of {self._slots} slots are not served")
         return Readiness(self._slots, served, tuple(problems))
 
-    async def _held_by(self, shard: str) -> frozenset[int] | None:
-        """Return the slots that a shard serves; None: it does not answer."""
+    async def _status_of(self, shard: str) -> Mapping[str, Any] | None:
+        """Return how a shard is; None: it does not answer."""
         try:
             status: Mapping[str, Any] = await self._actors.call(shard, "status", within_s=READY_S)
         except ActorAwayError:
             return None
-        return frozenset(status["epochs"])
+        return status
 
 
 def _known(answer: _Answer | None) -> _Answer:

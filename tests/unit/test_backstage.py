@@ -25,6 +25,8 @@ class World:
     held: dict[str, list[int]] = field(default_factory=lambda: {"a": list(range(SLOTS))})
     known: dict[str, dict[str, bytes]] = field(default_factory=dict)
     journal_up: bool = True
+    unheard: str = ""
+    """A shard that gets no answer from the journal."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     now: float = 1_000.0
 
@@ -38,7 +40,7 @@ class World:
     async def call(self, name: str, method: str, *arguments: Any, within_s: float) -> Any:
         self.asked.append((name, method))
         if method == "status" and name in self.held:
-            return {"epochs": dict.fromkeys(self.held[name], 1)}
+            return {"epochs": dict.fromkeys(self.held[name], 1), "journal_up": name != self.unheard}
         if method == "describe" and name in self.held:
             return self.known.get(name, {}).get(arguments[1])
         raise ActorAwayError(name)
@@ -67,6 +69,7 @@ def test_ready_is_every_slot_served_and_the_journal_answering() -> None:
         (World(owners=dict.fromkeys(range(SLOTS - 1), "a"), held={"a": list(range(SLOTS - 1))}), "1 of 8 slots are not served"),
         (World(held={"a": [0, 1, 2]}), "5 of 8 slots are not served"),
         (World(held={}), "a does not answer"),
+        (World(unheard="a"), "a gets no answer from the journal"),
     ],
 )
 def test_what_is_missing_is_named(world: World, problem: str) -> None:
