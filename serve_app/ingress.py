@@ -68,6 +68,8 @@ def variables(settings: Settings, ports: InternalPorts, *, folder: Path, descrip
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(_CLIENT_SILENCE_S),
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(_SERVER_SILENCE_S),
+        # A replica that died, or closed an idle connection just then: ask another. Whatever players send may be sent twice.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(_RELOAD_DRAIN_S),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_http),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
