@@ -1,6 +1,7 @@
 """The scenes that faults are played in, and the table that they fill."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -8,9 +9,11 @@ from random import Random, SystemRandom
 
 import pytest
 
+from sessions.changes import Policy
 from storage.embedded import EmbeddedValkey
 from tests.chaos import table as tables
 from tests.chaos.crowd import Crowd
+from tests.chaos.full_house import fill
 from tests.chaos.scene import SETTINGS, Scene
 from tests.chaos.table import Row
 from tests.chaos.valve import Valve
@@ -31,29 +34,46 @@ def seed() -> int:
 
 @pytest.fixture(scope="module")
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Scene]:
-    """One tracker under one crowd for all faults of a module; if that says VALVED, its journal's server is ours, behind a valve."""
-    valved = getattr(request.module, "VALVED", False)
-    tracker = Installation(tmp_path_factory.mktemp("chaos"))
+    """
+    One tracker under one crowd for all faults of a module.
+
+    If the module says VALVED, the journal's server is ours, behind a valve; SETTINGS go beside the usual ones; and so many HOUSED
+    sessions are in the journal when the tracker starts.
+    """
+    tracker = Installation(tmp_path_factory.mktemp("chaos"), settings=SETTINGS | getattr(request.module, "SETTINGS", {}))
     with ExitStack() as ends:
         ends.callback(tracker.clean_up)
-        valkey, valve = _behind_a_valve(tracker, ends) if valved else (None, None)
-        tracker.settings = SETTINGS | tracker.settings
+        if housed := getattr(request.module, "HOUSED", 0):
+            _fill(tracker, housed)
+        valkey, valve = _behind_a_valve(tracker, ends) if getattr(request.module, "VALVED", False) else (None, None)
         tracker.start()
         crowd = ends.enter_context(Crowd(port=tracker.port, token=tracker.ingest_token, players=PLAYERS, seed=seed))
         yield Scene(tracker, crowd, Random(seed), valkey=valkey, valve=valve)
 
 
-def _behind_a_valve(tracker: Installation, ends: ExitStack) -> tuple[EmbeddedValkey, Valve]:
-    # In the folder where `up` would have its own, so that it is found, and ended, as one of the tracker's processes.
-    valkey = EmbeddedValkey(tracker.data / "valkey")
+def _own_journal(tracker: Installation) -> EmbeddedValkey:
+    # In the folder where `up` has its own, so that it is found, and ended, as one of the tracker's processes.
     tracker.data.mkdir(parents=True)
+    return EmbeddedValkey(tracker.data / "valkey")
+
+
+def _behind_a_valve(tracker: Installation, ends: ExitStack) -> tuple[EmbeddedValkey, Valve]:
+    valkey = _own_journal(tracker)
     url = valkey.start()
     ends.callback(valkey.stop)
     valkey.watch()
     credentials, _, port = url.removesuffix("/0").rpartition(":")
     valve = ends.enter_context(Valve(int(port)))
-    tracker.settings = {"REDIS_URL": f"{credentials}:{valve.port}/0"}
+    tracker.settings = {**tracker.settings, "REDIS_URL": f"{credentials}:{valve.port}/0"}
     return valkey, valve
+
+
+def _fill(tracker: Installation, sessions: int) -> None:
+    valkey = _own_journal(tracker)
+    (tracker.data / "instance").write_text("full-house\n")
+    policy = Policy(heartbeat_interval_s=int(tracker.settings["HEARTBEAT_INTERVAL_S"]))
+    fill(valkey.start(), sessions=sessions, policy=policy, instance="full-house", now=time.time())
+    valkey.stop()
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class Episode:
 
     acknowledged: int = 0
     longest_wait_s: float = 0.0
-    """From the first attempt of a request to its acknowledgement, among those that had to be sent again."""
+    """From the first attempt of a request to its acknowledgement, however often it had to be sent."""
     troubles: Counter[str] = field(default_factory=Counter)
     """What was answered instead of an acknowledgement, as "503 recovering" or "refused"."""
     undocumented: list[str] = field(default_factory=list)
@@ -76,6 +76,8 @@ class Crowd:
         self._probes: list[Player] = []
         self._leaving = asyncio.Event()
         self.episode = Episode()
+        self.retrying = 0
+        """Players whose request was not acknowledged at once, and is not yet."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -187,18 +189,19 @@ class Crowd:
     async def send(self, path: str, body: dict[str, Any], *, pause_s: float | None) -> dict[str, Any]:
         """Send until it is acknowledged; return what was answered. `pause_s`: between attempts, instead of what the answer asks for."""
         content = json.dumps(body).encode()
-        began_at, attempts = self._loop.time(), 0
+        began_at, failed = self._loop.time(), False
         while True:
-            attempts += 1
             wait_s, answered = await self._attempt(path, content)
             waited_s = self._loop.time() - began_at
             if answered is not None:
-                if attempts > 1:
-                    self.episode.longest_wait_s = max(self.episode.longest_wait_s, waited_s)
+                self.retrying -= failed
+                self.episode.longest_wait_s = max(self.episode.longest_wait_s, waited_s)
                 self.episode.acknowledged += 1
                 return answered
             if waited_s > GIVE_UP_S:
                 raise AssertionError(f"{path} was not acknowledged in {GIVE_UP_S} s: {body}")
+            self.retrying += not failed
+            failed = True
             await asyncio.sleep(wait_s if pause_s is None else pause_s)
 
     async def _attempt(self, path: str, content: bytes) -> tuple[float, dict[str, Any] | None]:

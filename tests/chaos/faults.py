@@ -7,6 +7,7 @@ everything heals from there is the tracker's own business.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,10 +55,12 @@ class Fault:
     """Recovery is counted from its end; else from its beginning."""
 
     def __str__(self) -> str:
-        return self.name.replace(" ", "-")
+        return re.sub(r"[^a-zA-Z]+", "-", self.name).strip("-").lower()
 
 
-def _kill(*titles: str, everyone: bool = False) -> Callable[[Scene], None]:
+def kill(*titles: str, everyone: bool = False) -> Callable[[Scene], None]:
+    """Kill one process of each title, or everyone of it, at once."""
+
     def strike(scene: Scene) -> None:
         scene.kill(*titles, everyone=everyone)
 
@@ -236,14 +239,14 @@ def _second_cluster(scene: Scene) -> None:
 
 
 FAULTS = (
-    Fault(name="a shard killed", strike=_kill(SHARD), times=8, briefly=True),
-    Fault(name="every shard killed at once", strike=_kill(SHARD, everyone=True), times=5),
-    Fault(name="an ingest replica killed", strike=_kill(REPLICA), times=5, briefly=True, breaks_connections=True),
-    Fault(name="the directory killed", strike=_kill(DIRECTORY), answers=Scene.has_status, times=5, briefly=True),
-    Fault(name="the exporter killed", strike=_kill(EXPORTER), answers=Scene.has_numbers, times=5, briefly=True),
+    Fault(name="a shard killed", strike=kill(SHARD), times=8, briefly=True),
+    Fault(name="every shard killed at once", strike=kill(SHARD, everyone=True), times=5),
+    Fault(name="an ingest replica killed", strike=kill(REPLICA), times=5, briefly=True),
+    Fault(name="the directory killed", strike=kill(DIRECTORY), answers=Scene.has_status, times=5, briefly=True),
+    Fault(name="the exporter killed", strike=kill(EXPORTER), answers=Scene.has_numbers, times=5, briefly=True),
     Fault(
         name="HAProxy killed",
-        strike=_kill(HAPROXY, everyone=True),
+        strike=kill(HAPROXY, everyone=True),
         times=4,
         breaks_connections=True,
         cured_within_s=9.0,
@@ -285,7 +288,12 @@ FAULTS = (
 
 
 def cases(*, valved: bool) -> list[Any]:
-    """Return the parameters (fault, times) of those that need a valve, or of those that need none: the short form's, and the long form's."""
+    """Return the parameters (fault, times, whether the row is kept) of those that need a valve, or of those that need none: the short form's, and the long form's."""
     faults = [fault for fault in FAULTS if fault.valved is valved]
-    short = [pytest.param(fault, 1, id=f"{fault}") for fault in faults if fault.briefly]
-    return short + [pytest.param(fault, fault.times, id=f"{fault}-{fault.times}-times", marks=pytest.mark.long) for fault in faults]
+    short = [pytest.param(fault, 1, False, id=f"{fault}") for fault in faults if fault.briefly]
+    return short + [pytest.param(fault, often(fault), True, id=f"{fault}-often", marks=pytest.mark.long) for fault in faults]
+
+
+def often(fault: Fault) -> int:
+    """Return how often the long form does it: as its row says, or `HEADCOUNT_CHAOS_TIMES`."""
+    return int(os.environ.get("HEADCOUNT_CHAOS_TIMES") or fault.times)

@@ -12,18 +12,18 @@ from tests.integration.installation import wait_until
 HEARD_WITHIN_S = 120.0
 
 
-def suffer(scene: Scene, fault: Fault, row: Row, *, times: int) -> None:
+def suffer(scene: Scene, fault: Fault, row: Row, *, times: int, keep: bool) -> None:
     """
     Break it so often, and claim each time that nothing acknowledged is lost and nobody is expired.
 
-    More than once is the long form: it has the machine for itself, so that times are claimed too, and its row is kept.
+    `keep`: it is the long form, which has the machine for itself: times are claimed too, and the row is kept.
     """
     late = []
     for _ in range(times):
         lasted_s, wait_s = _live_through(scene, fault, row)
         if wait_s - lasted_s > fault.cured_within_s or row.recoveries_s[-1] > fault.recovers_within_s:
             late.append((round(lasted_s, 1), round(wait_s, 1), round(row.recoveries_s[-1], 1)))
-    if times > 1:
+    if keep:
         save([row])
         assert not late, f"took longer than promised (lasted, waited, recovered): {late}"
 

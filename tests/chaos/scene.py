@@ -149,8 +149,8 @@ class Scene:
         return _asks(lambda: self.counted() > sum(not memory.ended for memory in self.crowd.memories()) / 2)
 
     def is_settled(self) -> bool:
-        """Tell whether nothing is left to do: all there, all owned, and as many slots with one shard as with the other."""
-        if not self.is_ready() or not _asks(lambda: self.tracker.get("/v1/concurrency").status == 200):
+        """Tell whether nothing is left to do: everybody heard, all there, all owned, and as many slots with one shard as with the other."""
+        if self.crowd.retrying or not self.is_ready() or not _asks(lambda: self.tracker.get("/v1/concurrency").status == 200):
             return False
         return _asks(lambda: _is_even(self.status()))
 
@@ -162,9 +162,10 @@ class Scene:
         wait_until(self.is_settled, within_s=SETTLED_WITHIN_S, what="the tracker is itself again")
         self.crowd.check()
 
-    def log_lines(self, process: ProcessName) -> list[str]:
-        """Return what a Ray process has logged."""
-        logs = Path(self.tracker.record.folder).glob(f"ray/session_*/logs/worker-*-{process.pid}.*")
+    def log_lines(self, process: ProcessName | None = None) -> list[str]:
+        """Return what a Ray process has logged, or all of them."""
+        whose = "*" if process is None else f"*-{process.pid}"
+        logs = Path(self.tracker.record.folder).glob(f"ray/session_*/logs/worker-{whose}.*")
         return [line for file in logs for line in file.read_text(errors="replace").splitlines()]
 
 

@@ -1,4 +1,10 @@
-"""The table of what was broken, how often, and what it cost; the README shows it."""
+"""
+The table of what was broken, how often, and what it cost.
+
+    python -m tests.chaos.table
+
+writes what the long form kept into the README.
+"""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +15,10 @@ from statistics import median
 
 from bench.results import machine
 
-RESULTS = Path(__file__).resolve().parents[2] / "bench/results/chaos.json"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "bench/results/chaos.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- chaos: written by `python -m tests.chaos.table` -->", "<!-- end of chaos -->"
 HEADINGS = ("fault", "times", "acknowledged", "lost", "wrongly expired", "longest wait of a player", "recovery: median", "worst")
 
 
@@ -64,5 +73,14 @@ def load(file: Path = RESULTS) -> list[Row]:
     return [Row(**{name: value for name, value in row.items() if name in names}) for row in kept.values()]
 
 
+def in_readme(text: str, lines: Sequence[str]) -> str:
+    """Return the README with this table in its place."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin
+    assert end
+    return before + begin + "\n" + "\n".join(lines) + "\n" + end + after
+
+
 if __name__ == "__main__":
-    print("\n".join(render(load())))
+    README.write_text(in_readme(README.read_text(), render(load())))

@@ -12,9 +12,11 @@ from tests.chaos.table import Row
 VALVED = True
 
 
-@pytest.mark.parametrize(("fault", "times"), cases(valved=True))
-def test_nothing_acknowledged_is_lost_and_nobody_is_expired(scene: Scene, fault: Fault, times: int, row: Callable[[str], Row]) -> None:
-    suffer(scene, fault, row(fault.name), times=times)
+@pytest.mark.parametrize(("fault", "times", "keep"), cases(valved=True))
+def test_nothing_acknowledged_is_lost_and_nobody_is_expired(
+    scene: Scene, fault: Fault, times: int, keep: bool, row: Callable[[str], Row]
+) -> None:
+    suffer(scene, fault, row(fault.name), times=times, keep=keep)
 
 
 @pytest.mark.long

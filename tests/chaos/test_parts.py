@@ -14,9 +14,11 @@ from tests.chaos.scene import Scene
 from tests.chaos.table import Row
 
 
-@pytest.mark.parametrize(("fault", "times"), cases(valved=False))
-def test_nothing_acknowledged_is_lost_and_nobody_is_expired(scene: Scene, fault: Fault, times: int, row: Callable[[str], Row]) -> None:
-    suffer(scene, fault, row(fault.name), times=times)
+@pytest.mark.parametrize(("fault", "times", "keep"), cases(valved=False))
+def test_nothing_acknowledged_is_lost_and_nobody_is_expired(
+    scene: Scene, fault: Fault, times: int, keep: bool, row: Callable[[str], Row]
+) -> None:
+    suffer(scene, fault, row(fault.name), times=times, keep=keep)
 
 
 @pytest.mark.parametrize("form", ["short", pytest.param("long", marks=pytest.mark.long)])

@@ -7,7 +7,6 @@ A reply that is swallowed is one to a command that was executed: its connection 
 import asyncio
 import threading
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 from storage.redis_journal import _Script
@@ -26,7 +25,7 @@ class Valve:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="valve", daemon=True)
         self._server: asyncio.Server | None = None
-        self._passing: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
         self._delay_s = 0.0
         self._swallows = False
         self.swallowed = 0
@@ -70,18 +69,15 @@ class Valve:
     async def _close(self) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._passing:
-            task.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
+        for end in self._ends:
+            end.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._passing.add(task)
-        ends = [writer]
+        ends = {writer}
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
-            ends.append(up_writer)
+            ends.add(up_writer)
+            self._ends |= ends
             mute = asyncio.Event()
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry_commands(reader, up_writer, mute))
@@ -89,10 +85,9 @@ class Valve:
         except (OSError, ExceptionGroup):
             pass  # one end is gone: the other is closed below, which is what a proxy has to say about it
         finally:
-            self._passing.discard(task)
+            self._ends -= ends
             for end in ends:
-                with suppress(RuntimeError):
-                    end.close()
+                end.transport.abort()
 
     async def _carry_commands(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mute: asyncio.Event) -> None:
         while chunk := await reader.read(CHUNK):

@@ -165,6 +165,7 @@ def test_a_successor_cuts_the_old_owner_off() -> None:
         assert accepted(await bench.send(old, start("a")))
         new, _ = await bench.serving("shard-1")
         assert await bench.send(old, beat("a"), beat("b")) == [NotTaken.MOVED, NotTaken.MOVED]
+        assert [shard.watch(front_door_up=True).commits_refused for shard in (old, new)] == [1, 0]
         assert accepted(await bench.send(new, beat("a")))
         assert liveness(new, "b") is None
 
@@ -406,6 +407,7 @@ def test_a_wiped_journal_gets_everything_back_before_anybody_is_acknowledged() -
         assert {slot: held.epoch for slot, held in shard.held.items()} == {slot: epoch + 1 for slot, epoch in epochs.items()}
         assert accepted(await bench.send(shard, start("late")))
         assert bench.confirms == [("shard-0", epochs)]
+        assert shard.watch(front_door_up=True).write_backs == 1
 
     play(scenario)
 
