@@ -29,7 +29,7 @@ audit: $(VENV)/.installed ## Recount every slot of the journal
 test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.load ## Run every test; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under players, repeatedly, and print what it cost: some 12 minutes
+chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under players, again and again, and print what it cost: some 13 minutes
 	@$(BIN)/pytest tests/chaos -m long --capture=tee-sys --verbose
 
 explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours; a world that fails is kept

@@ -239,7 +239,7 @@ def _second_cluster(scene: Scene) -> None:
 
 
 FAULTS = (
-    Fault(name="a shard killed", strike=kill(SHARD), times=8, briefly=True),
+    Fault(name="a shard killed", strike=kill(SHARD), times=6, briefly=True),
     Fault(name="every shard killed at once", strike=kill(SHARD, everyone=True), times=5),
     Fault(name="an ingest replica killed", strike=kill(REPLICA), times=5, briefly=True),
     Fault(name="the directory killed", strike=kill(DIRECTORY), answers=Scene.has_status, times=5, briefly=True),
@@ -256,34 +256,34 @@ FAULTS = (
     Fault(
         name="every process of the machine killed at once, and started again",
         strike=_kill_all,
-        times=3,
+        times=2,
         breaks_connections=True,
         cured_within_s=60.0,
         recovers_within_s=60.0,
     ),
-    Fault(name="a shard stopped for a minute (SIGSTOP), then continued", strike=_stop_a_shard(60.0), times=2, lasts=True),
-    Fault(name="two directories, the lease with the second", strike=_two_leaders, times=2, lasts=True, cured_within_s=30.0),
-    Fault(name="two directories that do not know of each other", strike=_one_leader_twice, times=2, lasts=True),
-    Fault(name="the journal slow: 2 s for whatever is sent", strike=_slow, times=2, lasts=True, valved=True),
+    Fault(name="a shard stopped for a minute (SIGSTOP), then continued", strike=_stop_a_shard(60.0), times=1, lasts=True),
+    Fault(name="two directories, the lease with the second", strike=_two_leaders, times=1, lasts=True, cured_within_s=30.0),
+    Fault(name="two directories that do not know of each other", strike=_one_leader_twice, times=1, lasts=True),
+    Fault(name="the journal slow: 2 s for whatever is sent", strike=_slow, times=1, lasts=True, valved=True),
     Fault(
         name="the journal full (`maxmemory`, `noeviction`)",
         strike=_away(_configure(maxmemory_policy="noeviction", maxmemory=1), _configure(maxmemory=0)),
-        times=2,
+        times=1,
         lasts=True,
         valved=True,
     ),
-    Fault(name="the journal read-only (a replica of nobody)", strike=_away(_follow_nobody, _lead), times=2, lasts=True, valved=True),
+    Fault(name="the journal read-only (a replica of nobody)", strike=_away(_follow_nobody, _lead), times=1, lasts=True, valved=True),
     Fault(
         name="the journal without its replicas (`min-replicas-to-write`)",
         strike=_away(_configure(min_replicas_to_write=1), _configure(min_replicas_to_write=0)),
-        times=2,
+        times=1,
         lasts=True,
         valved=True,
     ),
-    Fault(name="the journal refusing connections", strike=_away(_close_valve, _open_valve), times=2, lasts=True, valved=True),
-    Fault(name="the journal wiped while it runs (`FLUSHALL`)", strike=_wipe, times=5, briefly=True),
-    Fault(name="commits executed, and their replies lost", strike=_swallow, times=2, lasts=True, valved=True),
-    Fault(name="a second cluster on the same data set", strike=_second_cluster, times=2, lasts=True, valved=True),
+    Fault(name="the journal refusing connections", strike=_away(_close_valve, _open_valve), times=1, lasts=True, valved=True),
+    Fault(name="the journal wiped while it runs (`FLUSHALL`)", strike=_wipe, times=5, briefly=True, recovers_within_s=8.0),
+    Fault(name="commits executed, and their replies lost", strike=_swallow, times=1, lasts=True, valved=True),
+    Fault(name="a second cluster on the same data set", strike=_second_cluster, times=1, lasts=True, valved=True),
 )
 
 
