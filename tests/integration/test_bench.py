@@ -48,6 +48,16 @@ def test_the_floor_answers_heartbeats(both: dict[str, Running]) -> None:
     assert turn["watching"] is None
 
 
+def test_capacity_finds_every_count_right(headcount: Running) -> None:
+    size = capacity.measure(headcount, sessions=50, interval_s=2, seconds=8.0, stay_s=8.0)
+    assert capacity.failures(size) == 0
+    assert size["counts"]["vanished"] > 0
+    assert size["freshness_samples"] > 0
+    assert size["right"] == size["asked"], size["series"]
+    assert size["audit"]["holds"], size["audit"]
+    assert "| 50 |" in capacity.table({"sizes": [size], "seconds": 8.0})
+
+
 def test_ingest_counts_what_it_sent_to_headcount(headcount: Running) -> None:
     turn = ingest.measure_one(headcount, seconds=1, connections=[4], sessions=[100], warm=False)
     assert [point["kind"] for point in turn["points"]] == ["heartbeats", "pixels"]
@@ -70,16 +80,6 @@ def test_breakdown_names_the_parts_of_a_heartbeat(headcount: Running) -> None:
     assert len([part for part in parts if part.startswith("replicas: ")]) > 1
     assert sum(breakdown.grouped(parts).values()) == pytest.approx(sum(parts.values()))
     assert "| haproxy |" in breakdown.table(result)
-
-
-def test_capacity_finds_every_count_right(headcount: Running) -> None:
-    size = capacity.measure(headcount, sessions=50, interval_s=2, seconds=8.0, stay_s=8.0)
-    assert capacity.failures(size) == 0
-    assert size["counts"]["vanished"] > 0
-    assert size["freshness_samples"] > 0
-    assert size["right"] == size["asked"], size["series"]
-    assert size["audit"]["holds"], size["audit"]
-    assert "| 50 |" in capacity.table({"sizes": [size], "seconds": 8.0})
 
 
 def test_idle_sees_every_process(headcount: Running) -> None:
