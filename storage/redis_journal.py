@@ -17,7 +17,7 @@ are off, and a script that the server has forgotten was not run, so that loading
 It does not know what the bytes mean, and reads no clock.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
 from importlib.resources import files
@@ -43,6 +43,7 @@ from storage.journal import (
     slots_conflict,
 )
 from storage.redis_address import RedisAddress, translate
+from storage.redis_line import RedisLine
 
 DATA_SET: Final = "headcount:dataset"
 FENCES: Final = "headcount:fences"
@@ -58,13 +59,17 @@ How long a reply may take. A server that needs longer is away, as far as players
 waits for a shard (`serve_app/shards.py`), so that it is the shard that says so.
 """
 CONNECT_S: Final = 2.0
-_COMMITS, _LOADS, _UPKEEP = 2, 4, 2
-"""Connections for each use: a load of many slots must not hold up a commit, nor a commit a sign of life."""
+_LOADS, _UPKEEP = 4, 2
+"""Connections for each use beside the commits' own: a load of many slots must not hold up a commit, nor a commit a sign of life."""
 
 
 def slot_key(slot: int) -> str:
     """Return the key of a slot's sessions."""
     return f"headcount:slot:{slot}"
+
+
+Send = Callable[..., Awaitable[list[bytes]]]
+"""Sends one command and returns the reply."""
 
 
 class _Script:
@@ -79,9 +84,8 @@ class RedisJournal:
     def __init__(self, url: str, *, reply_s: float = REPLY_S) -> None:
         """Take the server's address; connects when first used. Raises `ValueError`, without the password, if the URL is no good."""
         self._address = RedisAddress.parse(url)
-        self._commits, self._loads, self._upkeep = (
-            self._client(connections, reply_s=reply_s) for connections in (_COMMITS, _LOADS, _UPKEEP)
-        )
+        self._loads, self._upkeep = (Redis(connection_pool=self._pool(size, reply_s=reply_s)) for size in (_LOADS, _UPKEEP))
+        self._commits = RedisLine(self._pool(1, reply_s=None), reply_s=reply_s)
         self._commit, self._touch, self._claim = _Script("commit"), _Script("touch"), _Script("claim")
         self._release, self._open, self._renew = _Script("release"), _Script("open_data_set"), _Script("renew_lease")
         self._keep_plan = _Script("keep_plan")
@@ -90,8 +94,8 @@ class RedisJournal:
         """Leave the password out."""
         return f"RedisJournal({self._address})"
 
-    def _client(self, connections: int, *, reply_s: float) -> Redis:
-        pool = BlockingConnectionPool(
+    def _pool(self, connections: int, *, reply_s: float | None) -> BlockingConnectionPool:
+        return BlockingConnectionPool(
             max_connections=connections,
             timeout=reply_s,
             socket_timeout=reply_s,
@@ -102,7 +106,6 @@ class RedisJournal:
             driver_info=None,
             **self._address.connection_arguments(),
         )
-        return Redis(connection_pool=pool)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -111,14 +114,14 @@ class RedisJournal:
         except RedisError as error:
             raise translate(error, address=self._address) from None
 
-    async def _run(self, client: Redis, script: _Script, keys: Sequence[str], args: Sequence[Any]) -> list[bytes]:
+    async def _run(self, send: Send, script: _Script, keys: Sequence[str], args: Sequence[Any]) -> list[bytes]:
         """Run a script and return its reply; raise `WipedError` or `StaleEpochError` if it says so."""
         with self._translated():
             try:
-                reply = await _send(client, "EVALSHA", script.sha, len(keys), *keys, *args)
+                reply = await send("EVALSHA", script.sha, len(keys), *keys, *args)
             except NoScriptError:
-                await _send(client, "SCRIPT LOAD", script.text)
-                reply = await _send(client, "EVALSHA", script.sha, len(keys), *keys, *args)
+                await send("SCRIPT", "LOAD", script.text)
+                reply = await send("EVALSHA", script.sha, len(keys), *keys, *args)
         if reply[0] == b"WIPED":
             raise WipedError([int(slot) for slot in reply[1:]])
         if reply[0] == b"STALE":
@@ -139,7 +142,7 @@ class RedisJournal:
 
     async def open_data_set(self, *, slots: int, instance: str, run: str, now: float) -> None:
         """Create the data set, or take its lease."""
-        reply = await self._run(self._upkeep, self._open, [DATA_SET], [slots, instance, run, now, LEASE_S])
+        reply = await self._run(self._upkeep.execute_command, self._open, [DATA_SET], [slots, instance, run, now, LEASE_S])
         if reply[0] == b"SLOTS":
             raise slots_conflict(stored=int(reply[1]), wanted=slots)
         if reply[0] == b"LEASED":
@@ -147,7 +150,7 @@ class RedisJournal:
 
     async def renew_lease(self, *, run: str, now: float) -> bool:
         """Say that the cluster is alive."""
-        reply = await self._run(self._upkeep, self._renew, [DATA_SET], [run, now])
+        reply = await self._run(self._upkeep.execute_command, self._renew, [DATA_SET], [run, now])
         return reply[0] == b"OK"
 
     async def plan(self) -> bytes | None:
@@ -171,7 +174,7 @@ class RedisJournal:
         if not expected:
             return {}
         asked = [value for slot, epoch in expected.items() for value in (slot, epoch, epoch + 1)]
-        reply = await self._run(self._upkeep, self._claim, [DATA_SET, FENCES, ALIVE], [owner, int(after_wipe), *asked])
+        reply = await self._run(self._upkeep.execute_command, self._claim, [DATA_SET, FENCES, ALIVE], [owner, int(after_wipe), *asked])
         return {
             int(slot): Claimed(expected[int(slot)] + 1, float(alive_at) if alive_at else None)
             for slot, alive_at in zip(reply[1::2], reply[2::2], strict=True)
@@ -180,7 +183,7 @@ class RedisJournal:
     async def release(self, epochs: Mapping[int, int]) -> None:
         """Give slots up."""
         if epochs:
-            await self._run(self._upkeep, self._release, [FENCES], _flat(epochs))
+            await self._run(self._upkeep.execute_command, self._release, [FENCES], _flat(epochs))
 
     async def load(self, slot: int) -> StoredSlot:
         """Read one slot at one instant."""
@@ -207,7 +210,7 @@ class RedisJournal:
                 args += session
             args.append(len(write.forgotten))
             args += write.forgotten
-        reply = await self._run(self._commits, self._commit, keys, args)
+        reply = await self._run(self._commits.ask, self._commit, keys, args)
         if reply[0] == b"MIXED":
             raise mixed_batch([int(slot) for slot in reply[1:]])
         if reply[0] != b"OK":
@@ -216,7 +219,7 @@ class RedisJournal:
 
     async def touch(self, epochs: Mapping[int, int], *, alive_at: float) -> None:
         """Mark slots' owner alive."""
-        await self._run(self._upkeep, self._touch, [DATA_SET, FENCES, ALIVE], [alive_at, *_flat(epochs)])
+        await self._run(self._upkeep.execute_command, self._touch, [DATA_SET, FENCES, ALIVE], [alive_at, *_flat(epochs)])
 
     async def ping(self) -> None:
         """Return if the journal answers and takes writes."""
@@ -228,14 +231,10 @@ class RedisJournal:
 
     async def close(self) -> None:
         """Let the connections go."""
-        for client in (self._commits, self._loads, self._upkeep):
+        for client in (self._loads, self._upkeep):
             await client.aclose()
             await client.connection_pool.disconnect()
-
-
-async def _send(client: Redis, *command: object) -> list[bytes]:
-    reply: list[bytes] = await client.execute_command(*command)  # type: ignore[no-untyped-call]
-    return reply
+        await self._commits.hang_up()
 
 
 def _fence(stored: bytes) -> Fence:

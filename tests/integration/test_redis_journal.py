@@ -220,6 +220,18 @@ def test_a_cancelled_commit_leaves_no_answer_for_the_next(bench: JournalBench) -
     assert bench.wait(cancel_and_go_on()) == list(range(1, 30))
 
 
+def test_a_server_that_was_away_between_two_commits_is_not_noticed(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(1)
+    bench.commit(write(1, 1, {"a": b"a1"}))
+    assert admin.client_kill_filter(_type="normal", skipme=True) > 0
+    connection = bench.journal._commits._connection
+    assert connection is not None
+    while not bench.wait(connection.can_read()):
+        bench.wait(asyncio.sleep(0))
+    bench.commit(write(1, 2, {"a": b"a2"}))
+    assert bench.load(1).sessions == {"a": b"a2"}
+
+
 def test_a_load_of_everything_does_not_hold_up_a_commit(bench: JournalBench) -> None:
     bench.own(1, 2)
     bench.commit(write(1, 1, {f"{number}": b"x" * 400 for number in range(10_000)}))
