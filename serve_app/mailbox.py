@@ -3,8 +3,9 @@ Batches on their way to the shards: one in flight per shard carries all that wai
 
 Theory of operation: a request becomes a `Letter` (its slot, its encoded item, a future, a deadline) in the mailbox of the shard
 that the map names. While a call is under way the next batch grows; when its reply comes, each outcome goes to its letter
-and the next call leaves. What a shard did not take (*moved*, *recovering*), or did not answer, is sorted
-again by a fresh map after a pause that grows, until the letter's deadline; everything that is sent is safe to send twice.
+and the next call leaves, once those who were just answered had a moment to speak again. What a shard did not take (*moved*,
+*recovering*), or did not answer, is sorted again by a fresh map after a pause that grows, until the letter's deadline;
+everything that is sent is safe to send twice.
 A letter whose sender has left is dropped silently and disturbs nobody else.
 
 It knows neither Ray nor HTTP: `send` is told a shard's name and a batch, and raises `ShardAwayError` for whatever went wrong.
@@ -29,6 +30,8 @@ from sessions.changes import Receipt
 PAUSE_S_MIN: Final = 0.02
 PAUSE_S_MAX: Final = 0.5
 """A pause doubles with every try of the same letter, from one to the other."""
+GATHER_S: Final = 0.002
+"""How long a mailbox waits, at most, for those who were just answered to speak again."""
 SWEEP_S: Final = 0.25
 """How exactly deadlines are kept."""
 
@@ -199,6 +202,9 @@ class Mailbox:
         self._under_way: list[Letter] = []
         self._delivering = False
         self._failures = 0
+        self._expected = 0
+        """Letters whose arrival ends the pause for those who were just answered; 0: there is none."""
+        self._enough: asyncio.Future[None] | None = None
 
     @property
     def held(self) -> int:
@@ -215,6 +221,8 @@ class Mailbox:
         if not self._delivering:
             self._delivering = True
             self._room.start(self._deliver())
+        elif self._enough is not None and len(self._waiting) >= self._expected:
+            self._stop_gathering()
 
     async def _deliver(self) -> None:
         try:
@@ -222,6 +230,7 @@ class Mailbox:
                 self._under_way = self._take()
                 if self._under_way:
                     await self._send_batch(self._under_way)
+                    await self._gather(len(self._under_way))
                 self._under_way = []
         finally:
             # Whoever is still here when this breaks would be in no list that the sweep knows.
@@ -230,6 +239,29 @@ class Mailbox:
             self._delivering = False
             self._waiting.clear()
             self._under_way = []
+
+    async def _gather(self, answered: int) -> None:
+        """
+        Wait a moment for as many letters as were just answered.
+
+        Players that were answered together are heard again one by one. Without this the first of them would leave alone, all the others
+        would wait for its commit, and so on in turns: more calls and more commits for the same beats.
+        """
+        self._under_way = []
+        if len(self._waiting) >= answered:
+            return
+        loop = asyncio.get_running_loop()
+        self._expected, self._enough = answered, loop.create_future()
+        end = loop.call_later(GATHER_S, self._stop_gathering)
+        try:
+            await self._enough
+        finally:
+            end.cancel()
+            self._enough = None
+
+    def _stop_gathering(self) -> None:
+        if self._enough is not None and not self._enough.done():
+            self._enough.set_result(None)
 
     def _take(self) -> list[Letter]:
         """Return the next batch: as much as the bounds allow, at least one, without letters nobody waits for any more."""

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from actors.messages import NotTaken, encode_item, encode_reply
+from serve_app import mailbox
 from serve_app.mailbox import Outcome, PostRoom, ShardAwayError, Undelivered
 from serve_app.slotmap import SlotMap
 from sessions import limits
@@ -101,6 +102,36 @@ def test_one_call_is_under_way_and_the_next_batch_grows_meanwhile() -> None:
     world = run(scenario())
     assert [len(names) for _, names in world.calls] == [1, 10]
     assert world.under_way_max == 1
+
+
+def test_who_was_answered_together_leaves_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox, "GATHER_S", 60.0)
+
+    async def scenario() -> World:
+        world = World()
+        room = await world.room()
+        await asyncio.gather(*(room.post(0, item(name), within_s=5.0) for name in "ab"))
+        first = room.post(0, item("c"), within_s=5.0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not first.done()
+        await asyncio.gather(first, room.post(0, item("d"), within_s=5.0))
+        return world
+
+    assert [names for _, names in run(scenario()).calls] == [["a", "b"], ["c", "d"]]
+
+
+def test_who_comes_back_waits_only_a_moment_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox, "GATHER_S", 0.001)
+
+    async def scenario() -> World:
+        world = World()
+        room = await world.room()
+        await asyncio.gather(*(room.post(0, item(name), within_s=5.0) for name in "ab"))
+        assert await room.post(0, item("c"), within_s=60.0) == OK
+        return world
+
+    assert [names for _, names in run(scenario()).calls] == [["a", "b"], ["c"]]
 
 
 def test_each_shard_has_a_mailbox_of_its_own() -> None:
