@@ -161,7 +161,7 @@ class RedisJournal:
 
     async def keep_plan(self, plan: bytes, *, run: str) -> bool:
         """Keep what the cluster is to look like."""
-        reply = await self._run(self._upkeep, self._keep_plan, [DATA_SET], [run, plan])
+        reply = await self._run(self._upkeep.execute_command, self._keep_plan, [DATA_SET], [run, plan])
         return reply[0] == b"OK"
 
     async def fences(self) -> Mapping[int, Fence]:
