@@ -20,6 +20,7 @@ from serve_app.cors import Cors
 from serve_app.decoding import BadBody, BodyFault, read_body
 from serve_app.mailbox import Undelivered
 from serve_app.pixel import GIF, read_pixel
+from serve_app.quick import QuickHeartbeat
 from serve_app.records import bad_events, record_of
 from serve_app.routes import PIXEL_ENDPOINT, PIXEL_PATH, POSTS, PostRoute
 from serve_app.tallies import Tallies
@@ -208,8 +209,10 @@ class Ingest:
         await _send(send, 204, allowed, b"")
 
 
-def _parse(route: PostRoute, body: bytes) -> Body | Refusal:
+def _parse(route: PostRoute, body: bytes) -> Body | QuickHeartbeat | Refusal:
     """Decode and validate a body; return the route's model."""
+    if route.quick is not None and (usual := route.quick(body)) is not None:
+        return usual
     parsed: Body | BadBody = read_body(route.adapter, body)
     if not isinstance(parsed, BadBody):
         return parsed

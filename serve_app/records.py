@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec.structs import asdict, replace
 
+from serve_app.quick import QuickHeartbeat, QuickPlayback
 from serve_app.wire import BadEvent, Body, EndBody, EventBody, EventsBody, HeartbeatBody, HeartbeatPlayback, StartBody
 from sessions import limits
 from sessions.events import End, Event, Happening, Happenings, Heartbeat, Start
@@ -22,7 +23,7 @@ _IDS: Final = frozenset({"user_id", "device_id"})
 """Never cut: half an id is another one."""
 
 
-def record_of(body: Body) -> Event:
+def record_of(body: Body | QuickHeartbeat) -> Event:
     """Return the tracker's record of a body. Of `events`, the bad entries are left out: see `bad_events`."""
     return _CONVERT[type(body)](body)
 
@@ -93,7 +94,7 @@ def _cut_profile(profile: Profile, chars_max: int) -> Profile:
     return replace(profile, **cut)
 
 
-def _heartbeat(body: HeartbeatBody) -> Heartbeat:
+def _heartbeat(body: HeartbeatBody | QuickHeartbeat) -> Heartbeat:
     epg, playback, performance = body.epg, body.playback, body.performance
     bitrate_kbps = latency_ms = rebuffer_count = None
     if performance is not None:
@@ -114,7 +115,7 @@ def _heartbeat(body: HeartbeatBody) -> Heartbeat:
     )
 
 
-def _flag_that_counts(playback: HeartbeatPlayback) -> str | None:
+def _flag_that_counts(playback: HeartbeatPlayback | QuickPlayback) -> str | None:
     """Return the first of the three flags that is true, in the order that `qoe.md` gives them."""
     if playback.is_paused:
         return "paused"
@@ -123,7 +124,7 @@ def _flag_that_counts(playback: HeartbeatPlayback) -> str | None:
     return "playing" if playback.is_playing else None
 
 
-def _packed_vitals(body: HeartbeatBody) -> bytes:
+def _packed_vitals(body: HeartbeatBody | QuickHeartbeat) -> bytes:
     epg, playback, performance = body.epg, body.playback, body.performance
     vitals = Vitals(
         program_title=None if epg is None else epg.current_program_title,
@@ -205,6 +206,7 @@ def _capped(counters: Iterable[tuple[str, int]]) -> dict[str, int]:
 _CONVERT: Final[dict[type, Callable[..., Event]]] = {
     StartBody: _start,
     HeartbeatBody: _heartbeat,
+    QuickHeartbeat: _heartbeat,
     EventsBody: _happenings,
     EndBody: _end,
 }

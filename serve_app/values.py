@@ -81,7 +81,7 @@ class _NamedWithoutNul:
 
 
 Free = TypeAliasType("Free", "bool | Text | int | float | list[Free] | Annotated[dict[Text, Free], _NamedWithoutNul] | None")
-"""Any JSON value without a NUL: given back, never measured. It only tells: `_judge_free` judges."""
+"""Any JSON value without a NUL: given back, never measured. It only tells: `judge_free` judges."""
 
 _TOO_MANY: Final = f"must hold at most {limits.FREE_VALUES_MAX} values"
 _TOO_DEEP: Final = f"must be nested at most {limits.FREE_LEVELS_MAX} levels deep"
@@ -93,18 +93,18 @@ FREE_BOUNDS: Final = f"At most {limits.FREE_VALUES_MAX} values, nested at most {
 def _free_object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _not_free("must be an object")
-    _judge_free(value)
+    judge_free(value)
     return value
 
 
 def _free_list(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise _not_free("must be a list")
-    _judge_free(value)
+    judge_free(value)
     return value
 
 
-def _judge_free(root: dict[str, Any] | list[Any]) -> None:
+def judge_free(root: dict[str, Any] | list[Any]) -> None:
     """
     Walk what was just decoded, once, and raise one error for the first thing that is wrong.
 

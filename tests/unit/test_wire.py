@@ -493,11 +493,11 @@ def test_judging_free_json_looks_at_no_more_than_its_bound() -> None:
 
     seen: list[int] = []
     with pytest.raises(PydanticCustomError, match="at most 4096 values"):
-        values._judge_free(Watched(Watched(range(100)) for _ in range(1_000)))
+        values.judge_free(Watched(Watched(range(100)) for _ in range(1_000)))
     assert 1_000 < len(seen) <= limits.FREE_VALUES_MAX
     seen.clear()
     with pytest.raises(PydanticCustomError, match="no NUL"):
-        values._judge_free(Watched("\0" for _ in range(4_000)))
+        values.judge_free(Watched("\0" for _ in range(4_000)))
     assert len(seen) == 1
 
 
