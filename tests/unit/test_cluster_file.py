@@ -20,7 +20,7 @@ from serve_app.ports import InternalPorts
 from serve_app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-VARIABLE = re.compile(r"\b(RAY_\w+=\S+)")
+VARIABLE = re.compile(r"^RAY_\w+=.+$")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,11 @@ def commands(cluster: dict[str, Any], kind: str) -> str:
     return " ".join(cluster[f"{kind}_start_ray_commands"])
 
 
+def variables(cluster: dict[str, Any], kind: str) -> list[str]:
+    """Every variable of Ray's that a start command sets, as the shell reads it."""
+    return [word for word in shlex.split(commands(cluster, kind)) if VARIABLE.match(word)]
+
+
 def test_ray_takes_the_cluster_file(cluster: dict[str, Any]) -> None:
     ray = find_spec("ray")
     assert ray is not None
@@ -55,7 +60,7 @@ def test_ray_takes_the_cluster_file(cluster: dict[str, Any]) -> None:
 
 
 def test_every_node_gets_the_same_variables_and_ray_authenticates(cluster: dict[str, Any]) -> None:
-    head, worker = (VARIABLE.findall(commands(cluster, kind)) for kind in ("head", "worker"))
+    head, worker = (variables(cluster, kind) for kind in ("head", "worker"))
     assert head == worker
     assert {"RAY_AUTH_MODE=token", "RAY_SERVE_ENABLE_HA_PROXY=1", "RAY_SERVE_THROUGHPUT_OPTIMIZED=1"} <= set(head)
     assert any(target.endswith("/.ray/auth_token") for target in cluster["file_mounts"])
@@ -63,7 +68,7 @@ def test_every_node_gets_the_same_variables_and_ray_authenticates(cluster: dict[
 
 
 def test_the_nodes_are_told_all_of_the_ingress_that_up_tells_one_machine(cluster: dict[str, Any], tmp_path: Path) -> None:
-    told = dict(variable.split("=", 1) for variable in VARIABLE.findall(commands(cluster, "head")))
+    told = dict(variable.split("=", 1) for variable in variables(cluster, "head"))
     here = ingress.variables(Settings(data_dir=tmp_path), InternalPorts(20_000), folder=tmp_path, descriptors=65_536)
     apart = {name for name, value in here.items() if str(tmp_path) in value or name.endswith("_PORT")}
     apart |= {
@@ -186,7 +191,7 @@ def test_kubernetes_names_no_secret_and_tells_every_pod_the_same_as_cluster_yaml
     assert environments[0] == environments[1] == environments[2]
     plain = {variable["name"]: variable["value"] for variable in environments[0] if "value" in variable}
     assert [variable["name"] for variable in environments[0] if "valueFrom" in variable] == ["HEADCOUNT_REDIS_URL"]
-    told = dict(variable.split("=", 1) for variable in VARIABLE.findall(commands(cluster, "head")))
+    told = dict(variable.split("=", 1) for variable in variables(cluster, "head"))
     elsewhere = {"RAY_AUTH_MODE", "RAY_SERVE_HAPROXY_BINARY_PATH"}  # KubeRay's own; another folder
     assert {name: plain.get(name) for name in told.keys() - elsewhere} == {
         name: value for name, value in told.items() if name not in elsewhere
