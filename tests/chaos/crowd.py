@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from serve_app import examples
 from serve_app.answers import STATUSES
@@ -61,10 +61,25 @@ class Episode:
     undocumented: list[str] = field(default_factory=list)
 
 
+class Heard(NamedTuple):
+    """One request that was acknowledged: when it was sent first, and when the answer came; wall clock."""
+
+    path: str
+    session_id: str
+    sent_at: float
+    acknowledged_at: float
+    stamp: float
+    """Of what it says, the player's time."""
+    events: int
+
+
 class Crowd:
     """Players in an event loop of their own, in a thread of their own. A context manager: it plays inside."""
 
-    def __init__(self, *, port: int, token: str, players: int, seed: int) -> None:
+    def __init__(self, *, port: int, token: str, players: int, seed: int, name: str = "player") -> None:
+        self._name = name
+        self.heard: list[Heard] = []
+        """All that was acknowledged, in order; only grows."""
         self._wire = Wire(port)
         self._token = token
         self._players = players
@@ -125,7 +140,7 @@ class Crowd:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)
 
     async def _begin(self) -> None:
-        self._probes = [self._player(f"probe-{number}") for number in range(PROBES)]
+        self._probes = [self._player(f"{self._name}-probe-{number}") for number in range(PROBES)]
         await asyncio.gather(*(probe.start() for probe in self._probes))
         self._playing = [asyncio.create_task(self._play(number)) for number in range(self._players)]
         self._playing += [asyncio.create_task(self._keep_probe_alive(probe)) for probe in self._probes]
@@ -150,7 +165,7 @@ class Crowd:
         await self._pause(self._random.uniform(0, 2))
         stays, life = number % 2 == 0, 0
         while not self._leaving.is_set():
-            player = self._player(f"player-{number}-{life}")
+            player = self._player(f"{self._name}-{number}-{life}")
             await player.start()
             if stays:
                 while not self._leaving.is_set():
@@ -189,7 +204,7 @@ class Crowd:
     async def send(self, path: str, body: dict[str, Any], *, pause_s: float | None) -> dict[str, Any]:
         """Send until it is acknowledged; return what was answered. `pause_s`: between attempts, instead of what the answer asks for."""
         content = json.dumps(body).encode()
-        began_at, failed = self._loop.time(), False
+        began_at, sent_at, failed = self._loop.time(), time.time(), False
         while True:
             wait_s, answered = await self._attempt(path, content)
             waited_s = self._loop.time() - began_at
@@ -197,6 +212,10 @@ class Crowd:
                 self.retrying -= failed
                 self.episode.longest_wait_s = max(self.episode.longest_wait_s, waited_s)
                 self.episode.acknowledged += 1
+                events = body.get("events", ())
+                said = [each["timestamp"] for each in events] or [body["timestamp"]]
+                stamp = datetime.fromisoformat(said[0]).timestamp()
+                self.heard.append(Heard(path, body["session_id"], sent_at, time.time(), stamp, len(events)))
                 return answered
             if waited_s > GIVE_UP_S:
                 raise AssertionError(f"{path} was not acknowledged in {GIVE_UP_S} s: {body}")

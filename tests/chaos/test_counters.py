@@ -1,0 +1,168 @@
+"""
+What Prometheus sees while shards and the exporter are killed under load: nothing falls, nothing is counted twice, nothing jumps.
+
+The load remembers when what was acknowledged (`crowd.py`), which gives the truth at every moment (`numbers.py`).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import pytest
+
+from tests.chaos.crowd import Crowd
+from tests.chaos.numbers import FRESH_S, HELD_S, Grown, Life, bounds, grown, lives
+from tests.chaos.scene import EXPORTER, SHARD, Scene
+from tests.integration.installation import wait_until
+from tests.integration.prometheus import Prometheus, scraping
+
+RATE_S = 15
+SPAN_S = 13.0
+"""The least that the samples of 15 s span at a scrape a second, one of them lost."""
+COUNTERS = '{__name__=~"headcount_.+_(total|count|sum|bucket)"}'
+ABSOLUTE = ("headcount_sessions_", "headcount_shard_restarts_")
+"""What shards tell in whole: a new exporter goes on from there."""
+
+
+@pytest.fixture(scope="module")
+def prometheus(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    with scraping(scene.tracker, tmp_path_factory.mktemp("prometheus"), every_s=1) as server:
+        yield server
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_no_number_jumps_while_shards_are_killed(scene: Scene, prometheus: Prometheus, kills: int) -> None:
+    began_at, outages = time.time(), []
+    for _ in range(kills):
+        killed_at = time.time()
+        scene.kill(SHARD)
+        wait_until(lambda: not scene.is_ready(), within_s=HELD_S, what="its death is noticed")
+        scene.settle()
+        outages.append((killed_at, time.time()))
+    time.sleep(FRESH_S)  # the last kill's increments are shown
+    loaded_until = time.time()
+    scene.crowd.rest()
+    heard = list(scene.crowd.heard)
+    wait_until(lambda: scene.counted() == 0, within_s=60, what="all have expired")
+    truth = grown(heard)
+    expected = {name: each.total for name, each in truth.items()}
+
+    def told() -> dict[str, float]:
+        return {name: prometheus.value(f"sum(headcount_{name})") for name in truth}
+
+    wait_until(lambda: told() == pytest.approx(expected, rel=1e-6), within_s=15, what=f"{expected} is counted")
+    prometheus.await_scrape()
+    since_s = time.time() - began_at
+    assert told() == pytest.approx(expected, rel=1e-6), "more came"
+    assert falls(prometheus, since_s) == []
+    assert wrong_gauges(prometheus, lives(heard), since_s, outages, began_at=began_at, until=loaded_until) == []
+    lag_s = FRESH_S + max(over_at - killed_at for killed_at, over_at in outages)
+    assert bursts(prometheus, truth, lag_s, began_at=began_at, until=loaded_until) == {}
+
+
+def test_an_exporter_that_starts_again_is_one_clean_reset(scene: Scene, prometheus: Prometheus) -> None:
+    """What comes from increments begins at zero, once; the ledger goes on as if nothing had been; no gauge shows half of the truth."""
+    with Crowd(port=scene.tracker.port, token=scene.tracker.ingest_token, players=40, seed=1, name="later") as crowd:
+        began_at = time.time()
+        wait_until(lambda: scene.counted() >= 40, within_s=30, what="they are there")
+        prometheus.await_scrape()
+        before = shown(prometheus)
+        scene.kill(EXPORTER)
+        killed_at = time.time()
+        wait_until(lambda: prometheus.value("up") == 0, within_s=HELD_S, what="a scrape finds no exporter")
+        wait_until(lambda: prometheus.value("up") == 1, within_s=30, what="a scrape finds the new one")
+        over_at = time.time()
+        time.sleep(RATE_S + FRESH_S)  # the first rate after it that is whole
+        until = time.time()
+        crowd.rest()
+        heard = list(crowd.heard)
+    since_s = until - began_at
+    resets = {
+        (name, *rest): count
+        for name in sorted({name for name, *_ in before})
+        for labels, count in prometheus.query(f"resets({name}[{since_s:.0f}s])")
+        for _, *rest in [name_of({"__name__": name, **labels})]
+    }
+    for name, count in resets.items():
+        if name[0].startswith(ABSOLUTE):
+            assert count == 0, name
+        elif before.get(name):
+            assert count == 1, name
+        else:
+            assert count <= 1, name
+    assert sum(resets.values()) > 10
+    truth = {name: each for name, each in grown(heard).items() if not name.startswith(("playing", "quality"))}
+    assert bursts(prometheus, truth, FRESH_S + over_at - killed_at, began_at=began_at, until=until) == {}
+    assert wrong_gauges(prometheus, lives(heard), since_s, [], began_at=began_at, until=until) == []
+
+
+def name_of(labels: Mapping[str, str]) -> tuple[str, ...]:
+    return (labels["__name__"], *(f"{label}={value}" for label, value in sorted(labels.items()) if label != "__name__"))
+
+
+def shown(server: Prometheus) -> dict[tuple[str, ...], float]:
+    """Return every counter as it is now."""
+    return {name_of(labels): value for labels, value in server.query(COUNTERS)}
+
+
+def falls(server: Prometheus, since_s: float) -> list[object]:
+    """Return each sample of a counter that is below the one before it."""
+    series = server.scraped(COUNTERS, over_s=since_s)
+    assert len(series) > 100
+    assert max(len(samples) for _, samples in series) > since_s / 2
+    found: list[object] = []
+    for labels, samples in series:
+        values = [value for _, value in sorted(samples.items())]
+        found += [(labels, before, after) for before, after in pairwise(values) if after < before]
+    return found
+
+
+def wrong_gauges(
+    server: Prometheus,
+    there: list[Life],
+    since_s: float,
+    outages: list[tuple[float, float]],
+    *,
+    began_at: float,
+    until: float,
+) -> list[object]:
+    """
+    Return each scrape whose number of sessions cannot be true.
+
+    It is one of the two seconds before; for 15 s after a death it may be as old as the death, for what the dead one held.
+    """
+    took = {at: value for _, samples in server.scraped("scrape_duration_seconds", over_s=since_s) for at, value in samples.items()}
+    seen: dict[float, float] = {}
+    for _, samples in server.scraped("headcount_sessions", over_s=since_s):
+        for at, value in samples.items():
+            seen[at] = seen.get(at, 0) + value
+    checked = {at: value for at, value in seen.items() if began_at <= at <= until}
+    assert len(checked) >= (until - began_at) / 2
+    found: list[object] = []
+    for at, value in checked.items():
+        since = min([at, *(killed_at for killed_at, _ in outages if killed_at <= at <= killed_at + HELD_S)]) - FRESH_S
+        least, most = bounds(there, since, at + took[at])
+        if not least <= value <= most:
+            found.append((at, value, least, most))
+    return found
+
+
+def bursts(server: Prometheus, truth: Mapping[str, Grown], lag_s: float, *, began_at: float, until: float) -> dict[str, object]:
+    """
+    Return the counters whose rate over 15 s was ever greater than what was lived allows.
+
+    Samples of 15 s that span at least 13 s can show what was acknowledged in those 15 s and, at their beginning, what waited: for
+    two seconds always, for as long as an outage lasted after one (`lag_s` in all). So no rate may exceed the most that was ever
+    acknowledged in 15 s + lag, divided by 13 s: of an even load that is (15 + 2) / 13 = 1.3 times its rate, and with an outage of
+    5 s 1.7 times. A counter that had begun anew and been added up again would show all of its past at once.
+    """
+    found: dict[str, object] = {}
+    for name, lived in truth.items():
+        parameters = {"start": str(began_at + RATE_S), "end": str(until), "step": "1"}
+        answer = server.ask("query_range", query=f"sum(rate(headcount_{name}[{RATE_S}s]))", **parameters)["result"]
+        rates = [float(value) for each in answer for _, value in each["values"]]
+        assert rates, name
+        allowed = lived.most_in(RATE_S + lag_s) / SPAN_S
+        if max(rates) > allowed + 1e-9:
+            found[name] = (max(rates), allowed)
+    return found
