@@ -212,7 +212,16 @@ def table(result: Result) -> str:
             f"| {each['first_beats_per_s']:,} | {each['bytes_per_session']:,} | {each['expiry_sessions']:,} "
             f"| {each['expiry_longest_slice_ms']} | {each['expiry_total_ms']:,} |"
         )
-    return "\n".join((*lines, "", "![ns a beat against sessions](plots/core-beat.svg)", "", "![bytes a session](plots/core-memory.svg)"))
+    said = (
+        "Processor time. Beats/s is receive and take changes together, of a tracker in its stride; the *first beats* after a busy start fold a start "
+        "and four events each. A session is started, with two heartbeats and four events; a thousand are too few to tell their bytes."
+    )
+    pictures = (
+        "![One heartbeat](plots/core-beat.svg)",
+        "![One session in memory](plots/core-memory.svg)",
+        "![Expiry](plots/core-expiry.svg)",
+    )
+    return "\n".join((*lines, "", said, "", "\n\n".join(pictures)))
 
 
 def draw(result: Result, folder: Path = plots.FOLDER) -> list[Path]:
