@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from actors.room import NEW_SESSIONS_PER_MINUTE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerConfig:
@@ -21,6 +23,8 @@ class TrackerConfig:
     revive_window_s: float
     shards_are_set: bool = True
     """The number holds for this run whatever the data set had; False: a data set that is there goes on with its own."""
+    new_sessions_per_minute: int = NEW_SESSIONS_PER_MINUTE
+    """What one shard opens, a minute's worth of it at once."""
     front_door_url: str | None = None
     """`http://host:port` of the ingress, watched so that its outage costs nobody; None: not watched."""
 

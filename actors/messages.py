@@ -1,7 +1,7 @@
 """
 What crosses the border between an ingest replica and a shard: one `bytes` each way, for many requests.
 
-A batch is a msgpack array of items `[slot, kind, fields…]`; a reply is an array with one entry per item, in order:
+A batch is how long its items have waited, in four bytes as milliseconds, and a msgpack array of items `[slot, kind, fields…]`; a reply is an array with one entry per item, in order:
 a receipt's fields, or one of the `NOT_TAKEN` codes.
 """
 
@@ -35,6 +35,8 @@ class NotTaken(IntEnum):
 KINDS: Final[tuple[type[Event], ...]] = (Start, Heartbeat, Happenings, End, Beacon)
 _CODES: Final[dict[type[Event], int]] = {kind: code for code, kind in enumerate(KINDS)}
 
+_WAITED_BYTES: Final = 4
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 _GARBLED: Final = (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
@@ -46,8 +48,8 @@ def encode_item(slot: int, event: Event) -> bytes:
     return _encoder.encode((slot, _CODES[type(event)], event))
 
 
-def encode_batch(items: Sequence[bytes]) -> bytes:
-    """Join encoded items into one msgpack array, without decoding them."""
+def encode_batch(items: Sequence[bytes], *, waited_s: float = 0.0) -> bytes:
+    """Join encoded items into one msgpack array, without decoding them; `waited_s`: the mean of how long they have waited so far."""
     count = len(items)
     if count < 16:  # noqa: PLR2004 - the format's own bounds
         header = bytes((0x90 | count,))
@@ -55,13 +57,18 @@ def encode_batch(items: Sequence[bytes]) -> bytes:
         header = b"\xdc" + count.to_bytes(2, "big")
     else:
         header = b"\xdd" + count.to_bytes(4, "big")
-    return header + b"".join(items)
+    return b"".join((min(int(waited_s * 1_000), 0xFFFF_FFFF).to_bytes(_WAITED_BYTES, "big"), header, *items))
+
+
+def waited_before_s(batch: bytes) -> float:
+    """Return how long the items of a batch had waited when it was sent."""
+    return int.from_bytes(batch[:_WAITED_BYTES], "big") / 1_000
 
 
 def decode_batch(batch: bytes) -> list[tuple[int, Event]]:
     """Return (slot, event) of each item, in order. Raises `GarbledError`."""
     try:
-        return [(slot, _event_of(code, fields)) for slot, code, fields in _decoder.decode(batch)]
+        return [(slot, _event_of(code, fields)) for slot, code, fields in _decoder.decode(memoryview(batch)[_WAITED_BYTES:])]
     except _GARBLED as error:
         msg = f"no batch of requests: {error}"
         raise GarbledError(msg) from error

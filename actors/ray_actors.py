@@ -23,6 +23,7 @@ from actors.channel import Address, Listener
 from actors.config import TrackerConfig
 from actors.health import Health
 from actors.logs import write_plainly
+from actors.room import Room
 from actors.shard import Shard
 from actors.writing import DirectoryAwayError
 from metrics.reports import Known, ShardReport
@@ -68,6 +69,7 @@ class SessionShard:
             monotonic=clock.monotonic,
             confirm=self._confirm,
             end=_end_process,
+            room=Room(new_per_minute=config.new_sessions_per_minute),
         )
         self._shard.start()
         self._listener = Listener(self._shard.receive)

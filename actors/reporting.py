@@ -54,6 +54,7 @@ class Reports:
         journal_up: bool,
         unwritten_sessions: int,
         restarts: int,
+        stretch: float,
     ) -> ShardReport:
         """Return everything that the exporter does not know yet; `known` says what it does."""
         self._hear(known)
@@ -79,6 +80,7 @@ class Reports:
             unwritten_sessions=unwritten_sessions,
             map_version=sum(each.epoch for each in held.values()),
             increments=dict(self._sent),
+            stretch=stretch,
         )
 
     def _hear(self, known: Known) -> None:

@@ -12,34 +12,30 @@ start again from its journal. It runs on asyncio alone: Ray is in `ray_actors.py
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
 
 from actors.health import Health
 from actors.held_slot import HeldSlot
-from actors.messages import NotTaken, decode_batch
+from actors.intake import Intake
+from actors.lever import Lever
+from actors.messages import NotTaken, decode_batch, waited_before_s
 from actors.recovery import outage_s
 from actors.reporting import Reports
 from actors.room import Room
 from actors.taking import Taking
+from actors.tasks import Tasks
 from actors.waiting import Waiting
 from actors.wakefulness import RHYTHM, Rhythm, Wakefulness
 from actors.writing import Confirm, Writer
 from metrics.reports import Known, ShardReport
 from sessions.changes import Policy, Reason, Receipt
 from sessions.events import Event
-from sessions.limits import (
-    BEACON_SESSIONS_PER_SHARD_MAX,
-    EXPIRIES_PER_COMMIT_MAX,
-    GROUP_ITEMS_MAX,
-    SESSIONS_PER_SHARD_MAX,
-    SHARD_WAITING_ITEMS_MAX,
-)
+from sessions.limits import EXPIRIES_PER_COMMIT_MAX
 from sessions.story import describe
 from storage.codec import unpack_opaque
 from storage.journal import Claimed, Journal, JournalUnavailableError
@@ -69,8 +65,7 @@ class Shard:
         confirm: Confirm,
         end: Callable[[BaseException], None],
         rhythm: Rhythm = RHYTHM,
-        sessions_max: int = SESSIONS_PER_SHARD_MAX,
-        beacons_max: int = BEACON_SESSIONS_PER_SHARD_MAX,
+        room: Room | None = None,
     ) -> None:
         """`end` is called, once, with what broke the shard."""
         self.name = name
@@ -79,15 +74,14 @@ class Shard:
         self._clock = clock
         self._end = end
         self._rhythm = rhythm
-        self._room = Room(sessions_max=sessions_max, beacons_max=beacons_max)
+        self._monotonic = monotonic
+        self._room = room or Room()
         self._held: dict[int, HeldSlot] = {}
         self._restarts = 0
         self._lane = asyncio.Lock()
         self._sound = True
-        self._queue: deque[Waiting] = deque()
-        self._group: list[Waiting] = []
-        self._waiting_items = 0
-        self._arrived = asyncio.Event()
+        self._intake = Intake(monotonic=monotonic)
+        self._lever = Lever(interval_s=policy.heartbeat_interval_s)
         self._wakefulness = Wakefulness(gap_s=rhythm.gap_s, door_word_s=rhythm.door_word_s)
         self._touched_at = float("-inf")
         self._reports = Reports(shard=name, incarnation=incarnation)
@@ -98,18 +92,18 @@ class Shard:
             confirm=confirm,
             rhythm=rhythm,
             monotonic=monotonic,
-            on_away=self._refuse_waiting,
+            on_away=lambda: self._intake.refuse_all(NotTaken.NO_JOURNAL),
             observe_commit=lambda seconds: self._reports.observe("commit_seconds", seconds),
         )
         self._taking = Taking(name, journal=journal, policy=policy, clock=clock, rhythm=rhythm, held=self._held.keys(), serve=self._serve)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._break)
         self._over = False
         """Stopped or broken: nothing is taken any more."""
 
     def start(self) -> None:
         """Begin to recover, commit and tick, on the running event loop."""
         for part in (self._taking.recover(), self._commit_groups(), self._run_ticks()):
-            self._spawn(part)
+            self._tasks.start(part)
 
     # Players.
 
@@ -117,74 +111,54 @@ class Shard:
         """
         Apply a batch of requests and answer once all of it is durable (`actors/messages.py`, both ways).
 
-        Raises `msgspec.DecodeError` for bytes that are no batch.
+        Raises `GarbledError` for bytes that are no batch.
         """
-        waiting = Waiting(decode_batch(batch), asyncio.get_running_loop().create_future())
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(decode_batch(batch), reply, since=self._monotonic(), before_s=waited_before_s(batch))
         self._reports.observe("batch_events", len(waiting.items))
         if self._over:
             waiting.refuse(NotTaken.RECOVERING)
         elif not self._writer.journal_up:
             waiting.refuse(NotTaken.NO_JOURNAL)
-        elif self._waiting_items + len(waiting.items) > SHARD_WAITING_ITEMS_MAX:
-            waiting.refuse(NotTaken.OVERLOADED)
         else:
-            self._queue.append(waiting)
-            self._waiting_items += len(waiting.items)
-            self._arrived.set()
-        return await waiting.reply
+            self._intake.add(waiting)
+        return await reply
 
     async def _commit_groups(self) -> None:
         while True:
-            await self._arrived.wait()
+            await self._intake.arrived.wait()
             async with self._working():
                 await self._commit_group()
-            if not self._queue:
-                self._arrived.clear()
 
     async def _commit_group(self) -> None:
         """Apply what waits, make it durable in one commit, and answer."""
         if not self._writer.journal_up:
-            self._refuse_waiting()
+            self._intake.refuse_all(NotTaken.NO_JOURNAL)
             return
-        now = self._enter()
+        now, interval_s = self._enter(), self._lever.interval_s
         touched: dict[int, HeldSlot] = {}
-        applied = 0
-        while self._queue and (not self._group or applied + len(self._queue[0].items) <= GROUP_ITEMS_MAX):
-            waiting = self._queue.popleft()
-            self._waiting_items -= len(waiting.items)
-            self._group.append(waiting)
-            applied += len(waiting.items)
+        for waiting in self._intake.next_group():
             for slot, event in waiting.items:
                 held = self._held.get(slot)
-                waiting.outcomes.append(self._absent(slot) if held is None else self._apply(held, event, now=now))
+                waiting.outcomes.append(self._absent(slot) if held is None else self._apply(held, event, now, interval_s))
                 if held is not None:
                     touched[slot] = held
         await self._write(now=now)
-        lost = touched.keys() - self._held.keys()
-        for waiting in self._group:
-            waiting.answer(lost=lost)
-        self._group = []
+        self._intake.answer(lost=touched.keys() - self._held.keys())
 
     def _absent(self, slot: int) -> NotTaken:
         return NotTaken.RECOVERING if slot in self._taking.coming or not self._taking.recovered else NotTaken.MOVED
 
-    def _apply(self, held: HeldSlot, event: Event, *, now: float) -> Receipt:
+    def _apply(self, held: HeldSlot, event: Event, now: float, interval_s: int) -> Receipt:
         tracker = held.tracker
         if event.session_id in tracker.sessions:
-            return tracker.receive(event, now=now)
-        if not self._room.admits(event.session_id):
+            return tracker.receive(event, now=now, interval_s=interval_s)
+        if not self._room.admits(event.session_id, now=now):
             return Receipt(accepted=False, reason=Reason.TOO_MANY_SESSIONS.value)
-        receipt = tracker.receive(event, now=now)
+        receipt = tracker.receive(event, now=now, interval_s=interval_s)
         if event.session_id in tracker.sessions:
             self._room.fill(event.session_id)
         return receipt
-
-    def _refuse_waiting(self) -> None:
-        """Tell everybody that nothing can be acknowledged: the journal is away."""
-        for waiting in (*self._group, *self._queue):
-            waiting.refuse(NotTaken.NO_JOURNAL)
-        self._queue.clear()
-        self._waiting_items = 0
 
     # Time.
 
@@ -222,6 +196,7 @@ class Shard:
             await self._tick()
 
     async def _tick(self) -> None:
+        self._lever.feel(self._intake.longest_wait_s(), now=self._monotonic())
         if self._lane.locked() and not self._writer.journal_up:
             return
         self._room.count(held.tracker for held in self._held.values())
@@ -287,7 +262,7 @@ class Shard:
         """
         wanted = {} if self._over else self._taking.accept(expected)
         if wanted:
-            self._spawn(self._taking.obey(wanted, after_wipe=after_wipe))
+            self._tasks.start(self._taking.obey(wanted, after_wipe=after_wipe))
 
     async def _serve(self, restored: Sequence[HeldSlot], claimed: Mapping[int, Claimed]) -> None:
         """Serve slots just loaded, paused for the time that nobody was there."""
@@ -306,7 +281,7 @@ class Shard:
 
         Whoever stops waiting for it does not stop it: half a write is none.
         """
-        await asyncio.shield(self._spawn(self._release(slots)))
+        await asyncio.shield(self._tasks.start(self._release(slots)))
 
     async def _release(self, slots: Sequence[int]) -> None:
         async with self._working():
@@ -344,10 +319,11 @@ class Shard:
         return self._reports.collect(
             known,
             self._held,
-            pending_calls=len(self._queue) + len(self._group),
+            pending_calls=self._intake.calls,
             journal_up=self.journal_up,
             unwritten_sessions=self._writer.unwritten_sessions,
             restarts=self._restarts,
+            stretch=self._lever.stretch,
         )
 
     def describe(self, slot: int, session_id: str) -> bytes | None:
@@ -374,6 +350,7 @@ class Shard:
             "journal_up": self.journal_up,
             "unwritten_sessions": self._writer.unwritten_sessions,
             "last_commit_s": self._writer.last_commit_s,
+            "heartbeat_interval_s": self._lever.interval_s,
             "behind_s": self._wakefulness.behind_s(now),
             "front_door_down": self._wakefulness.door_is_down(now),
             "lost_slots": self._writer.lost_slots,
@@ -407,24 +384,12 @@ class Shard:
     async def halt(self) -> None:
         """Stop at once, as a kill would: nothing is written, nobody is answered."""
         self._over = True
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.stop()
 
-    def _spawn(self, part: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.get_running_loop().create_task(part)
-        self._tasks.add(task)
-        task.add_done_callback(self._look_after)
-        return task
-
-    def _look_after(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        problem = None if task.cancelled() else task.exception()
-        if problem is None or self._over:
+    def _break(self, problem: BaseException) -> None:
+        if self._over:
             return
         self._over = True
         log.critical("the shard is broken and starts again from its journal", shard=self.name, exc_info=problem)
-        for waiting in (*self._group, *self._queue):
-            waiting.refuse(NotTaken.RECOVERING)
+        self._intake.refuse_all(NotTaken.RECOVERING)
         self._end(problem)

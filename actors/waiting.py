@@ -16,8 +16,16 @@ class Waiting:
     items: list[tuple[int, Event]]
     """(slot, event), as they came."""
     reply: "asyncio.Future[bytes]"
+    since: float
+    """When it came, in monotonic seconds."""
+    before_s: float = 0.0
+    """How long its items had waited before, from the front door on; the mean of them."""
     outcomes: list[Receipt | NotTaken] = field(default_factory=list)
     """One per item, in order, once they were applied."""
+
+    def waited_s(self, now: float) -> float:
+        """Return how long its items have waited in all."""
+        return self.before_s + now - self.since
 
     def answer(self, *, lost: Container[int]) -> None:
         """Hand the outcomes out; those of slots that turned out to be somebody else's are MOVED."""

@@ -134,6 +134,12 @@ ROWS: Final[Rows] = {
             unit=COUNT,
         ),
         chart(
+            "Stretch of the heartbeat interval",
+            "How many times the configured interval players are promised, by shard: 1 at rest, up to 4 before anything is refused.",
+            Line(f"max by (shard) (headcount_shard_heartbeat_stretch{{{SHARD}}})", "{{shard}}"),
+            unit=COUNT,
+        ),
+        chart(
             "Sessions by shard",
             "Sessions that a shard remembers, in any liveness: active, expired or ended.",
             Line(f"sum by (shard) (headcount_shard_sessions{{{SHARD}}})", "{{shard}}"),

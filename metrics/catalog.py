@@ -106,6 +106,11 @@ STREAM_PEAK: Final = _gauge(
 SHARD_SESSIONS: Final = _gauge("shard_sessions", "Sessions that a shard remembers, in any liveness: active, expired or ended.", "shard")
 SHARD_PENDING: Final = _gauge("shard_pending_calls", "Calls that wait in a shard, or are being worked on.", "shard")
 SHARD_MAP: Final = _gauge("shard_map_version", "Sum of the epochs that a shard owns; grows with every change of ownership.", "shard")
+SHARD_STRETCH: Final = _gauge(
+    "shard_heartbeat_stretch",
+    "How many times the configured heartbeat interval a shard promises now: 1 at rest, up to 4 under load.",
+    "shard",
+)
 SHARD_RESTARTS: Final = _counter("shard_restarts", "Restarts of a shard.", "shard")
 JOURNAL_UP: Final = _gauge("journal_up", "1 if the journal takes what every shard writes, 0 if not, or if no shard reports.")
 UNWRITTEN: Final = _gauge("journal_unwritten_sessions", "Sessions with a change that is applied, but not yet in the journal.")
@@ -230,6 +235,7 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _histogram("shard_commit_seconds", "Round trip of one commit to the journal.", "shard", unit="seconds", increments="commit_seconds"),
     SHARD_PENDING,
     SHARD_MAP,
+    SHARD_STRETCH,
     SHARD_RESTARTS,
     JOURNAL_UP,
     UNWRITTEN,

@@ -54,6 +54,7 @@ def _gauges(totals: Totals, *, now: float) -> Mapping[str, Values]:
         catalog.SHARD_SESSIONS.name: [((report.shard,), report.sessions) for report in shards],
         catalog.SHARD_PENDING.name: [((report.shard,), report.pending_calls) for report in shards],
         catalog.SHARD_MAP.name: [((report.shard,), report.map_version) for report in shards],
+        catalog.SHARD_STRETCH.name: [((report.shard,), report.stretch) for report in shards],
         catalog.SHARD_RESTARTS.name: [((report.shard,), totals.restarts(report.shard)) for report in shards],
         catalog.JOURNAL_UP.name: [((), bool(shards) and all(report.journal_up for report in shards))],
         catalog.UNWRITTEN.name: [((), sum(report.unwritten_sessions for report in shards))],

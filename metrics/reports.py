@@ -48,6 +48,8 @@ class ShardReport(NamedTuple):
     """Sum of the epochs owned: grows with every change of ownership."""
     increments: Increments
     """Of the shard itself since the reported `number` - 1, such as ("batch_events", "le", "3"): lost if the shard dies."""
+    stretch: float = 1.0
+    """How many times the configured heartbeat interval it promises now."""
 
 
 class Known(NamedTuple):

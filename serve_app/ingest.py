@@ -18,6 +18,7 @@ from serve_app.auth import Doorkeeper
 from serve_app.body import Message, Receive
 from serve_app.cors import Cors
 from serve_app.decoding import BadBody, BodyFault, read_body
+from serve_app.ingress import ARRIVED_HEADER
 from serve_app.mailbox import Undelivered
 from serve_app.pixel import GIF, read_pixel
 from serve_app.quick import QuickHeartbeat
@@ -47,7 +48,11 @@ _BODY_CODES: Final = {
     BodyFault.TOO_MANY_EVENTS: Code.TOO_MANY_EVENTS,
     BodyFault.INVALID_FIELD: Code.INVALID_FIELD,
 }
-_WANTED_HEADERS: Final = frozenset({b"authorization", b"content-encoding", b"content-length", b"origin", b"access-control-request-headers"})
+_WANTED_HEADERS: Final = frozenset(
+    {b"authorization", b"content-encoding", b"content-length", b"origin", b"access-control-request-headers", ARRIVED_HEADER}
+)
+_BELIEVED_S_MAX: Final = 5.0
+"""A longer wait at the front door cannot be: it comes from another clock."""
 _OVERLOADED: Final = Refusal(Code.OVERLOADED)
 _UNAUTHORIZED: Final = Refusal(Code.UNAUTHORIZED)
 _TOO_MANY_SESSIONS: Final = Refusal(Code.TOO_MANY_SESSIONS)
@@ -56,7 +61,7 @@ _TOO_MANY_SESSIONS: Final = Refusal(Code.TOO_MANY_SESSIONS)
 class Submit(Protocol):
     """Carries one encoded record to the shard of its slot; answers within `within_s` seconds. See `mailbox.PostRoom.post`."""
 
-    def __call__(self, slot: int, item: bytes, *, within_s: float) -> Awaitable[Receipt | Undelivered]:
+    def __call__(self, slot: int, item: bytes, *, within_s: float, waited_s: float) -> Awaitable[Receipt | Undelivered]:
         """Return what became of it."""
 
 
@@ -103,8 +108,8 @@ class Ingest:
         if route is None and path != PIXEL_PATH:
             await self._operators(scope, receive, send)
             return
-        began_at = self._monotonic()
         headers = {name: value for name, value in scope["headers"] if name in _WANTED_HEADERS}
+        began_at = self._monotonic() - self._waited_s(headers.get(ARRIVED_HEADER))
         origin = headers.get(b"origin")
         method = scope["method"]
         if method == "OPTIONS":
@@ -186,13 +191,20 @@ class Ingest:
     async def _deliver(self, event: Event, began_at: float) -> Receipt | Refusal:
         """Name the slot, submit, and wait for the receipt, for what is left of the request's time."""
         slot = slot_of(event.session_id, slots=self._rules.slots)
-        within_s = self._rules.deadline_s - (self._monotonic() - began_at)
-        outcome = await self._submit(slot, encode_item(slot, event), within_s=within_s)
+        waited_s = self._monotonic() - began_at
+        outcome = await self._submit(slot, encode_item(slot, event), within_s=self._rules.deadline_s - waited_s, waited_s=waited_s)
         if isinstance(outcome, Undelivered):
             return Refusal(Code(outcome.value))
         if outcome.reason == Reason.TOO_MANY_SESSIONS:
             return _TOO_MANY_SESSIONS
         return outcome
+
+    def _waited_s(self, arrived_ms: bytes | None) -> float:
+        """Return how long a request waited at the front door, by the front door's clock, which is this machine's or kept like it."""
+        if arrived_ms is None or not arrived_ms.isdigit():
+            return 0.0
+        waited_s = self._now() - int(arrived_ms[-18:]) / 1_000
+        return waited_s if 0.0 < waited_s < _BELIEVED_S_MAX else 0.0
 
     async def _refuse(self, endpoint: str, refusal: Refusal, origin: bytes | None, send: Send) -> None:
         self._tallies.rejected(endpoint, refusal.code)

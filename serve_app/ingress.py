@@ -17,7 +17,9 @@ from typing import Final
 
 from serve_app.answers import RETRY_AFTER_S, Code, Refusal
 from serve_app.ports import InternalPorts
+from serve_app.routes import PIXEL_PATH, POSTS_PREFIX
 from serve_app.settings import Settings
+from sessions.limits import FRONT_DOOR_WAITING_S_MAX, REPLICA_REQUESTS_MAX
 
 SHORTCUT: Final = "serve_app.shortcut.middlewares"
 """Of players past what Serve does for each request; by name, as Serve loads it."""
@@ -29,7 +31,10 @@ _DESCRIPTORS_MAX: Final = 65_536
 
 KEEP_ALIVE_S: Final = 5
 """How long an idle connection may stay: far less than a heartbeat interval, or each viewer would hold one."""
-_REQUEST_HEADERS_S: Final = 10
+_REQUEST_S: Final = 10
+"""For the headers and, up to HAProxy's 16 KB, the body: until then a slow client costs HAProxy a connection, and nobody else anything."""
+ARRIVED_HEADER: Final = b"x-headcount-arrived-ms"
+"""When HAProxy began to see about a request, in milliseconds since the epoch: what a player sends under this name is replaced."""
 _CLIENT_SILENCE_S: Final = 30
 _SERVER_SILENCE_S: Final = 30
 """Our own deadline is 10 s; this one only ends what hangs."""
@@ -84,7 +89,7 @@ def variables(settings: Settings, ports: InternalPorts, *, folder: Path, descrip
     }
 
 
-_UNAVAILABLE: Final = Refusal(Code.UNAVAILABLE, "the tracker is starting, or a part of it is; send it again")
+_UNAVAILABLE: Final = Refusal(Code.UNAVAILABLE, "the tracker is starting, or has too much to do; send it again later")
 
 _WRAPPER: Final = r"""#!/bin/sh
 # Made by Headcount: corrects the configuration that Ray Serve generated, then becomes HAProxy.
@@ -101,7 +106,10 @@ sed -i \
     -e 's/ mode 666 level admin/ mode 600 level admin/' \
     -e 's#^\( *errorfile 50[234]\) .*$#\1 {folder}/unavailable.http#' \
     -e 's#^\( *http-request return\) status 404 .*not found.*$#\1 status 503 content-type application/json file {folder}/unavailable.json hdr Retry-After {retry_s}#' \
-    -e 's/^\( *timeout http-keep-alive .*\)$/\1\n    timeout http-request {headers_s}s/' \
+    -e 's/^\( *timeout http-keep-alive .*\)$/\1\n    timeout http-request {request_s}s\n    timeout queue {queue_s}s\n    option http-buffer-request/' \
+    -e '/^frontend http_frontend/a\    http-request set-header {arrived} %[date(0,ms)]' \
+    -e '/^ *http-reuse always/a\    http-request set-priority-class int(-1) unless {{ path_beg {players} }} or {{ path {pixel} }}' \
+    -e '/ backup$/!s/^\( *server .* check.*\)$/\1 maxconn {requests_max}/' \
     "$file"
 exec {binary} "$@"
 """
@@ -121,7 +129,12 @@ def write_wrapper(folder: Path, *, statistics: int, metrics: int, binary: str) -
         _WRAPPER.format(
             statistics=statistics,
             metrics=metrics,
-            headers_s=_REQUEST_HEADERS_S,
+            request_s=_REQUEST_S,
+            queue_s=FRONT_DOOR_WAITING_S_MAX,
+            requests_max=REPLICA_REQUESTS_MAX,
+            arrived=ARRIVED_HEADER.decode(),
+            players=POSTS_PREFIX,
+            pixel=PIXEL_PATH,
             folder=folder,
             retry_s=RETRY_AFTER_S[Code.UNAVAILABLE],
             binary=shlex.quote(binary),

@@ -64,6 +64,10 @@ class Letter:
     deadline: float
     """In the event loop's time."""
     answer: asyncio.Future[Outcome]
+    since: float
+    """When it came to the front door, in the event loop's time; begins anew when a shard was away: that is no sign of load."""
+    placed_at: float = 0.0
+    """When it was put into its mailbox."""
     tries: int = 0
     last: Undelivered = Undelivered.UNAVAILABLE
     """What its sender is told if the deadline passes."""
@@ -96,9 +100,10 @@ class PostRoom:
         self._unplaced: set[Letter] = set()
         self._sweeping = False
 
-    def post(self, slot: int, item: bytes, *, within_s: float) -> asyncio.Future[Outcome]:
-        """Take one encoded request; its outcome comes within `within_s` seconds, give or take `SWEEP_S`."""
-        letter = Letter(slot, item, self._loop.time() + within_s, self._loop.create_future())
+    def post(self, slot: int, item: bytes, *, within_s: float, waited_s: float = 0.0) -> asyncio.Future[Outcome]:
+        """Take one encoded request that has waited so long; its outcome comes within `within_s` seconds, give or take `SWEEP_S`."""
+        now = self._loop.time()
+        letter = Letter(slot, item, now + within_s, self._loop.create_future(), now - waited_s)
         self.place(letter)
         if not self._sweeping:
             self._sweeping = True
@@ -119,9 +124,11 @@ class PostRoom:
         box = self._boxes.get(owner)
         if box is None:
             box = self._boxes[owner] = Mailbox(owner, self, self._send)
-        if box.held >= self._waiting_max:
+        now = self._loop.time()
+        if box.held >= self._waiting_max or box.is_late(now):
             letter.settle(Undelivered.OVERLOADED)
             return
+        letter.placed_at = now
         box.add(letter)
 
     def try_again(self, letter: Letter, reason: Undelivered) -> None:
@@ -174,6 +181,7 @@ class PostRoom:
         await self._map.refresh()
         self._unplaced.discard(letter)
         if not letter.answer.done():
+            letter.since = self._loop.time()
             self.place(letter)
 
     def _sweep(self) -> None:
@@ -205,11 +213,16 @@ class Mailbox:
         self._expected = 0
         """Letters whose arrival ends the pause for those who were just answered; 0: there is none."""
         self._enough: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
 
     @property
     def held(self) -> int:
         """Return how many letters wait here or are under way."""
         return len(self._waiting) + len(self._under_way)
+
+    def is_late(self, now: float) -> bool:
+        """Tell whether the shard answers, and yet leaves somebody waiting for too long."""
+        return not self._failures and bool(self._waiting) and now - self._waiting[0].placed_at > limits.WAITING_S_MAX
 
     def letters(self) -> list[Letter]:
         """Return all of them."""
@@ -278,8 +291,11 @@ class Mailbox:
         return batch
 
     async def _send_batch(self, batch: list[Letter]) -> None:
+        now = self._loop.time()
+        waited_s = sum(now - letter.since for letter in batch) / len(batch)
         try:
-            outcomes = _read(await self._send(self._shard, encode_batch([letter.item for letter in batch])), len(batch))
+            sent = encode_batch([letter.item for letter in batch], waited_s=waited_s)
+            outcomes = _read(await self._send(self._shard, sent), len(batch))
         except ShardAwayError as error:
             await self._pause(batch, error)
             return
@@ -307,6 +323,8 @@ class Mailbox:
         self._failures = min(self._failures + 1, 16)
         await asyncio.sleep(pause_s)
         await self._room.refresh_map()
+        for letter in batch:
+            letter.since = self._loop.time()
         self._waiting.extendleft(reversed(batch))
         self._under_way = []
         self._hand_over_moved()

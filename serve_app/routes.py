@@ -38,6 +38,8 @@ class PostRoute:
         return self.model is wire.EventsBody
 
 
+POSTS_PREFIX: Final = "/analytics/"
+"""Of the paths of all four POSTs, and of nothing else."""
 PIXEL_PATH: Final = "/icon.gif"
 PIXEL_ENDPOINT: Final = "icon"
 

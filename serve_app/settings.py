@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from actors.room import NEW_SESSIONS_PER_MINUTE
 from storage.redis_address import RedisAddress
 
 PREFIX: Final = "HEADCOUNT_"
@@ -89,6 +90,8 @@ class Settings(BaseSettings):
     """Missed heartbeat intervals after which a session expires."""
     revive_window_s: float = Field(default=1_800.0, ge=0, le=7 * 86_400, allow_inf_nan=False)
     """How long an expired or ended session is remembered."""
+    new_sessions_per_minute: int = Field(default=NEW_SESSIONS_PER_MINUTE, ge=1, le=10_000_000)
+    """New sessions that one shard opens, a minute's worth of them at once; of pixels a quarter of that. More are answered 429."""
     ingest_token: str | None = Field(default=None, repr=False)
     """Bearer token of players; or two, `NEW,OLD`, the first to use and both valid. Unset: made at first start, kept in the data folder."""
     ops_token: str | None = Field(default=None, repr=False)

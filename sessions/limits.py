@@ -54,10 +54,16 @@ SESSIONS_PER_SHARD_MAX: Final = 1_000_000
 """Remembered sessions (active, expired or ended) of posts."""
 BEACON_SESSIONS_PER_SHARD_MAX: Final = 250_000
 """The same for pixels, which strangers can send."""
+BEACON_SHARE: Final = 0.25
+"""What pixels may have of the new sessions per minute that are set: a purse of their own beside that of posts."""
 GROUP_ITEMS_MAX: Final = 2_000
 """Requests in one commit; at least one batch, whatever its size."""
 SHARD_WAITING_ITEMS_MAX: Final = 65_536
 """Requests of all replicas that wait in a shard; past it a batch is answered OVERLOADED."""
+SHARD_WAITING_S_MAX: Final = 1.5
+"""How long the oldest of them may have waited; past it what comes is answered OVERLOADED."""
+STRETCH_MAX: Final = 4.0
+"""How many times the configured heartbeat interval a shard promises under load (`actors/lever.py`)."""
 EXPIRIES_PER_COMMIT_MAX: Final = 500
 """Sessions that a shard expires, sums up and writes at one go: some 20 ms."""
 RESTORES_PER_SLICE_MAX: Final = 500
@@ -75,9 +81,17 @@ CHANNELS_PER_SHARD_MAX: Final = 1_024
 """Direct connections of replicas to one shard; past it the next is hung up on."""
 WAITING_ITEMS_MAX: Final = 8_192
 """Requests of one replica that wait for one shard; past it they are shed with 503."""
+WAITING_S_MAX: Final = 1.5
+"""How long the oldest of them may have waited for a shard that answers; past it what comes is shed with 503."""
 REQUEST_DEADLINE_S: Final = 10.0
 OPEN_REQUESTS_MAX: Final = 4_096
 """Requests that one replica holds at a time, bodies in memory; past it they are shed with 503."""
+
+# At the front door
+REPLICA_REQUESTS_MAX: Final = 256
+"""Requests that one HAProxy has under way in one replica; the others wait at the front door."""
+FRONT_DOOR_WAITING_S_MAX: Final = 1
+"""How long a request waits there for its turn; past it it is answered 503."""
 
 # The journal
 FINISHED_STREAM_MAX: Final = 100_000

@@ -92,7 +92,7 @@ class Bench:
     def clock(self) -> float:
         return now() + self.clock_ahead_s
 
-    def shard(self, name: str = "shard-0", **bounds: Any) -> tuple[Shard, RecordingJournal]:
+    def shard(self, name: str = "shard-0", **more: Any) -> tuple[Shard, RecordingJournal]:
         """Give birth to a shard with a journal client of its own."""
         self._born += 1
         journal = RecordingJournal(self.store)
@@ -106,22 +106,23 @@ class Bench:
             confirm=self.confirm,
             end=self.broken.append,
             rhythm=self.rhythm,
-            **bounds,
+            **more,
         )
         shard.start()
         return shard, journal
 
-    async def serving(self, name: str = "shard-0", **bounds: Any) -> tuple[Shard, RecordingJournal]:
+    async def serving(self, name: str = "shard-0", **more: Any) -> tuple[Shard, RecordingJournal]:
         """Give birth to a shard that owns every slot."""
         await self.open()
-        shard, journal = self.shard(name, **bounds)
+        shard, journal = self.shard(name, **more)
         fences = self.store.fences
         shard.own({slot: fences[slot].epoch if slot in fences else 0 for slot in range(self.slots)})
         await until(lambda: len(shard.held) == self.slots and not shard.status()["coming"])
         return shard, journal
 
-    def batch(self, events: Iterable[Event]) -> bytes:
-        return encode_batch([encode_item(slot_of(event.session_id, slots=self.slots), event) for event in events])
+    def batch(self, events: Iterable[Event], *, waited_s: float = 0.0) -> bytes:
+        items = [encode_item(slot_of(event.session_id, slots=self.slots), event) for event in events]
+        return encode_batch(items, waited_s=waited_s)
 
     async def send(self, shard: Shard, *events: Event) -> list[Receipt | NotTaken]:
         return decode_reply(await shard.receive(self.batch(events)))

@@ -42,7 +42,7 @@ def said(audience: Audience, **changes: object) -> Totals:
 def report(audience: Audience, *, increments: Increments | None = None) -> ShardReport:
     ledger = Ledger(started=5, expired=1, ended={"error": 2})
     slot = SlotReport(slot=0, epoch=1, full=True, audience=audience, ledger=ledger, batch=1, increments=increments or {})
-    return ShardReport("shard-0", "life", 1, {0: 1}, [slot], 9, 2, 4, True, 3, 1, {})
+    return ShardReport("shard-0", "life", 1, {0: 1}, [slot], 9, 2, 4, True, 3, 1, {}, 2.5)
 
 
 def read(totals: Totals, *, openmetrics: bool, now: float = 1.5) -> dict[str, Family]:
@@ -125,6 +125,7 @@ def test_the_numbers_of_a_report_are_those_of_the_scrape(openmetrics: bool) -> N
     assert values(families["headcount_rejected"]) == {("start", "bad_json"): 1}
     assert values(families["headcount_shard_sessions"]) == {("shard-0",): 9}
     assert values(families["headcount_shard_restarts"]) == {("shard-0",): 2}
+    assert values(families["headcount_shard_heartbeat_stretch"]) == {("shard-0",): 2.5}
     assert values(families["headcount_shard_pending_calls"]) == {("shard-0",): 4}
     assert values(families["headcount_journal_up"]) == {(): 1}
     assert values(families["headcount_journal_unwritten_sessions"]) == {(): 3}

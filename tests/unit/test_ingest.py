@@ -15,6 +15,7 @@ from serve_app import examples
 from serve_app.answers import Refusal
 from serve_app.body import inflate
 from serve_app.ingest import Rules
+from serve_app.ingress import ARRIVED_HEADER
 from serve_app.mailbox import Undelivered
 from serve_app.pixel import GIF
 from serve_app.routes import POSTS
@@ -185,7 +186,7 @@ def test_what_nobody_foresaw_passes_through_and_leaves_no_request_open() -> None
     class UnforeseenError(Exception):
         pass
 
-    async def broken(slot: int, item: bytes, *, within_s: float) -> Any:
+    async def broken(slot: int, item: bytes, **_times: float) -> Any:
         raise UnforeseenError
 
     async def scenario(door: FrontDoor) -> Any:
@@ -212,6 +213,7 @@ def test_a_body_in_parts_is_one_body() -> None:
     assert post(START, [body[:10], b"", body[10:100], body[100:]]).status == 200
 
 
+@pytest.mark.reaches("BODY_BYTES_MAX")
 def test_a_body_of_exactly_the_limit_is_read() -> None:
     body = json.dumps(examples.HEARTBEAT).encode()
     assert post(HEARTBEAT, body + b" " * (256 * 1024 - len(body))).status == 200
@@ -345,7 +347,7 @@ def test_a_body_that_never_comes_gets_408() -> None:
 
 @pytest.mark.parametrize("outcome", Undelivered)
 def test_what_cannot_be_delivered_gets_503_and_when_to_try_again(outcome: Undelivered) -> None:
-    async def submit(_slot: int, _item: bytes, *, within_s: float) -> Any:
+    async def submit(_slot: int, _item: bytes, **_times: float) -> Any:
         return outcome
 
     for answer in (
@@ -357,7 +359,7 @@ def test_what_cannot_be_delivered_gets_503_and_when_to_try_again(outcome: Undeli
 
 
 def test_a_full_shard_gets_429_and_when_to_try_again() -> None:
-    async def submit(_slot: int, _item: bytes, *, within_s: float) -> Any:
+    async def submit(_slot: int, _item: bytes, **_times: float) -> Any:
         return Receipt(accepted=False, reason=Reason.TOO_MANY_SESSIONS, interval_s=30)
 
     answer = post(HEARTBEAT, parts={"submit": submit})
@@ -373,18 +375,49 @@ def test_a_shard_without_a_journal_is_503_at_once() -> None:
     assert run(scenario).code == "no_journal"
 
 
-def test_more_open_requests_than_allowed_are_shed() -> None:
+@pytest.mark.reaches("OPEN_REQUESTS_MAX")
+def test_4_096_requests_are_held_and_one_more_is_shed() -> None:
     async def scenario(door: FrontDoor) -> Any:
-        held = asyncio.create_task(ask(door.app, "POST", START, []))
+        held = [asyncio.create_task(ask(door.app, "POST", START, [])) for _ in range(4_096)]
         await asyncio.sleep(0)
         shed = await ask(door.app, "POST", START, json.dumps(examples.START).encode())
-        held.cancel()
-        await asyncio.wait([held])
+        held.pop().cancel()
+        await asyncio.sleep(0)
         taken = await ask(door.app, "POST", START, json.dumps(examples.START).encode())
+        for each in held:
+            each.cancel()
+        await asyncio.wait(held)
         return shed, taken
 
-    shed, taken = run(scenario, rules=Rules(slots=SLOTS, open_requests_max=1))
+    shed, taken = run(scenario)
     assert (shed.status, shed.code, taken.status) == (503, "overloaded", 200)
+    assert shed.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("ago_ms", "waited_s"),
+    [(700, 0.7), (0, 0.0), (-300, 0.0), (6_000, 0.0), (None, 0.0)],
+    ids=["700", "0", "ahead", "another clock", "none"],
+)
+def test_the_wait_at_the_front_door_counts_if_it_can_be(ago_ms: int | None, waited_s: float) -> None:
+    told: list[float] = []
+
+    async def submit(_slot: int, _item: bytes, *, within_s: float, waited_s: float) -> Any:
+        told.extend((within_s, waited_s))
+        return Undelivered.OVERLOADED
+
+    async def scenario(door: FrontDoor) -> Any:
+        headers = {} if ago_ms is None else {ARRIVED_HEADER.decode(): str(round(door.shard.now() * 1_000) - ago_ms)}
+        return await ask(door.app, "POST", START, json.dumps(examples.START).encode(), headers=headers)
+
+    run(scenario, submit=submit)
+    assert told == pytest.approx([10.0 - waited_s, waited_s], abs=0.25)
+
+
+@pytest.mark.parametrize("said", ["", "soon", "-5", "1e3", "9" * 400])
+def test_a_front_door_that_says_nonsense_is_not_believed(said: str) -> None:
+    answer = post(START, headers={ARRIVED_HEADER.decode(): said})
+    assert answer.status == 200
 
 
 def test_what_is_taken_is_timed_and_what_is_not_is_counted() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from serve_app import ingress
 from serve_app.ports import InternalPorts
+from serve_app.routes import POSTS
+from sessions import limits
 
 PORTS = InternalPorts(20_000)
 GENERATED = """global
@@ -26,6 +28,10 @@ frontend prometheus
     no log
 frontend http_frontend
     bind 0.0.0.0:8000
+backend http-headcount
+    http-reuse always
+    server SERVE_REPLICA_1 127.0.0.1:20010 check observe layer4 error-limit 3 on-error mark-down
+    server SERVE_PROXY_ACTOR 127.0.0.1:20002 check backup
 backend default_backend
     http-request return status 404 content-type text/plain lf-string "Path '%[path]' not found. Ping http://.../-/routes."
 listen stats
@@ -57,6 +63,25 @@ def test_the_admin_socket_is_private(corrected: list[str]) -> None:
 
 def test_headers_that_never_come_end(corrected: list[str]) -> None:
     assert "timeout http-request 10s" in corrected
+
+
+def test_a_replica_is_given_so_many_requests_and_the_others_wait_a_second_for_their_turn(corrected: list[str]) -> None:
+    servers = [line for line in corrected if line.startswith("server ")]
+    assert servers[0].endswith(f" maxconn {limits.REPLICA_REQUESTS_MAX}")
+    assert servers[1].endswith(" check backup")
+    assert f"timeout queue {limits.FRONT_DOOR_WAITING_S_MAX}s" in corrected
+
+
+def test_who_is_no_player_is_served_before_the_players_who_wait(corrected: list[str]) -> None:
+    rule = "http-request set-priority-class int(-1) unless { path_beg /analytics/ } or { path /icon.gif }"
+    assert corrected.count(rule) == 1
+    assert corrected.index(rule) > corrected.index("backend http-headcount")
+    assert {path for path in POSTS if path.startswith("/analytics/")} == set(POSTS)
+
+
+def test_a_body_is_read_before_a_replica_hears_of_the_request(corrected: list[str]) -> None:
+    assert "option http-buffer-request" in corrected
+    assert corrected[corrected.index("frontend http_frontend") + 1] == "http-request set-header x-headcount-arrived-ms %[date(0,ms)]"
 
 
 def test_what_haproxy_says_by_itself_has_our_shape(corrected: list[str], tmp_path: Path) -> None:

@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import pytest
 
-from actors.messages import NotTaken, encode_item, encode_reply
+from actors.messages import NotTaken, decode_batch, encode_item, encode_reply, waited_before_s
 from serve_app import mailbox
-from serve_app.mailbox import Outcome, PostRoom, ShardAwayError, Undelivered
+from serve_app.mailbox import PAUSE_S_MAX, Outcome, PostRoom, ShardAwayError, Undelivered
 from serve_app.slotmap import SlotMap
 from sessions import limits
 from sessions.changes import Receipt
 from sessions.events import Heartbeat
 from storage.journal import Fence, JournalUnavailableError
+from tests.simulation import virtual_time
 
 OK = Receipt(accepted=True, interval_s=30)
 
@@ -32,6 +32,7 @@ class World:
     readings: int = 0
     journal_up: bool = True
     calls: list[tuple[str, list[str]]] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
     under_way: dict[str, int] = field(default_factory=dict)
     under_way_max: int = 0
     called: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,8 +46,9 @@ class World:
         return {slot: Fence(1, 0, owner) for slot, owner in self.owners.items()}
 
     async def send(self, shard: str, batch: bytes) -> bytes:
-        names = [entry[2][0] for entry in msgspec.msgpack.decode(batch)]
+        names = [event.session_id for _, event in decode_batch(batch)]
         self.calls.append((shard, names))
+        self.waited.append(waited_before_s(batch))
         self.called.set()
         self.under_way[shard] = self.under_way.get(shard, 0) + 1
         self.under_way_max = max(self.under_way_max, self.under_way[shard])
@@ -144,6 +146,7 @@ def test_each_shard_has_a_mailbox_of_its_own() -> None:
     assert sorted(run(scenario()).calls) == [("a", ["x"]), ("b", ["y"])]
 
 
+@pytest.mark.reaches("BATCH_ITEMS_MAX", "BATCH_BYTES_MAX")
 def test_a_batch_is_bounded_by_items_and_by_bytes() -> None:
     async def scenario() -> World:
         world = World()
@@ -261,6 +264,7 @@ def test_pauses_grow_so_that_a_dead_shard_is_not_hammered() -> None:
     assert 3 <= len(run(scenario()).calls) <= 9
 
 
+@pytest.mark.reaches("REQUEST_DEADLINE_S")
 def test_the_deadline_holds_while_a_call_is_stuck() -> None:
     async def scenario() -> None:
         stuck = asyncio.Event()
@@ -349,6 +353,68 @@ def test_past_the_bound_letters_are_shed_at_once() -> None:
         assert await asyncio.gather(*kept) == [OK] * 5
 
     run(scenario())
+
+
+@pytest.mark.reaches("WAITING_S_MAX")
+def test_letters_are_shed_while_the_oldest_waits_too_long_for_a_shard_that_answers() -> None:
+    async def scenario() -> None:
+        async def answer(_shard: str, names: list[str]) -> list[Receipt | NotTaken]:
+            await asyncio.sleep(3.0)
+            return [OK] * len(names)
+
+        room = await World(answer=answer).room()
+        under_way = room.post(0, item("under way"), within_s=9.0)
+        await asyncio.sleep(0.5)
+        oldest = room.post(0, item("oldest"), within_s=9.0)
+        await asyncio.sleep(limits.WAITING_S_MAX - 0.1)
+        in_time = room.post(0, item("in time"), within_s=9.0)
+        await asyncio.sleep(0.2)
+        assert await room.post(0, item("too late"), within_s=9.0) is Undelivered.OVERLOADED
+        assert await asyncio.gather(under_way, oldest, in_time) == [OK] * 3
+        assert await room.post(0, item("after"), within_s=9.0) == OK
+
+    virtual_time.run(scenario())
+
+
+def test_a_shard_that_is_away_is_waited_for_and_nothing_is_shed_meanwhile() -> None:
+    async def scenario() -> World:
+        async def answer(_shard: str, names: list[str]) -> list[Receipt | NotTaken]:
+            if away:
+                msg = "died"
+                raise ShardAwayError(msg)
+            return [OK] * len(names)
+
+        away = True
+        world = World(answer=answer)
+        room = await world.room()
+        letters = []
+        for number in range(8):
+            letters.append(room.post(0, item(str(number)), within_s=9.0))
+            await asyncio.sleep(0.5)
+        away = False
+        assert await asyncio.gather(*letters) == [OK] * 8
+        return world
+
+    # What was waited for a shard that was away is no sign of load.
+    assert max(virtual_time.run(scenario()).waited) <= PAUSE_S_MAX
+
+
+def test_a_shard_is_told_how_long_the_letters_of_a_batch_have_waited() -> None:
+    async def scenario() -> World:
+        async def answer(_shard: str, names: list[str]) -> list[Receipt | NotTaken]:
+            await asyncio.sleep(1.0)
+            return [OK] * len(names)
+
+        world = World(answer=answer)
+        room = await world.room()
+        first = room.post(0, item("first"), within_s=9.0, waited_s=0.3)
+        await asyncio.sleep(0.5)
+        second = room.post(0, item("second"), within_s=9.0)
+        third = room.post(0, item("third"), within_s=9.0, waited_s=0.2)
+        await asyncio.gather(first, second, third)
+        return world
+
+    assert virtual_time.run(scenario()).waited == pytest.approx([0.3, (0.5 + 0.7) / 2])
 
 
 def test_without_an_owner_the_bound_holds_too() -> None:

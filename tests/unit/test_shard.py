@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from actors.messages import NotTaken, decode_reply
+from actors.room import Room
 from actors.shard import Shard
 from metrics.reports import Known
 from sessions.changes import Receipt
 from sessions.errors import InvariantError
 from sessions.events import Beacon, End, beacon_id
+from sessions.limits import SHARD_WAITING_S_MAX
 from sessions.states import Liveness
 from storage.codec import decode_session
 from storage.journal import Fence
@@ -566,6 +568,7 @@ def test_a_directory_that_died_after_it_called_the_front_door_down_is_not_believ
     play(scenario)
 
 
+@pytest.mark.reaches("EXPIRIES_PER_COMMIT_MAX")
 def test_many_expiries_at_once_let_players_in_between() -> None:
     async def scenario(bench: Bench) -> None:
         shard, journal = await bench.serving()
@@ -600,7 +603,7 @@ def test_an_idle_shard_only_says_that_it_is_alive() -> None:
 
 def test_a_full_shard_takes_no_new_session_and_keeps_serving_the_others() -> None:
     async def scenario(bench: Bench) -> None:
-        shard, _ = await bench.serving(sessions_max=3)
+        shard, _ = await bench.serving(room=Room(sessions_max=3))
         reply = await bench.send(shard, *(start(f"s{number}") for number in range(4)))
         assert accepted(reply[:3])
         assert reply[3] == Receipt(accepted=False, reason="too_many_sessions")
@@ -611,7 +614,7 @@ def test_a_full_shard_takes_no_new_session_and_keeps_serving_the_others() -> Non
 
 def test_pixels_have_a_bound_of_their_own() -> None:
     async def scenario(bench: Bench) -> None:
-        shard, _ = await bench.serving(beacons_max=1, sessions_max=1)
+        shard, _ = await bench.serving(room=Room(beacons_max=1, sessions_max=1))
         pixels = [Beacon(beacon_id(pullzone="p", video_id="v", user_id=f"u{n}"), "play", "v", "p") for n in range(2)]
         reply = await bench.send(shard, *pixels, start("post"))
         assert reply[1] == Receipt(accepted=False, reason="too_many_sessions")
@@ -626,12 +629,95 @@ def test_more_than_a_shard_can_let_wait_is_shed(monkeypatch: pytest.MonkeyPatch)
         journal.delay_s = 1.0
         first = bench.sending(shard, start("a"))
         await asyncio.sleep(0.1)
-        monkeypatch.setattr("actors.shard.SHARD_WAITING_ITEMS_MAX", 3)
+        monkeypatch.setattr("actors.intake.SHARD_WAITING_ITEMS_MAX", 3)
         second = bench.sending(shard, start("b"), start("c"))
         await asyncio.sleep(0.1)
         assert await bench.send(shard, start("d"), start("e")) == [NotTaken.OVERLOADED] * 2
         assert accepted(await first)
         assert accepted(await second)
+
+    play(scenario)
+
+
+@pytest.mark.reaches("SHARD_WAITING_S_MAX")
+def test_what_comes_while_the_oldest_has_waited_for_too_long_is_shed() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        journal.delay_s = 4.0
+        first = bench.sending(shard, start("a"))
+        await asyncio.sleep(0.1)
+        second = bench.sending(shard, start("b"))
+        await asyncio.sleep(SHARD_WAITING_S_MAX - 0.1)
+        third = bench.sending(shard, start("c"))
+        await asyncio.sleep(0.2)
+        assert await bench.send(shard, start("d")) == [NotTaken.OVERLOADED]
+        journal.delay_s = 0.0
+        assert all(accepted(reply) for reply in await asyncio.gather(first, second, third))
+        assert accepted(await bench.send(shard, start("d")))
+
+    play(scenario)
+
+
+# The lever.
+
+
+def test_a_shard_whose_players_wait_promises_a_longer_interval_and_then_the_configured_one_again() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        assert (await bench.send(shard, start("a")))[0].interval_s == 30
+        journal.delay_s = 0.7
+        promised = [(await bench.send(shard, beat("a")))[0].interval_s for _ in range(20)]
+        assert promised == sorted(promised)
+        assert promised[0] == 30
+        assert 60 < promised[-1] <= 120
+        assert shard.status()["heartbeat_interval_s"] == promised[-1]
+        assert shard.collect(Known()).stretch * 30 == pytest.approx(promised[-1], abs=0.5)
+        journal.delay_s = 0.0
+        await asyncio.sleep(30.0)
+        assert (await bench.send(shard, beat("a")))[0].interval_s == 30
+        assert shard.collect(Known()).stretch == 1.0
+
+    play(scenario)
+
+
+def test_the_wait_before_a_batch_came_counts_as_well() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, _ = await bench.serving()
+        for _ in range(40):
+            await asyncio.sleep(0.25)
+            await shard.receive(bench.batch([beat("a")], waited_s=0.6))
+        assert shard.status()["heartbeat_interval_s"] == pytest.approx(75, abs=1)
+
+    play(scenario)
+
+
+def test_a_session_expires_by_the_interval_that_it_was_promised() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, _ = await bench.serving()
+        for _ in range(80):
+            await asyncio.sleep(0.25)
+            await shard.receive(bench.batch([beat("other")], waited_s=1.4))
+        [receipt] = await bench.send(shard, start("a"))
+        assert isinstance(receipt, Receipt)
+        assert receipt.interval_s == 120
+        await asyncio.sleep(359.0)
+        assert liveness(shard, "a") is Liveness.ACTIVE
+        await asyncio.sleep(2.0)
+        assert liveness(shard, "a") is Liveness.EXPIRED
+
+    play(scenario)
+
+
+def test_a_journal_that_was_away_stretches_nothing() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        await bench.send(shard, start("a"))
+        journal.away = {"before"}
+        assert await bench.send(shard, beat("a")) == [NotTaken.NO_JOURNAL]
+        await asyncio.sleep(60.0)
+        journal.away = set()
+        await until(lambda: shard.journal_up)
+        assert shard.status()["heartbeat_interval_s"] == 30
 
     play(scenario)
 
@@ -823,7 +909,7 @@ def test_nothing_is_acknowledged_or_written_on_top_of_a_broken_state(monkeypatch
         await bench.send(shard, start("a"))
         commits = len(journal.commits)
 
-        def receive(event: Any, *, now: float) -> Receipt:
+        def receive(event: Any, *, now: float, interval_s: int) -> Receipt:
             raise InvariantError("one and one is three", story="a story")
 
         for held in shard.held.values():

@@ -1,0 +1,40 @@
+"""
+The tasks that one actor consists of: who is held on to, and what it means when one of them breaks.
+
+Decides that whatever breaks one breaks the whole, once. It does not know what they do.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class Tasks:
+    """See the module. `on_broken` is called with what broke the first of them that breaks."""
+
+    def __init__(self, on_broken: Callable[[BaseException], None]) -> None:
+        self._on_broken = on_broken
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over = False
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run something beside everything else, and hold on to it until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def stop(self) -> None:
+        """Cancel all of them but the caller, and wait until they are gone; what breaks from now on is nobody's concern."""
+        self._over = True
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        problem = None if task.cancelled() else task.exception()
+        if problem is not None and not self._over:
+            self._over = True
+            self._on_broken(problem)
