@@ -209,6 +209,7 @@ def test_a_second_question_before_the_first_answer_ends_the_connection() -> None
     run(scenario)
 
 
+@pytest.mark.reaches("CHANNEL_FRAME_BYTES_MAX")
 def test_frames_have_an_end() -> None:
     async def scenario() -> None:
         channel = await proven(Listener(reverse))
@@ -219,6 +220,7 @@ def test_frames_have_an_end() -> None:
     run(scenario)
 
 
+@pytest.mark.reaches("CHANNELS_PER_SHARD_MAX")
 def test_past_the_bound_a_replica_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHANNELS_PER_SHARD_MAX", 1)
 

@@ -24,6 +24,7 @@ def tracker() -> Iterator[Tracker]:
     tracker.validate()
 
 
+@pytest.mark.reaches("EVENT_IDS_MAX")
 def test_1024_event_ids_are_remembered_and_the_1025th_pushes_the_oldest_out(tracker: Tracker) -> None:
     for number in range(1_024):
         tracker.receive(events(event("mute", 1_000, event_id=f"e{number}")), now=1_000)
@@ -70,6 +71,7 @@ def test_one_interval_counts_65535_seconds_at_most_whatever_was_promised() -> No
     tracker.validate()
 
 
+@pytest.mark.reaches("WINDOW_INPUTS_MAX")
 def test_a_window_holds_128_inputs_and_folds_the_oldest_early(tracker: Tracker) -> None:
     tracker.receive(start(1_000), now=1_000)
     for number in range(1, 600):
@@ -92,6 +94,7 @@ def test_a_full_window_takes_what_is_out_of_order_too(tracker: Tracker) -> None:
     assert known(tracker).tallies.late > 0
 
 
+@pytest.mark.reaches("STORY_ENTRIES_MAX")
 def test_a_session_tells_48_entries_and_always_its_first(tracker: Tracker) -> None:
     tracker.receive(start(1_000), now=1_000)
     for number in range(100):
@@ -101,6 +104,7 @@ def test_a_session_tells_48_entries_and_always_its_first(tracker: Tracker) -> No
     assert (entries[0][0], entries[1][0], entries[-1][0]) == (1_000, 1_100 - 46, 1_100)
 
 
+@pytest.mark.reaches("STREAMS_PER_WINDOW_MAX")
 def test_a_session_may_visit_200_streams_and_folds_early_beyond(tracker: Tracker) -> None:
     tracker.receive(start(1_000, stream_id="x0"), now=1_000)
     session, folded = known(tracker), 0

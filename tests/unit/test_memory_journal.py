@@ -107,6 +107,7 @@ def test_a_fault_can_delay_an_operation() -> None:
     assert order == ["opened"]
 
 
+@pytest.mark.reaches("FINISHED_STREAM_MAX")
 def test_the_stream_of_finished_sessions_is_bounded() -> None:
     journal = _failing_at("before", "nothing")
     summaries = [b"%d" % number for number in range(FINISHED_STREAM_MAX + 5)]

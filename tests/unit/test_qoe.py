@@ -126,6 +126,7 @@ def test_a_stall_told_twice_is_one_stall() -> None:
     assert (result["rebuffer_count"], result["rebuffering_time_s"]) == (1, 10)
 
 
+@pytest.mark.reaches("SEEK_CAUSES_STALL_S")
 @pytest.mark.parametrize(("stall_at", "induced"), [(15, 0.0), (15.1, 1.0)])
 def test_a_stall_is_the_seeks_fault_if_it_begins_within_five_seconds(stall_at: float, induced: float) -> None:
     """0 frame · 10 seek · 15 or 15.1 stall · 20 end: the stall is all the rebuffering; its share by the connection is none, or all."""

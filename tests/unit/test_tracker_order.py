@@ -209,8 +209,7 @@ def test_the_start_of_a_provisional_session_says_who_is_watching(tracker: Tracke
 
 
 # Late.
-
-
+@pytest.mark.reaches("REORDER_WINDOW_S")
 def test_what_is_older_than_the_window_is_counted_by_type_and_moves_nothing(tracker: Tracker) -> None:
     tracker.receive(start(1_000), now=1_000)
     tracker.receive(beat(1_070, "playing"), now=1_070)
@@ -268,6 +267,7 @@ def test_a_timestamp_sixty_seconds_ahead_of_its_sessions_clock_is_not_wild(track
     assert ("wild_timestamps",) not in tracker.take_changes().increments
 
 
+@pytest.mark.reaches("WILD_AHEAD_S")
 @pytest.mark.parametrize("at", [5_090.1, YEAR_9999])
 def test_a_timestamp_further_ahead_is_accepted_counted_and_anchors_the_order_anew(tracker: Tracker, at: float) -> None:
     tracker.receive(start(5_000), now=1_000)

@@ -400,6 +400,7 @@ def test_metadata_is_judged_only_for_the_type_that_uses_it(event_type: str, name
         assert (happening.fatal, happening.quality, happening.program_id, happening.program_title) == (False, None, None, None)
 
 
+@pytest.mark.reaches("EVENTS_PER_REQUEST_MAX")
 def test_500_events_are_read_and_501_are_too_many() -> None:
     assert len(read("events", {"session_id": "s", "events": [event()] * 500}).events) == 500
     bad = read("events", {"session_id": "s", "events": [event()] * 501})
@@ -441,6 +442,7 @@ UNFREE = {
 }
 
 
+@pytest.mark.reaches("FREE_LEVELS_MAX", "FREE_VALUES_MAX")
 @pytest.mark.parametrize(("written", "problem"), UNFREE.values(), ids=UNFREE.keys())
 def test_free_json_out_of_its_bounds_is_one_error(written: str, problem: str) -> None:
     # Commas make several of what is one value of an object; a list takes them as they are.
@@ -452,6 +454,7 @@ def test_free_json_out_of_its_bounds_is_one_error(written: str, problem: str) ->
 HELD = {"free": "engagement", "ignored": "new"}
 
 
+@pytest.mark.reaches("BODY_HOLDERS_MAX")
 @pytest.mark.parametrize("field", HELD.values(), ids=HELD.keys())
 @pytest.mark.parametrize("holder", ["[]", "{}"])
 def test_a_body_of_too_many_objects_and_lists_is_refused_wherever_they_lie(field: str, holder: str) -> None:
@@ -508,9 +511,29 @@ def test_a_free_field_of_another_kind_is_told_what_to_be() -> None:
     )
 
 
+@pytest.mark.reaches("ID_CHARS_MAX")
+@pytest.mark.parametrize("field", ["session_id", "user_id", "device_id"])
+def test_an_id_has_256_characters_at_most(field: str) -> None:
+    assert getattr(read("start", changed("start", field, "x" * 256)), field) == "x" * 256
+    assert read("start", changed("start", field, "x" * 257)).fields == ((field, "should have at most 256 characters"),)
+
+
+@pytest.mark.reaches("BITRATE_BPS_MAX", "LATENCY_US_MAX", "PLAYER_COUNTER_MAX")
+def test_what_a_player_reports_is_capped() -> None:
+    def kept(bitrate_kbps: float, latency_ms: float, rebuffers: int) -> tuple[Any, ...]:
+        said = changed("heartbeat", "performance", {"bitrate_kbps": bitrate_kbps, "latency_ms": latency_ms, "rebuffer_count": rebuffers})
+        beat = record_of(read("heartbeat", said))
+        return beat.bitrate_bps, beat.latency_us, beat.rebuffer_count
+
+    most = (1_000_000_000, 3_600_000_000, 1_000_000)
+    assert kept(999_999, 3_599_999, 999_999) == (999_999_000, 3_599_999_000, 999_999)
+    assert kept(1_000_000, 3_600_000, 1_000_000) == kept(1_000_001, 3_600_001, 1_000_001) == kept(1e300, 1e300, 10**30) == most
+
+
 LONG = "x" * 20_000
 
 
+@pytest.mark.reaches("TEXT_CHARS_MAX", "OPAQUE_BYTES_MAX")
 def test_what_is_only_kept_is_cut_to_its_bounds() -> None:
     start = changed("start", "epg.current_program_title", LONG)
     assert len(unpack_profile(record_of(read("start", start)).profile)["program_title"]) == limits.TEXT_CHARS_MAX
