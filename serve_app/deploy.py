@@ -74,5 +74,6 @@ def config_of(settings: Settings) -> TrackerConfig:
         heartbeat_interval_s=settings.heartbeat_interval_s,
         expiry_intervals=settings.expiry_intervals,
         revive_window_s=settings.revive_window_s,
+        new_sessions_per_minute=settings.new_sessions_per_minute,
         front_door_url=settings.front_door_url,
     )

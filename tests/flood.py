@@ -80,7 +80,7 @@ class Flood:
             self.drop(connection, "broken off")
 
     def read(self, connection: socket.socket) -> None:
-        # An answer is some hundred bytes: it comes in one piece.
+        # An answer is some hundred bytes: mostly it comes in one piece, and its beginning says all.
         try:
             answer = connection.recv(4_096)
         except OSError:
@@ -88,6 +88,8 @@ class Flood:
             return
         if not answer:
             self.drop(connection, "")
+            return
+        if not answer.startswith(b"HTTP/"):
             return
         self.answers[answer[9:12].decode("latin-1")] += 1
         if b"\r\nconnection: close" in answer.lower() or self.open > self.wanted:

@@ -232,6 +232,7 @@ def test_an_interval_says_on_which_stream_it_was_spent(tracker: Tracker) -> None
     assert [each["stream_id"] for each in part(tracker, "intervals")] == ["a", "a", "b"]
 
 
+@pytest.mark.reaches("STORY_INTERVALS_MAX")
 def test_the_oldest_of_too_many_intervals_are_forgotten_but_not_what_they_counted(tracker: Tracker) -> None:
     for number in range(100):
         tracker.receive(beat(10 * number, ("playing", "paused")[number % 2]), now=10 * number)
@@ -313,6 +314,7 @@ def test_what_came_after_the_end_is_told_as_refused(tracker: Tracker, refused: E
     assert [(each["stamped"], each["reason"]) for each in told["last"]] == [(1_060, "after_end")]
 
 
+@pytest.mark.reaches("STORY_IGNORED_MAX")
 def test_the_last_sixteen_ignored_inputs_are_told_and_all_of_them_are_counted(tracker: Tracker) -> None:
     tracker.receive(beat(1_000), now=1_000)
     for number in range(40):
