@@ -287,6 +287,10 @@ class Shard:
         async with self._working():
             now = self._enter()
             await self._write(now=now)
+            # A journal that lost the data set gets it back before we let go of what may be the only copy.
+            if not await self._writer.touch(alive_at=self._wakefulness.alive_at(now)):
+                log.warning("slots kept: the journal does not answer", shard=self.name, slots=list(slots))
+                return
             epochs = {slot: self._held.pop(slot).epoch for slot in slots if slot in self._held}
         try:
             await self._journal.release(epochs)

@@ -414,6 +414,31 @@ def test_a_wiped_journal_gets_everything_back_before_anybody_is_acknowledged() -
     play(scenario)
 
 
+def test_slots_that_are_given_up_just_after_a_wipe_are_written_back_first() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, _ = await bench.serving()
+        await bench.send(shard, *(start(f"s{number}") for number in range(20)))
+        bench.store.wipe()
+        await shard.release(list(range(bench.slots)))
+        assert not shard.held
+        assert sum(map(len, bench.store.sessions.values())) == 20
+        other, _ = await bench.serving("shard-1")
+        assert other.sessions == 20
+
+    play(scenario)
+
+
+def test_slots_are_kept_while_the_journal_cannot_say_that_it_has_them() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        await bench.send(shard, start("a"))
+        journal.away = {"before"}
+        await shard.release(list(range(bench.slots)))
+        assert len(shard.held) == bench.slots
+
+    play(scenario)
+
+
 def test_a_wipe_is_noticed_even_if_no_player_says_anything() -> None:
     async def scenario(bench: Bench) -> None:
         shard, _ = await bench.serving()
