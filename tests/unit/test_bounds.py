@@ -26,12 +26,10 @@ from serve_app.mailbox import PostRoom, Undelivered
 from serve_app.slotmap import SlotMap
 from sessions import limits
 from sessions.changes import Policy
-from sessions.tracker import Tracker
 from storage.codec import encode_session
 from storage.journal import Fence, StoredSlot
 from tests.simulation import virtual_time
 from tests.simulation.one_shard import Bench, beat, start, until
-from tests.unit import inputs
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -57,28 +55,6 @@ def test_every_bound_is_reached_by_a_test_and_no_test_reaches_one_that_is_gone()
 
 def run(scenario: Any) -> Any:
     return virtual_time.run(scenario)
-
-
-# One session, where `test_limits.py` and the tests of its rules do not reach.
-
-
-@pytest.mark.reaches("INTERVAL_CAP_S_MAX")
-@pytest.mark.parametrize("length_s", [65_534, 65_535, 65_536, 200_000])
-def test_an_interval_counts_for_18_hours_at_most_whatever_was_promised(length_s: int) -> None:
-    tracker = Tracker(7, policy=Policy(heartbeat_interval_s=3_600, expiry_intervals=100))
-    tracker.receive(inputs.beat(0, "playing"), now=0)
-    tracker.receive(inputs.beat(length_s, "paused"), now=length_s)
-    assert inputs.account(tracker).playing_s == min(length_s, 65_535)
-    tracker.validate()
-
-
-@pytest.mark.reaches("QUEUE_SPAN_S_MAX")
-@pytest.mark.parametrize(("kept_s", "wild"), [(86_400, 0), (86_401, 1)])
-def test_a_player_is_believed_to_have_kept_something_back_for_a_day_at_most(kept_s: int, wild: int) -> None:
-    tracker = Tracker(7, policy=Policy())
-    tracker.receive(inputs.events(inputs.event("mute", 5_000_000), inputs.event("unmute", 5_000_000 + kept_s)), now=1_000)
-    assert tracker.take_changes().increments.get(("wild_timestamps",), 0) == wild
-    tracker.validate()
 
 
 # One shard.

@@ -57,12 +57,14 @@ def test_a_clock_that_is_nearer_to_ours_by_more_than_a_day_is_believed(tracker: 
     assert known(tracker).tallies.late == late
 
 
+@pytest.mark.reaches("QUEUE_SPAN_S_MAX")
 @pytest.mark.parametrize(("span_s", "wild"), [(limits.QUEUE_SPAN_S_MAX, 0), (limits.QUEUE_SPAN_S_MAX + 1, 1)])
 def test_what_a_player_kept_for_a_day_is_believed_and_what_is_older_is_of_another_clock(tracker: Tracker, span_s: float, wild: int) -> None:
     tracker.receive(events(event("mute", 9_000), event("unmute", 9_000 + span_s)), now=1_000)
     assert known(tracker).tallies.wild == wild
 
 
+@pytest.mark.reaches("INTERVAL_CAP_S_MAX")
 def test_one_interval_counts_65535_seconds_at_most_whatever_was_promised() -> None:
     tracker = Tracker(7, policy=Policy(heartbeat_interval_s=3_600, expiry_intervals=100))
     for at in (0, 65_536, 200_000, 300_000):
