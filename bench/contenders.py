@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from bench import processes
 from serve_app.ports import is_free
+from storage.processes import name_of, send
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_S: Final = 90.0
@@ -210,18 +211,12 @@ def _leave_by_the_door() -> None:
 
 def _end(running: Running) -> None:
     """Ask it to stop; kill what is left of it. It gets no chance to leave an orphan, whatever it is."""
-    family = running.family()
+    family = [name for pid in running.family() if (name := name_of(pid))]
     running.process.send_signal(signal.SIGTERM)
     try:
         running.process.wait(STOP_S)
     finally:
-        for pid in {*running.family(), *(pid for pid in family if running.mark in _environment(pid))}:
-            os.kill(pid, signal.SIGKILL)
+        # By name, not by mark: a server that sets its title has overwritten its environment.
+        for name in {*family, *(name for pid in running.family() if (name := name_of(pid)))}:
+            send(name, signal.SIGKILL)
         running.process.wait(STOP_S)
-
-
-def _environment(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
