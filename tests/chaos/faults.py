@@ -50,7 +50,8 @@ class Fault:
     """Players may find nobody at the door, or an answer in the proxy's own words."""
     cured_within_s: float = 15.0
     """The longest that a player has to send again, from the moment of a death; of what lasts, from its end."""
-    recovers_within_s: float = 5.0
+    recovers_within_s: float = 8.0
+    """A reply that never comes is waited for for 3 s, and asked for again within one more; of a killed shard 5 s are promised."""
     lasts: bool = False
     """Recovery is counted from its end; else from its beginning."""
 
@@ -239,8 +240,8 @@ def _second_cluster(scene: Scene) -> None:
 
 
 FAULTS = (
-    Fault(name="a shard killed", strike=kill(SHARD), times=6, briefly=True),
-    Fault(name="every shard killed at once", strike=kill(SHARD, everyone=True), times=5),
+    Fault(name="a shard killed", strike=kill(SHARD), times=6, briefly=True, recovers_within_s=5.0),
+    Fault(name="every shard killed at once", strike=kill(SHARD, everyone=True), times=5, recovers_within_s=5.0),
     Fault(name="an ingest replica killed", strike=kill(REPLICA), times=5, briefly=True),
     Fault(name="the directory killed", strike=kill(DIRECTORY), answers=Scene.has_status, times=5, briefly=True),
     Fault(name="the exporter killed", strike=kill(EXPORTER), answers=Scene.has_numbers, times=5, briefly=True),
@@ -281,7 +282,7 @@ FAULTS = (
         valved=True,
     ),
     Fault(name="the journal refusing connections", strike=_away(_close_valve, _open_valve), times=1, lasts=True, valved=True),
-    Fault(name="the journal wiped while it runs (`FLUSHALL`)", strike=_wipe, times=5, briefly=True, recovers_within_s=8.0),
+    Fault(name="the journal wiped while it runs (`FLUSHALL`)", strike=_wipe, times=5, briefly=True),
     Fault(name="commits executed, and their replies lost", strike=_swallow, times=1, lasts=True, valved=True),
     Fault(name="a second cluster on the same data set", strike=_second_cluster, times=1, lasts=True, valved=True),
 )

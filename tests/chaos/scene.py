@@ -165,7 +165,7 @@ class Scene:
     def log_lines(self, process: ProcessName | None = None) -> list[str]:
         """Return what a Ray process has logged, or all of them."""
         whose = "*" if process is None else f"*-{process.pid}"
-        logs = Path(self.tracker.record.folder).glob(f"ray/session_*/logs/worker-{whose}.*")
+        logs = Path(self.tracker.record.folder).glob(f"ray/session_2*/logs/worker-{whose}.*")
         return [line for file in logs for line in file.read_text(errors="replace").splitlines()]
 
 

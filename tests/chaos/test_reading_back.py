@@ -22,7 +22,9 @@ def test_a_hundred_thousand_sessions_are_read_back_within_three_seconds(scene: S
     suffer(scene, FAULT, row(FAULT.name), times=often(FAULT), keep=True)
     (shard,) = scene.status()["shards"].values()
     assert shard["sessions"] >= HOUSED
-    took_s = [float(found[1]) for line in scene.log_lines() if (found := re.search(r"recovered .*slots=256 took_s=([\d.]+)", line))]
-    print(f"read back in {took_s} s")
-    assert len(took_s) == often(FAULT) + 1
-    assert max(took_s) <= READ_BACK_S
+    # Lines begin with their time; the first is of the start, when everything else starts too.
+    recovered = [found for line in sorted(scene.log_lines()) if (found := re.search(r"recovered .*slots=256 took_s=([\d.]+)", line))]
+    after_kills_s = [float(found[1]) for found in recovered[1:]]
+    print(f"read back in {after_kills_s} s")
+    assert len(after_kills_s) == often(FAULT)
+    assert max(after_kills_s) <= READ_BACK_S
