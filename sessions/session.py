@@ -336,12 +336,9 @@ class Session:
         """Keep an event id's digest; the oldest goes when there are too many."""
         self.event_ids = (self.event_ids + digest)[-EVENT_IDS_MAX * EVENT_ID_BYTES :]
 
-    def tally(self, *, duplicates: int = 0, late: int = 0, wild: int = 0, errors: int = 0, stalls_added: int = 0) -> None:
-        """Add to what is counted apart from the account."""
-        now = self.tallies
-        self.tallies = Tallies(
-            now.duplicates + duplicates, now.late + late, now.wild + wild, now.errors + errors, now.stalls_added + stalls_added
-        )
+    def tally(self, **more: int) -> None:
+        """Add to what is counted apart from the account, by the names of `Tallies`."""
+        self.tallies = self.tallies._replace(**{name: getattr(self.tallies, name) + count for name, count in more.items()})
 
     def tell(self, what: int, *, now: float, detail: int = 0) -> None:
         """Add an entry to the story; the oldest but the first goes when there are too many."""
