@@ -1,6 +1,7 @@
 """The shell in which the directory lives as a Ray actor. Nothing is decided here: a `Steward` is built, driven and asked."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -88,8 +89,8 @@ class Directory:
 
     @ray.method(concurrency_group="health")
     async def status(self) -> dict[str, object]:
-        """Return how the cluster is, for people."""
-        return await on(self._loop, self._steward.status)
+        """Return how the cluster is, for people; `pid` is that of the directory's process."""
+        return {**await on(self._loop, self._steward.status), "pid": os.getpid()}
 
     @ray.method(concurrency_group="health")
     async def stop(self) -> None:

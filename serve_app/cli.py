@@ -101,7 +101,7 @@ def undrain(node: Annotated[str, typer.Option(help="Its address, or the beginnin
 
 @app.command()
 def rollout() -> None:
-    """Replace every shard by a new process with the installed code, one after the other; no player notices. Ends when it is so."""
+    """Replace every shard, then the directory, by a new process with the installed code; no player notices. Ends when it is so."""
     settings = _settings()
     from serve_app.scaling import rollout
 

@@ -35,6 +35,9 @@ class Directory(Protocol):
     def status(self) -> Status:
         """Return how the cluster is."""
 
+    def renew(self) -> None:
+        """End the directory's own process; Ray starts it anew, with the installed code."""
+
 
 class RayDirectory:
     """The directory actor."""
@@ -53,6 +56,12 @@ class RayDirectory:
         """Return how the cluster is. Raises `ReachError`."""
         status: Status = self._ask("status")
         return status
+
+    def renew(self) -> None:
+        """End the directory's own process; Ray starts it anew, with the installed code. Nobody needs it meanwhile."""
+        import ray  # noqa: PLC0415 - reads its environment when it is imported
+
+        ray.kill(self._handle, no_restart=False)
 
     def _ask(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - as the method says
         import ray  # noqa: PLC0415 - reads its environment when it is imported

@@ -68,12 +68,15 @@ def undrain(settings: Settings, *, node: str) -> int:
 
 
 def rollout(settings: Settings) -> int:
-    """Replace every shard by a new one, one after the other. Return the exit code, once it is so."""
+    """Replace every shard by a new one, one after the other, and then the directory. Return the exit code, once it is so."""
 
     def order(directory: Directory, console: Console) -> str:
         before = directory.status()
         shards = directory.order("rollout")
-        return f"{shards} shards began anew: {_follow(directory, console, before=before)}."
+        happened = _follow(directory, console, before=before)
+        directory.renew()
+        _follow(directory, console, before=before, unless_pid=before["pid"])
+        return f"{shards} shards began anew: {happened}; the directory last."
 
     return _run(settings, order)
 
@@ -92,9 +95,9 @@ def _run(settings: Settings, order: Order) -> int:
     return 0
 
 
-def _follow(directory: Directory, console: Console, *, before: Status) -> str:
+def _follow(directory: Directory, console: Console, *, before: Status, unless_pid: int | None = None) -> str:
     """
-    Show how far it is until the cluster is as planned; return what it took.
+    Show how far it is until the cluster is as planned, and not by the word of the process `unless_pid`; return what it took.
 
     Raises `ReachError` if nothing changes for long. A directory that does not answer begins anew in a moment, and goes on.
     """
@@ -112,7 +115,7 @@ def _follow(directory: Directory, console: Console, *, before: Status) -> str:
                 renewing = max(renewing, status["to_renew"])
                 progress.update(slots, completed=moved, total=None if to_move is None else moved + to_move)
                 progress.update(shards, completed=renewing - status["to_renew"], total=renewing, visible=bool(renewing))
-                if status["as_planned"]:
+                if status["as_planned"] and status["pid"] != unless_pid:
                     return f"{moved} slots moved in {clock.monotonic() - began_at:.1f} s"
                 alive = sum(shard["alive"] for shard in status["shards"].values())
                 now_seen = (moved, to_move, status["to_renew"], status["owned"], alive)

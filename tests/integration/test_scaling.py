@@ -83,7 +83,8 @@ def test_more_shards_take_over_as_few_slots_as_possible_and_no_player_notices(sc
 
 
 def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> None:
-    before, was = epochs(scene), scene.status()["shards"]
+    before, status = epochs(scene), scene.status()
+    was, directory = status["shards"], status["pid"]
     said = ask(scene, "rollout")
     now = scene.status()["shards"]
     assert now.keys() == was.keys()
@@ -93,6 +94,7 @@ def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> N
     # Each shard's slots went to the others, and as many came back when the new one was there.
     assert len(moved) >= SLOTS - SLOTS // 3
     assert f"3 shards began anew: {sum(moved)} slots moved in" in said
+    assert scene.status()["pid"] != directory, "the directory is not new"
     assert sum(moved) <= 2 * SLOTS
 
 

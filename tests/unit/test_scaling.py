@@ -14,6 +14,7 @@ from serve_app.settings import Settings
 def status(**changed: Any) -> dict[str, Any]:
     usual = {
         "as_planned": True,
+        "pid": 1,
         "planned_shards": 2,
         "map_version": 10,
         "to_move": 0,
@@ -41,6 +42,9 @@ class Directory:
         if self.problem is not None:
             raise ReachError(self.problem)
         return self.value
+
+    def renew(self) -> None:
+        self.ordered.append(("renew",))
 
     def status(self) -> Status:
         said = self.says.pop(0) if len(self.says) > 1 else self.says[0]
@@ -71,6 +75,15 @@ def test_it_ends_when_everything_is_as_planned_and_says_what_moved(
     assert scaling.scale(Settings(), shards=3) == 0
     assert directory.ordered == [("scale", 3)]
     assert "3 shards, of 2 before: 5 slots moved in" in capsys.readouterr().out
+
+
+def test_a_rollout_ends_when_the_directory_is_new_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    done = status(map_version=14)
+    directory = reaching(monkeypatch, Directory(status(), status(as_planned=False), done, done, None, done | {"pid": 2}, value=2))
+    assert scaling.rollout(Settings()) == 0
+    assert directory.ordered == [("rollout",), ("renew",)]
+    assert directory.says == [done | {"pid": 2}]
+    assert "2 shards began anew: 4 slots moved in" in capsys.readouterr().out
 
 
 def test_what_a_start_would_undo_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
