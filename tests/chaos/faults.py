@@ -239,6 +239,19 @@ def _second_cluster(scene: Scene) -> None:
     assert "another cluster (instance " in refused.stderr
 
 
+def _ordered(*commands: tuple[str, ...]) -> Callable[[Scene], None]:
+    """Have the tracker change its shape, and claim that no player is answered anything but 200 meanwhile."""
+
+    def strike(scene: Scene) -> None:
+        scene.crowd.check()
+        for command in commands:
+            done = scene.tracker.run(*command, within_s=120)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert not scene.crowd.episode.troubles, scene.crowd.episode.troubles
+
+    return strike
+
+
 FAULTS = (
     Fault(name="a shard killed", strike=kill(SHARD), times=6, briefly=True, recovers_within_s=5.0),
     Fault(name="every shard killed at once", strike=kill(SHARD, everyone=True), times=5, recovers_within_s=5.0),
@@ -285,6 +298,8 @@ FAULTS = (
     Fault(name="the journal wiped while it runs (`FLUSHALL`)", strike=_wipe, times=5, briefly=True),
     Fault(name="commits executed, and their replies lost", strike=_swallow, times=1, lasts=True, valved=True),
     Fault(name="a second cluster on the same data set", strike=_second_cluster, times=1, lasts=True, valved=True),
+    Fault(name="scaled to 5 shards, to 1 and back", strike=_ordered(*(("scale", "--shards", n) for n in "512")), lasts=True),
+    Fault(name="rolled out", strike=_ordered(("rollout",)), lasts=True),
 )
 
 
