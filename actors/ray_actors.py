@@ -143,12 +143,13 @@ def create_shard(config: TrackerConfig, index: int, *, node: str | None = None) 
 
 def on_head() -> dict[str, Any]:
     """
-    Return the options that put an actor beside Ray's head, if there is room.
+    Return the options that put an actor beside Ray's head.
 
-    Where that dies nothing can be created anyway; a worker that is lost, or stopped, takes nothing along but its shards.
+    Where that dies nothing can be created anyway; a worker that is lost, or stopped, takes nothing along but its shards. By the head's
+    own resource, not by its id: a head that comes back has another id, and Ray passes over a node without processors otherwise.
     """
-    heads = [node["NodeID"] for node in ray.nodes() if node["Alive"] and HEAD_MARK in node["Resources"]]
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(heads[0], soft=True)} if heads else {}
+    marked = any(node["Alive"] and HEAD_MARK in node["Resources"] for node in ray.nodes())
+    return {"resources": {HEAD_MARK: 0.001}} if marked else {}
 
 
 async def on(loop: asyncio.AbstractEventLoop, look: Callable[[], T]) -> T:
