@@ -2,7 +2,7 @@
 
 import socket
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -10,8 +10,8 @@ from zlib import crc32
 from serve_app.settings import INTERNAL_PORTS_COUNT, Settings
 
 _FIRST: Final = 10_000
-_LAST: Final = 32_000
-"""Blocks are sought here: above the well-known services, below the ports that Linux gives to outgoing connections."""
+_LAST: Final = 20_000
+"""Blocks are sought here: above the well-known services, below those that embedded journals choose from."""
 _REPLICA_PORTS: Final = range(8, 168)
 _GRPC_PORTS: Final = range(168, 200)
 
@@ -25,6 +25,8 @@ class InternalPorts:
     """One instance's block of ports, beside the front door."""
 
     first: int
+    guard: socket.socket | None = field(default=None, compare=False, repr=False)
+    """Holds the block for as long as it is open: other ports of it are opened seconds later, by processes of Ray's."""
 
     @property
     def haproxy_statistics(self) -> int:
@@ -45,6 +47,11 @@ class InternalPorts:
     def fallback_grpc(self) -> int:
         """Reserved for the same over gRPC, which is off."""
         return self.first + 3
+
+    @property
+    def guarded(self) -> int:
+        """Bound by whoever has the block, and listened on by nobody."""
+        return self.first + 4
 
     @property
     def replicas(self) -> range:
@@ -80,30 +87,46 @@ def require_front_door(settings: Settings) -> None:
 
 def choose(settings: Settings, *, data_dir: Path) -> InternalPorts:
     """
-    Return a block whose ports are all free.
+    Return a block whose ports are all free, and hold it while its `guard` is open.
 
-    The search begins where the data folder's name says, so that an instance tends to get its old ports back and two
-    that start at the same moment do not want the same ones.
+    The search begins where the data folder's name says, so that an instance tends to get its old ports back. Two that start at the
+    same moment may still want the same block: one of them gets its guard.
     """
     if settings.internal_ports is not None:
-        ports = InternalPorts(settings.internal_ports)
-        if (taken := _taken(ports, settings)) is not None:
-            message = f"port {taken} of the block that HEADCOUNT_INTERNAL_PORTS names is in use by another program"
+        held = _hold(settings.internal_ports, settings)
+        if isinstance(held, int):
+            message = f"port {held} of the block that HEADCOUNT_INTERNAL_PORTS names is in use by another program"
             raise PortTakenError(message)
-        return ports
+        return held
     firsts = range(_FIRST, _LAST - INTERNAL_PORTS_COUNT, INTERNAL_PORTS_COUNT)
     start = crc32(str(data_dir).encode()) % len(firsts)
     for index in range(len(firsts)):
-        ports = InternalPorts(firsts[(start + index) % len(firsts)])
-        if _taken(ports, settings) is None:
-            return ports
+        held = _hold(firsts[(start + index) % len(firsts)], settings)
+        if isinstance(held, InternalPorts):
+            return held
     message = f"no {INTERNAL_PORTS_COUNT} free ports in a row between {_FIRST} and {_LAST}: set HEADCOUNT_INTERNAL_PORTS"
     raise PortTakenError(message)
 
 
-def _taken(ports: InternalPorts, settings: Settings) -> int | None:
-    """Return the first port of the block that is not free; the front door's own counts as taken."""
-    for port in range(ports.first, ports.first + INTERNAL_PORTS_COUNT):
-        if port == settings.port or not is_free("0.0.0.0", port):  # noqa: S104 - probes every interface, serves nothing
+def _hold(first: int, settings: Settings) -> InternalPorts | int:
+    """Return the block, held; or the first port of it that is not free. The front door's own counts as taken."""
+    guarded = InternalPorts(first).guarded
+    guard = guard_of(guarded)
+    if guard is None:
+        return guarded
+    for port in range(first, first + INTERNAL_PORTS_COUNT):
+        if port == settings.port or (port != guarded and not is_free("0.0.0.0", port)):  # noqa: S104 - probes every interface, serves nothing
+            guard.close()
             return port
-    return None
+    return InternalPorts(first, guard)
+
+
+def guard_of(port: int) -> socket.socket | None:
+    """Bind a port for as long as the socket is open; None: somebody has it."""
+    guard = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        guard.bind(("0.0.0.0", port))  # noqa: S104 - never listened on
+    except OSError:
+        guard.close()
+        return None
+    return guard

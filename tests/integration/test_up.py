@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serve_app import examples, runs
+from serve_app import examples, ports, runs
+from serve_app.settings import Settings
 from storage.processes import is_alive
 from tests.integration.installation import Installation, wait_until
 
@@ -123,3 +124,18 @@ def test_bad_settings_are_named_one_a_line(tmp_path: Path) -> None:
 def test_tokens_and_what_holds_them_are_for_their_owner_alone(tracker: Installation) -> None:
     for file in (tracker.data / "ingest.token", tracker.data / "ops.token", tracker.data / "up.json", Path(tracker.record.folder)):
         assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_two_that_start_at_the_same_moment_take_different_ports(tmp_path: Path) -> None:
+    """HAProxy opens its ports seconds after they were chosen: until then the guard alone says whose they are."""
+    settings = Settings(data_dir=tmp_path)
+    first = ports.choose(settings, data_dir=tmp_path)
+    second = ports.choose(settings, data_dir=tmp_path)
+    assert second.first != first.first
+    for held in (first, second):
+        assert held.guard is not None
+        held.guard.close()
+    third = ports.choose(settings, data_dir=tmp_path)
+    assert third.first == first.first
+    assert third.guard is not None
+    third.guard.close()

@@ -1,5 +1,6 @@
 """Which ports an instance takes."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Return the ports that count as in use."""
     in_use: set[int] = set()
     monkeypatch.setattr("serve_app.ports.is_free", lambda _, port: port not in in_use)
+    monkeypatch.setattr("serve_app.ports.guard_of", lambda port: None if port in in_use else socket.socket())
     return in_use
 
 
@@ -36,7 +38,7 @@ def test_the_front_door_is_never_inside_the_block(taken: set[int]) -> None:
 
 def test_parts_of_a_block_do_not_overlap(taken: set[int]) -> None:
     block = ports.choose(Settings(), data_dir=HERE)
-    singles = [block.haproxy_statistics, block.haproxy_metrics, block.fallback_http, block.fallback_grpc]
+    singles = [block.haproxy_statistics, block.haproxy_metrics, block.fallback_http, block.fallback_grpc, block.guarded]
     every = [*singles, *block.replicas, *block.replicas_grpc]
     assert len(set(every)) == len(every)
     assert set(every) <= set(range(block.first, block.first + INTERNAL_PORTS_COUNT))
