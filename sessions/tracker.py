@@ -47,9 +47,12 @@ class Tracker(Roster):
         Apply one input and return its receipt, to be handed out once the changes are durable.
 
         `interval_s`: the heartbeat interval to promise, at least the policy's (which None means); the session's expiry
-        stretches with it.
+        stretches with it. Only the answers to a start and to a heartbeat can tell it: what nobody is told is promised to nobody.
         """
-        return _HANDLERS[type(event)](self, event, now, interval_s or self.policy.heartbeat_interval_s)
+        kind = type(event)
+        if interval_s is None or not (kind is Heartbeat or kind is Start):
+            interval_s = self.policy.heartbeat_interval_s
+        return _HANDLERS[kind](self, event, now, interval_s)
 
     # One handler per kind of input; `receive` calls them.
 

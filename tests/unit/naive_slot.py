@@ -178,6 +178,8 @@ class NaiveSlot:
         viewing = self.viewings.get(event.session_id)
         if viewing is not None and viewing.liveness == "ended":
             return self.after_end(viewing, event)
+        if not isinstance(event, (Start, Heartbeat)):
+            interval_s = POLICY.heartbeat_interval_s
         return getattr(self, type(event).__name__.lower())(event, interval_s, now)  # type: ignore[no-any-return]
 
     def after_end(self, viewing: Viewing, event: Event) -> tuple[bool, int, int]:

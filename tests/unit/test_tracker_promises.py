@@ -9,7 +9,7 @@ from sessions.errors import InvariantError
 from sessions.events import Event
 from sessions.states import Liveness
 from sessions.tracker import Tracker
-from tests.unit.inputs import account, beat, end, event, events, known, ledger, start
+from tests.unit.inputs import account, beat, end, event, events, known, ledger, pixel, start
 
 
 @pytest.fixture
@@ -34,6 +34,16 @@ def test_a_stretched_interval_stretches_the_expiry_with_it(tracker: Tracker) -> 
     assert known(tracker).liveness is Liveness.ACTIVE
     expire(tracker, now=1_361)
     assert known(tracker).liveness is Liveness.EXPIRED
+
+
+@pytest.mark.parametrize("untold", [pixel("play"), events(event("mute", 1_000))])
+def test_what_cannot_be_told_an_interval_is_promised_the_configured_one(tracker: Tracker, untold: Event) -> None:
+    """Neither a GIF nor the answer to events carries one: such a player beats as ever, and expires as ever."""
+    tracker.receive(untold, now=1_000, interval_s=120)
+    expire(tracker, now=1_090)
+    assert tracker.ledger.active == 1
+    expire(tracker, now=1_091)
+    assert tracker.ledger.active == 0
 
 
 def test_an_event_neither_changes_the_promise_nor_takes_it_back(tracker: Tracker) -> None:
