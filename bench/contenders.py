@@ -179,7 +179,14 @@ def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HEADCOUNT_", "RAY_"))}
         if contender is HEADCOUNT:
             command = [str(Path(sys.executable).with_name("headcount")), "up"]
-            mine = {"PORT": str(port), "DATA_DIR": str(folder / "data"), "REPLICAS": str(workers), **settings}
+            # As delivered, but for the bound on new sessions: a load of nothing but newcomers is what it is there to refuse.
+            mine = {
+                "PORT": str(port),
+                "DATA_DIR": str(folder / "data"),
+                "REPLICAS": str(workers),
+                "NEW_SESSIONS_PER_MINUTE": "10000000",
+                **settings,
+            }
             environment, where = kept | {f"HEADCOUNT_{key}": value for key, value in mine.items()}, folder
         else:
             command = [sys.executable, "-m", "bench.peers", contender.name, str(port), str(folder), str(workers)]
