@@ -120,10 +120,11 @@ def _spread(found: list[float]) -> dict[str, float]:
 def table(result: dict[str, Any]) -> str:
     """Return what was promised and what was measured, as markdown."""
     summary = result["summary"]
-    slowest_ms = max(spread["max"] for spread in summary["scrape_ms"].values())
+    first_ms, *later_ms = (took for kind in result["idle"].values() for took, _ in kind)
     size = max(summary["bytes"].values())
     rows = (
-        ("a scrape through the front door, idle, the slowest", f"{slowest_ms:.0f} ms", f"{PROMISED_MS:.0f} ms", slowest_ms <= PROMISED_MS),
+        ("the first scrape of all, which spells every series", f"{first_ms:.0f} ms", f"{PROMISED_MS:.0f} ms", first_ms <= PROMISED_MS),
+        ("any later one, idle, the slowest", f"{max(later_ms):.0f} ms", f"{PROMISED_MS:.0f} ms", max(later_ms) <= PROMISED_MS),
         ("its size", f"{size / 1e6:.2f} MB", f"{PROMISED_BYTES / 1e6:.0f} MB", size <= PROMISED_BYTES),
         (
             "p99 of a heartbeat with a scrape a second, to that without",
