@@ -71,6 +71,10 @@ class Heard(NamedTuple):
     stamp: float
     """Of what it says, the player's time."""
     events: int
+    promised_s: float = 0.0
+    """The heartbeat interval that the answer promised; 0: none."""
+    resent: bool = False
+    """It had been sent before, and may have been taken then, under another promise."""
 
 
 class Crowd:
@@ -215,7 +219,8 @@ class Crowd:
                 events = body.get("events", ())
                 said = [each["timestamp"] for each in events] or [body["timestamp"]]
                 stamp = datetime.fromisoformat(said[0]).timestamp()
-                self.heard.append(Heard(path, body["session_id"], sent_at, time.time(), stamp, len(events)))
+                promised_s = answered.get("heartbeat_interval_seconds") or answered.get("next_heartbeat_seconds") or 0.0
+                self.heard.append(Heard(path, body["session_id"], sent_at, time.time(), stamp, len(events), promised_s, failed))
                 return answered
             if waited_s > GIVE_UP_S:
                 raise AssertionError(f"{path} was not acknowledged in {GIVE_UP_S} s: {body}")

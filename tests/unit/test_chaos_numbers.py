@@ -41,3 +41,16 @@ def test_who_falls_silent_is_counted_last() -> None:
     assert told["playing_seconds_total"].total == 4
     assert told["playing_seconds_total"].between(0, 20) == 0
     assert told["quality_switches_total"].total == 2
+
+
+def test_an_interval_counts_as_long_as_three_of_what_was_promised() -> None:
+    """
+    0 start · 10 beat, promised 20 s, that had been sent before · 32 beat, promised 5 s · 50 end.
+
+    22 s are within 3 x 20, and 18 s are not within 3 x 5: 37 s. Had the first beat been taken when it was sent first, with a promise of
+    5 s as far as anybody knows, only 15 of the 22 s would count: 30 s are sure.
+    """
+    beats = [heard(HEARTBEAT, 10)._replace(promised_s=20, resent=True), heard(HEARTBEAT, 32)._replace(promised_s=5)]
+    told = [heard(START, 0), *beats, heard(END, 50)]
+    assert grown(told)["playing_seconds_total"].total == 22 + 15
+    assert grown(told, surely=True)["playing_seconds_total"].total == 15 + 15
