@@ -35,8 +35,7 @@ def prometheus(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield server
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kills", [20])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_no_number_jumps_while_shards_are_killed(scene: Scene, prometheus: Prometheus, kills: int) -> None:
     began_at, outages = time.time(), []
     for _ in range(kills):
@@ -68,7 +67,6 @@ def test_no_number_jumps_while_shards_are_killed(scene: Scene, prometheus: Prome
     assert bursts(prometheus, truth, lag_s, began_at=began_at, until=loaded_until) == {}
 
 
-@pytest.mark.long
 def test_an_exporter_that_starts_again_is_one_clean_reset(scene: Scene, prometheus: Prometheus) -> None:
     """What comes from increments begins at zero, once; the ledger goes on as if nothing had been; no gauge shows half of the truth."""
     all_leave(scene)
