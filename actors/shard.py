@@ -82,7 +82,7 @@ class Shard:
         self._sound = True
         self._intake = Intake(monotonic=monotonic)
         self._lever = Lever(interval_s=policy.heartbeat_interval_s)
-        self._wakefulness = Wakefulness(gap_s=rhythm.gap_s, door_word_s=rhythm.door_word_s)
+        self._wakefulness = Wakefulness(gap_s=rhythm.gap_s, slow_s=rhythm.slow_s, door_word_s=rhythm.door_word_s)
         self._touched_at = float("-inf")
         self._reports = Reports(shard=name, incarnation=incarnation)
         self._writer = Writer(
@@ -188,7 +188,7 @@ class Shard:
         if pending:
             alive_at = self._wakefulness.alive_at(now)
             await self._writer.write(pending, alive_at=alive_at)
-            self._wakefulness.lived(alive_at)
+            self._wakefulness.lived(alive_at, took_s=self._clock() - now)
 
     async def _run_ticks(self) -> None:
         while True:
@@ -243,7 +243,7 @@ class Shard:
         # A pause must be durable before the sign of life that would hide it.
         await self._write(now=now)
         if not self._held or await self._writer.touch(alive_at=now):
-            self._wakefulness.lived(now)
+            self._wakefulness.lived(now, took_s=self._clock() - now)
             self._touched_at = now
 
     @property
