@@ -255,7 +255,7 @@ def _ordered(*commands: tuple[str, ...]) -> Callable[[Scene], None]:
 FAULTS = (
     Fault(name="a shard killed", strike=kill(SHARD), times=6, briefly=True, recovers_within_s=5.0),
     Fault(name="every shard killed at once", strike=kill(SHARD, everyone=True), times=5, recovers_within_s=5.0),
-    Fault(name="an ingest replica killed", strike=kill(REPLICA), times=5, briefly=True),
+    Fault(name="an ingest replica killed", strike=kill(REPLICA), times=5, briefly=True, breaks_connections=True),
     Fault(name="the directory killed", strike=kill(DIRECTORY), answers=Scene.has_status, times=5, briefly=True),
     Fault(name="the exporter killed", strike=kill(EXPORTER), answers=Scene.has_numbers, times=5, briefly=True),
     Fault(
