@@ -7,7 +7,7 @@ here it is spelled once. It knows no metric.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from prometheus_client.utils import floatToGoString
@@ -54,12 +54,23 @@ def _series(name: str, labels: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Spell a series: its name, and its labels in the order of the alphabet."""
     if not labels:
         return name
-    told = ",".join(f'{label}="{_escaped(value)}"' for label, value in sorted(zip(labels, values, strict=True)))
+    if len(labels) == 1:
+        return f"{name}{{{_pair(labels[0], values[0])}}}"
+    told = ",".join([_pair(labels[place], values[place]) for place in _alphabetical(labels)])
     return f"{name}{{{told}}}"
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+@lru_cache(maxsize=SERIES_MAX)
+def _pair(label: str, value: str) -> str:
+    """Spell a label: one stream's stands in dozens of series, and the first scrape spells them all."""
+    value = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return f'{label}="{value}"'
+
+
+@cache
+def _alphabetical(labels: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the places of a metric's labels in the order of the alphabet."""
+    return tuple(sorted(range(len(labels)), key=labels.__getitem__))
 
 
 _number = lru_cache(maxsize=SERIES_MAX)(floatToGoString)
