@@ -67,6 +67,7 @@ def test_no_number_jumps_while_shards_are_killed(scene: Scene, prometheus: Prome
     assert bursts(prometheus, truth, lag_s, began_at=began_at, until=loaded_until) == {}
 
 
+@pytest.mark.long  # whether a scrape falls into the second or two of its absence is chance: not yet for make test
 def test_an_exporter_that_starts_again_is_one_clean_reset(scene: Scene, prometheus: Prometheus) -> None:
     """What comes from increments begins at zero, once; the ledger goes on as if nothing had been; no gauge shows half of the truth."""
     all_leave(scene)
