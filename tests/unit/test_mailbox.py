@@ -67,7 +67,7 @@ class World:
 
 
 def run(scenario: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(scenario, 20))
+    return virtual_time.run(asyncio.wait_for(scenario, 20))
 
 
 def test_what_is_ready_together_travels_together() -> None:
