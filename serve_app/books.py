@@ -126,6 +126,8 @@ class _Session:
     """It has ended."""
     due: tuple[float, float] = (0.0, 0.0)
     """The earliest and the latest that its deadline can be."""
+    alive_s: float = 0.0
+    """How long it was last promised to stay alive."""
     playback: str = ""
     playback_stamp: float = float("-inf")
     heartbeat_stamp: float = float("-inf")
@@ -163,11 +165,22 @@ class Books:
             self._add("revived")
         was_on = session.stream if session.alive else None
         session.alive = True
+        is_beat = said.does in _PIXELS or (said.does is Does.HEARTBEAT and said.stamp > session.heartbeat_stamp)
         _TAKES[said.does](self, session, said, sending)
         self._steps(was_on, session.stream if session.alive else None, sending.sent_at, sending.acknowledged_at)
         session.known = True
-        low, high = session.due
-        session.due = (max(low, sending.sent_at + sending.alive_s), max(high, sending.acknowledged_at + sending.alive_s))
+        self._postpone(session, sending, is_beat=is_beat)
+
+    def _postpone(self, session: _Session, sending: Sending, *, is_beat: bool) -> None:
+        """Move the deadline. When a beat is promised less than the one before, the longer promise stands until the next."""
+        (low, high), held_s = session.due, session.alive_s
+        session.alive_s = sending.alive_s
+        session.due = (sending.sent_at + sending.alive_s, sending.acknowledged_at + sending.alive_s)
+        if not is_beat or sending.alive_s < held_s:
+            session.due = (max(low, session.due[0]), max(high, session.due[1]))
+        elif sending.tries > 1:
+            # Taken a second time, it was a repetition: no beat.
+            session.due = (session.due[0], max(high, session.due[1]))
 
     def settle(self, *, now: float) -> None:
         """Count as expired whose deadline the tracker must have noticed by `now`."""

@@ -1,6 +1,7 @@
 """The demo's books, beside the tracker itself in one thread, and by hand."""
 
 from collections import Counter
+from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 
 import pytest
@@ -39,7 +40,9 @@ def wire(said: Said, *, beacon: bool) -> events.Event:
 class Play:
     """An audience against one tracker, in virtual time."""
 
-    def __init__(self, *, viewers: int, duration_s: float, seed: int) -> None:
+    def __init__(self, *, viewers: int, duration_s: float, seed: int, stretches: Mapping[float, float] | None = None) -> None:
+        """`stretches`: how far the interval is stretched from when on; None: never."""
+        self.stretches = stretches or {}
         self.tracker = Tracker(0, policy=Policy(heartbeat_interval_s=INTERVAL_S))
         self.books = Books()
         self.counted: Counter[tuple[str, ...]] = Counter()
@@ -58,16 +61,21 @@ class Play:
             self.now = max(self.now + 0.001, due_at)
             self.pass_time()
             said = player.speak(now=self.now)
-            receipt = self.tracker.receive(wire(said, beacon=player.viewer.beacon), now=self.now)
+            receipt = self.tracker.receive(wire(said, beacon=player.viewer.beacon), now=self.now, interval_s=self.interval_s())
             if receipt.reason:
                 self.counted["rejected", said.does, receipt.reason] += 1
-            sending = Sending(self.now, self.now, player.alive_s)
+            promised_s = receipt.interval_s if said.does in {Does.START, Does.HEARTBEAT} else None
+            sending = Sending(self.now, self.now, promised_s * player.expiry_intervals if promised_s else player.alive_s)
             self.books.note(said, sending)
-            player.heard(said, sending, interval_s=receipt.interval_s)
+            player.heard(said, sending, interval_s=promised_s)
             if (due_at_next := player.due_at()) is not None:
                 heappush(self.queue, (due_at_next, number, player))
         self.now = max(self.now, until)
         self.pass_time()
+
+    def interval_s(self) -> int:
+        past = [stretch for from_s, stretch in self.stretches.items() if self.now >= 1_000.0 + from_s]
+        return round(INTERVAL_S * (past[-1] if past else 1.0))
 
     def pass_time(self) -> None:
         while self.tracker.advance(now=self.now, limit=1_000):
@@ -133,9 +141,10 @@ def test_the_audience_suffers_everything_that_is_counted() -> None:
     assert {key[2] for key in play.quality() if key[0] in {"rebuffers", "stream_errors"}} == {"connection", "seek", "true", "false"}
 
 
-@pytest.mark.parametrize("at_s", [3.0, 20.0, 45.0, 60.0, 100.0])
-def test_books_and_tracker_agree_on_who_is_watching_at_any_time(at_s: float) -> None:
-    play = Play(viewers=600, duration_s=60.0, seed=11)
+@pytest.mark.parametrize("stretches", [{}, {5.0: 4.0, 15.0: 1.0}, {0.0: 2.0, 20.0: 3.5, 30.0: 1.2, 50.0: 1.0}])
+@pytest.mark.parametrize("at_s", [3.0, 20.0, 45.0, 60.0, 100.0, 200.0])
+def test_books_and_tracker_agree_on_who_is_watching_at_any_time(at_s: float, stretches: Mapping[float, float]) -> None:
+    play = Play(viewers=600, duration_s=60.0, seed=11, stretches=stretches)
     play.go_on(until=1_000.0 + at_s)
     seen = play.seen()
     expected = play.books.watching(since=play.now, now=play.now)
@@ -160,6 +169,18 @@ def test_who_stays_silent_is_alive_until_the_deadline_and_surely_gone_after_the_
     assert books.watching(since=190.0, now=190.0) == {("live", "starting"): Span(0, 1)}
     assert books.watching(since=191.1 + TICK_S, now=200.0) == {}
     assert books.last_deadline() == 191.0 + TICK_S
+
+
+def test_a_longer_promise_stands_until_the_beat_after_the_next() -> None:
+    books = Books()
+    books.note(said(Does.HEARTBEAT, 1.0), Sending(100.0, 100.0, 360.0))
+    for stamp, at in ((2.0, 110.0), (2.0, 120.0)):  # less is promised; then it is sent again, and is no beat
+        books.note(said(Does.HEARTBEAT, stamp), Sending(at, at, 90.0))
+        assert books.last_deadline() == 460.0 + TICK_S
+    books.note(said(Does.EVENTS, events=(Event("a", "share", 3.0),)), Sending(130.0, 130.0, 90.0))
+    assert books.last_deadline() == 460.0 + TICK_S
+    books.note(said(Does.HEARTBEAT, 4.0), Sending(140.0, 140.0, 90.0))
+    assert books.last_deadline() == 230.0 + TICK_S
 
 
 def test_a_heartbeat_around_the_deadline_may_or_may_not_revive() -> None:
