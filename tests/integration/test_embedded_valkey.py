@@ -26,9 +26,10 @@ from storage.processes import holders_of, name_of
 from storage.redis_journal import RedisJournal
 
 STARTER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from storage.embedded import EmbeddedValkey
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it, and so would we
 valkey = EmbeddedValkey(Path(sys.argv[1]))
 url = valkey.start()
 print(valkey.pid, url, flush=True)
@@ -174,7 +175,7 @@ def test_an_interrupt_from_the_keyboard_does_not_reach_the_server(folder: Path) 
     parent = started_elsewhere(folder, start_new_session=True)
     pid, url = announced(parent)
     os.killpg(parent.pid, signal.SIGINT)
-    parent.wait()
+    parent.wait(20)
     assert answers(url)
     valkey = EmbeddedValkey(folder)
     valkey.start()
