@@ -1,6 +1,8 @@
 """What an overload is made of, and what those who ask meanwhile are told; the short form and the long one build on it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +23,8 @@ CONNECTIONS_MAX = 6_000
 """What this machine's limit of open files lets HAProxy hold, and some."""
 PROBES = 8
 EVERY_S = 0.2
+PERIOD_S = 0.05
+"""Of the turns in which `weakened` lets replicas run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,33 @@ def _told(tracker: Installation, method: str, path: str, token: str, body: Any) 
     )
 
 
+@contextmanager
+def weakened(tracker: Installation, *, share: float) -> Iterator[None]:
+    """Let the replicas run for a share of the time only, so that one machine can send several times what they serve."""
+    replicas = [process.pid for process in tracker.processes() if "ray::ServeReplica:headcount:ingest" in _title(process.pid)]
+    assert replicas
+    over = threading.Event()
+
+    def all_get(signal_number: int) -> None:
+        for pid in replicas:
+            os.kill(pid, signal_number)
+
+    def hold_back() -> None:
+        while not over.is_set():
+            all_get(signal.SIGSTOP)
+            over.wait(PERIOD_S * (1 - share))
+            all_get(signal.SIGCONT)
+            over.wait(PERIOD_S * share)
+
+    holding = threading.Thread(target=hold_back)
+    holding.start()
+    try:
+        yield
+    finally:
+        over.set()
+        holding.join()
+
+
 class Flood:
     """`tests/flood.py` against a tracker."""
 
@@ -132,7 +163,7 @@ def memory_mb(tracker: Installation) -> dict[str, int]:
     found: dict[str, int] = {}
     for process in tracker.processes():
         try:
-            title = Path(f"/proc/{process.pid}/cmdline").read_text()
+            title = _title(process.pid)
             resident = Path(f"/proc/{process.pid}/status").read_text().split("VmRSS:")[1].split()[0]
         except (OSError, IndexError):
             continue
@@ -140,6 +171,10 @@ def memory_mb(tracker: Installation) -> dict[str, int]:
             if kind in title:
                 found[kind] = found.get(kind, 0) + int(resident) // 1_024
     return found
+
+
+def _title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def percentile(told: Sequence[Told], share: float) -> float:
