@@ -7,6 +7,7 @@ It verifies no token: see `auth.py`. That an algorithm comes from the key, and n
 import re
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -17,6 +18,7 @@ from serve_app.settings import SettingsError
 KEYS_MAX: Final = 2
 """Public keys in one file: the new one, and the one before it."""
 
+NOT_A_KEY: Final = "HEADCOUNT_JWT_PUBLIC_KEY_FILE: must be a PEM public key: RSA of 2048 bits or more, P-256 or Ed25519"
 _RSA_BITS_MIN: Final = 2_048
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
 
@@ -33,7 +35,7 @@ def pinned_algorithm(pem: str) -> str:
     """Return the one algorithm that a public key is used with. Raises `SettingsError` for any other kind of key."""
     try:
         key = load_pem_public_key(pem.encode())
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if isinstance(key, RSAPublicKey) and key.key_size >= _RSA_BITS_MIN:
         return "RS256"
@@ -41,4 +43,4 @@ def pinned_algorithm(pem: str) -> str:
         return "ES256"
     if isinstance(key, Ed25519PublicKey):
         return "EdDSA"
-    raise SettingsError(("HEADCOUNT_JWT_PUBLIC_KEY_FILE: must be a PEM public key: RSA of 2048 bits or more, P-256 or Ed25519",))
+    raise SettingsError((NOT_A_KEY,))

@@ -22,7 +22,7 @@ from typing import Final
 
 import structlog
 
-from serve_app.keys import public_keys
+from serve_app.keys import NOT_A_KEY, public_keys
 from serve_app.settings import TOKENS_MAX, Settings, SettingsError
 
 LOOK_EVERY_S: Final = 1.0
@@ -88,7 +88,10 @@ def load_tokens(settings: Settings, *, make: bool = True) -> Tokens:
         raise SettingsError((problem,))
     player_key = None
     if settings.jwt_public_key_file is not None:
-        player_key = settings.jwt_public_key_file.read_text()
+        try:
+            player_key = settings.jwt_public_key_file.read_text()
+        except UnicodeDecodeError:  # DER, most likely
+            raise SettingsError((NOT_A_KEY,)) from None
         public_keys(player_key)
     return Tokens(
         ingest=ingest[0],

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from structlog.testing import capture_logs
 
 from serve_app import tokens as module
@@ -200,3 +202,27 @@ def test_tokens_that_cannot_be_read_leave_those_before_in_force_and_are_told_of_
     assert [tokens.ops for tokens in adopted] == [old.ops, "fresh-token"]
     assert [log["event"] for log in logs] == ["the tokens cannot be read: those before stay good"] * 2
     assert "no token at all" not in str(logs)
+
+
+UNKNOWN_CURVE = """-----BEGIN PUBLIC KEY-----
+MEAwEAYHKoZIzj0CAQYFK4EEAAEDLAAEBIeNmdeFN4NnF5U+/IB5lIZcZdQjAqWe
+HSLzDyjUcfoTGGXHPfo1RXOm
+-----END PUBLIC KEY-----
+"""
+"""Of sect163k1, which the library knows by name and takes no keys of."""
+
+
+@pytest.mark.parametrize("held", [b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86", UNKNOWN_CURVE.encode(), b"", b"no key"])
+def test_a_key_file_that_holds_no_key_of_ours_leaves_those_before_in_force_and_kills_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bytes
+) -> None:
+    file = tmp_path / "key.pem"
+    private = Ed25519PrivateKey.generate()
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    file.write_bytes(pem)
+    configured = settings(tmp_path, jwt_public_key_file=file)
+    load_tokens(configured)
+    with capture_logs() as logs:
+        adopted = follow_through(configured, monkeypatch, lambda: file.write_bytes(held), lambda: file.write_bytes(pem + b"\n"))
+    assert [tokens.player_key for tokens in adopted] == [pem.decode(), pem.decode() + "\n"]
+    assert ["must be a PEM public key" in log["problem"] for log in logs] == [True]
