@@ -106,14 +106,19 @@ def load_tokens(settings: Settings, *, make: bool = True) -> Tokens:
 async def follow(settings: Settings, adopt: Callable[[Tokens], None]) -> None:
     """Hand over the tokens now, and again whenever their files change. What cannot be read is told, and those before stay good."""
     seen: object = None
+    told: object = None
     while True:
         found = await asyncio.to_thread(_state_of, settings)
         if found != seen:
-            seen = found
             try:
                 adopt(await asyncio.to_thread(load_tokens, settings, make=False))
             except (SettingsError, OSError) as error:
-                _log.warning("the tokens cannot be read: those before stay good", problem=str(error))
+                # Tried again although the files stay as they are: what failed may have been us (no descriptor left, no right yet).
+                if found != told:
+                    _log.warning("the tokens cannot be read: those before stay good", problem=str(error))
+                told = found
+            else:
+                seen, told = found, None
         await asyncio.sleep(LOOK_EVERY_S)
 
 

@@ -1,6 +1,7 @@
 """Tokens are made once and kept secret; one follows another while both are let in."""
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -226,3 +227,31 @@ def test_a_key_file_that_holds_no_key_of_ours_leaves_those_before_in_force_and_k
         adopted = follow_through(configured, monkeypatch, lambda: file.write_bytes(held), lambda: file.write_bytes(pem + b"\n"))
     assert [tokens.player_key for tokens in adopted] == [pem.decode(), pem.decode() + "\n"]
     assert ["must be a PEM public key" in log["problem"] for log in logs] == [True]
+
+
+def test_a_read_that_fails_once_is_made_up_for_although_the_files_stay_as_they_are_and_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = settings(tmp_path)
+    load_tokens(configured)
+    failures = 0
+
+    def failing(*given: Any, **more: Any) -> Tokens:
+        nonlocal failures
+        if failures < 2:
+            failures += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return load_tokens(*given, **more)
+
+    with capture_logs() as logs:
+        adopted = follow_through(
+            configured,
+            monkeypatch,
+            lambda: (rotate(configured, Door.INGEST, wait=lambda: None), monkeypatch.setattr(module, "load_tokens", failing)),
+            lambda: None,
+            lambda: None,
+            lambda: None,
+        )
+    assert failures == 2
+    assert [tokens.all_ingest for tokens in adopted][1:] == [load_tokens(configured).all_ingest]
+    assert [log["problem"] for log in logs] == ["[Errno 24] Too many open files"]
