@@ -75,8 +75,15 @@ class SessionShard:
         self._listener = Listener(self._shard.receive)
 
     async def channel(self) -> Address | None:
-        """Return where replicas may send batches without a call of Ray's; None: Ray encrypts, and that would not be encrypted."""
-        return None if RAY_ENCRYPTS else await self._listener.address(ray.util.get_node_ip_address())
+        """Return where replicas may send batches without a call of Ray's; None: nowhere, or Ray encrypts, and that would not be encrypted."""
+        if RAY_ENCRYPTS:
+            return None
+        host = ray.util.get_node_ip_address()
+        try:
+            return await self._listener.address(host)
+        except OSError as error:  # the node is known to Ray by an address that is none of its own
+            log.warning("no port can be opened here: batches come through Ray", host=host, error=str(error))
+            return None
 
     async def receive(self, batch: bytes) -> bytes:
         """Apply a batch of requests and answer once it is durable (`actors/messages.py`)."""
