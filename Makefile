@@ -29,8 +29,10 @@ audit: $(VENV)/.installed ## Recount every slot of the journal
 test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.load ## Run every test; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under players, again and again, and print what it cost: some 13 minutes
-	@$(BIN)/pytest tests/chaos -m long --capture=tee-sys --verbose
+# The table is written also when a fault failed: it then says so.
+chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under players, again and again, and print what it cost: some 17 minutes
+	@$(BIN)/pytest tests/chaos tests/integration/test_nodes.py -m long --capture=tee-sys --verbose; status=$$?; \
+	    $(BIN)/python -m tests.chaos.table && exit $$status
 
 explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours; a world that fails is kept
 	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM $(BIN)/pytest tests/simulation

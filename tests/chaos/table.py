@@ -33,10 +33,8 @@ class Row:
     longest_wait_s: float = 0.0
     recoveries_s: list[float] = field(default_factory=list)
     troubles: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> bool:
-        return bool(self.lost or self.wrongly_expired)
+    kept: bool = True
+    """Every promise was. A row that was never finished is saved without it."""
 
 
 def render(rows: Sequence[Row]) -> list[str]:
@@ -44,7 +42,7 @@ def render(rows: Sequence[Row]) -> list[str]:
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|" + "---:|" * (len(HEADINGS) - 1)]
     for row in rows:
         cells = (
-            row.fault,
+            row.fault if row.kept else f"{row.fault} (**FAILED**)",
             str(len(row.recoveries_s)),
             f"{row.acknowledged:,}",
             str(row.lost),

@@ -1,6 +1,12 @@
 """What the README says of faults is what was measured last, and that nobody paid for them."""
 
-from tests.chaos.table import README, in_readme, load, render
+import pytest
+
+from tests.chaos import ordeal
+from tests.chaos.faults import FAULTS
+from tests.chaos.scene import Scene
+from tests.chaos.table import README, Row, in_readme, load, render
+from tests.chaos.test_reading_back import FAULT
 
 
 def test_the_readme_shows_what_was_measured_last() -> None:
@@ -8,8 +14,27 @@ def test_the_readme_shows_what_was_measured_last() -> None:
     assert in_readme(text, render(load())) == text
 
 
-def test_nothing_was_lost_and_nobody_wrongly_expired() -> None:
-    rows = load()
-    assert rows
-    assert [(row.lost, row.wrongly_expired) for row in rows] == [(0, 0)] * len(rows)
-    assert all(row.acknowledged and row.recoveries_s for row in rows)
+def test_every_fault_there_is_was_measured() -> None:
+    assert {row.fault for row in load()} == {fault.name for fault in (*FAULTS, FAULT)}
+
+
+def test_nothing_was_lost_and_nobody_wrongly_expired_and_every_other_promise_was_kept() -> None:
+    for row in load():
+        assert (row.lost, row.wrongly_expired, row.kept) == (0, 0, True), row.fault
+        assert row.acknowledged, row.fault
+        assert row.recoveries_s, row.fault
+
+
+def test_a_fault_that_fails_is_kept_and_shown_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Row] = []
+
+    def loses(_scene: Scene, _fault: object, row: Row) -> None:
+        row.lost += 1
+        raise AssertionError("lost")
+
+    monkeypatch.setattr(ordeal, "save", saved.extend)
+    monkeypatch.setattr(ordeal, "_live_through", loses)
+    with pytest.raises(AssertionError, match="lost"):
+        ordeal.suffer(Scene.__new__(Scene), FAULT, Row("a fault"), times=1, keep=True)
+    assert [(row.lost, row.kept) for row in saved] == [(1, False)]
+    assert "a fault (**FAILED**)" in render(saved)[-1]
