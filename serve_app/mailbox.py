@@ -67,7 +67,7 @@ class Letter:
     since: float
     """When it came to the front door, in the event loop's time; begins anew when a shard was away: that is no sign of load."""
     placed_at: float = 0.0
-    """When it was put into its mailbox."""
+    """When it was put into its mailbox; begins anew too."""
     tries: int = 0
     last: Undelivered = Undelivered.UNAVAILABLE
     """What its sender is told if the deadline passes."""
@@ -299,7 +299,9 @@ class Mailbox:
         except ShardAwayError as error:
             await self._pause(batch, error)
             return
-        self._failures = 0
+        if self._failures:
+            self._failures = 0
+            self._begin_anew()
         for letter, outcome in zip(batch, outcomes, strict=True):
             self._conclude(letter, outcome)
 
@@ -323,11 +325,16 @@ class Mailbox:
         self._failures = min(self._failures + 1, 16)
         await asyncio.sleep(pause_s)
         await self._room.refresh_map()
-        for letter in batch:
-            letter.since = self._loop.time()
         self._waiting.extendleft(reversed(batch))
         self._under_way = []
+        self._begin_anew()
         self._hand_over_moved()
+
+    def _begin_anew(self) -> None:
+        """Forget how long everybody waited for a shard that was away: no load, neither here nor where they go next."""
+        now = self._loop.time()
+        for letter in self._waiting:
+            letter.since = letter.placed_at = now
 
     def _hand_over_moved(self) -> None:
         """Give the letters whose slot has another owner by now to that owner's mailbox."""

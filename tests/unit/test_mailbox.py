@@ -376,14 +376,22 @@ def test_letters_are_shed_while_the_oldest_waits_too_long_for_a_shard_that_answe
     virtual_time.run(scenario())
 
 
-def test_a_shard_that_is_away_is_waited_for_and_nothing_is_shed_meanwhile() -> None:
+@pytest.mark.parametrize("last_call_fails", [True, False], ids=["given up", "answered at last"])
+def test_a_shard_that_is_away_is_waited_for_and_nothing_is_shed_meanwhile_or_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch, *, last_call_fails: bool
+) -> None:
+    monkeypatch.setattr(limits, "BATCH_ITEMS_MAX", 3)
+
     async def scenario() -> World:
         async def answer(_shard: str, names: list[str]) -> list[Receipt | NotTaken]:
+            asked_while_away = away
             if away:
-                # It hangs up at once when it dies; after that, who asks for it waits until it is given up.
+                # It hangs up at once when it dies; after that, who asks for it waits until it is given up, or there again.
                 await asyncio.sleep(2.5 if len(world.calls) > 1 else 0.0)
+            if asked_while_away if last_call_fails else away:
                 msg = "died"
                 raise ShardAwayError(msg)
+            await asyncio.sleep(0.01)
             return [OK] * len(names)
 
         away = True
@@ -394,11 +402,38 @@ def test_a_shard_that_is_away_is_waited_for_and_nothing_is_shed_meanwhile() -> N
             letters.append(room.post(0, item(str(number)), within_s=9.0))
             await asyncio.sleep(0.5)
         away = False
-        assert await asyncio.gather(*letters) == [OK] * 8
+        await letters[0]
+        assert room.waiting > limits.BATCH_ITEMS_MAX
+        newcomers = [room.post(0, item(f"new {number}"), within_s=9.0) for number in range(2)]
+        assert await asyncio.gather(*letters, *newcomers) == [OK] * 10
         return world
 
+    world = virtual_time.run(scenario())
     # What was waited for a shard that was away is no sign of load.
-    assert virtual_time.run(scenario()).waited[-1] < 1.5
+    recovered = [waited_s for waited_s, (_, names) in zip(world.waited, world.calls, strict=True) if "0" not in names]
+    assert len(recovered) >= 3
+    assert max(recovered) < 0.2
+
+
+def test_what_waited_for_a_shard_that_died_is_no_load_to_whoever_owns_its_slots_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BATCH_ITEMS_MAX", 3)
+
+    async def scenario() -> World:
+        async def answer(shard: str, names: list[str]) -> list[Receipt | NotTaken]:
+            if shard == "a":
+                await asyncio.sleep(2.5)
+                world.owners = dict.fromkeys(range(8), "b")
+                msg = "died"
+                raise ShardAwayError(msg)
+            return [OK] * len(names)
+
+        world = World(answer=answer)
+        room = await world.room()
+        assert await asyncio.gather(*(room.post(0, item(str(number)), within_s=9.0) for number in range(8))) == [OK] * 8
+        return world
+
+    world = virtual_time.run(scenario())
+    assert max(waited_s for waited_s, (shard, _) in zip(world.waited, world.calls, strict=True) if shard == "b") < 0.2
 
 
 def test_a_shard_is_told_how_long_the_letters_of_a_batch_have_waited() -> None:
