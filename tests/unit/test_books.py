@@ -142,16 +142,16 @@ def test_the_audience_suffers_everything_that_is_counted() -> None:
 
 
 @pytest.mark.parametrize("stretches", [{}, {5.0: 4.0, 15.0: 1.0}, {0.0: 2.0, 20.0: 3.5, 30.0: 1.2, 50.0: 1.0}])
-@pytest.mark.parametrize("at_s", [3.0, 20.0, 45.0, 60.0, 100.0, 200.0])
-def test_books_and_tracker_agree_on_who_is_watching_at_any_time(at_s: float, stretches: Mapping[float, float]) -> None:
+def test_books_and_tracker_agree_on_who_is_watching_at_any_time(stretches: Mapping[float, float]) -> None:
     play = Play(viewers=600, duration_s=60.0, seed=11, stretches=stretches)
-    play.go_on(until=1_000.0 + at_s)
-    seen = play.seen()
-    expected = play.books.watching(since=play.now, now=play.now)
-    assert seen.keys() <= expected.keys()
-    for key, span in expected.items():
-        assert span.holds(seen.get(key, 0)), (key, span, seen.get(key, 0))
-    assert sum(span.high for span in expected.values()) - sum(span.low for span in expected.values()) <= 15
+    for at_s in (3.0, 20.0, 45.0, 60.0, 100.0, 200.0):
+        play.go_on(until=1_000.0 + at_s)
+        seen = play.seen()
+        expected = play.books.watching(since=play.now, now=play.now)
+        assert seen.keys() <= expected.keys()
+        for key, span in expected.items():
+            assert span.holds(seen.get(key, 0)), (at_s, key, span, seen.get(key, 0))
+        assert sum(span.high for span in expected.values()) - sum(span.low for span in expected.values()) <= 15
 
 
 def said(does: Does, stamp: float = 0.0, **others: object) -> Said:
