@@ -113,6 +113,7 @@ class Installation:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
         process = self.process
         wait_until(
@@ -127,9 +128,12 @@ class Installation:
         )
 
     def stop(self, number: signal.Signals = signal.SIGTERM, *, within_s: float = 15.0) -> int:
-        """Ask it to stop, and return its exit code."""
+        """Ask it to stop, and return its exit code. SIGINT comes as from a terminal: to all of the process group."""
         assert self.process is not None
-        self.process.send_signal(number)
+        if number is signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         return self.process.wait(within_s)
 
     def processes(self) -> set[ProcessName]:

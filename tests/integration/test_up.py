@@ -5,24 +5,56 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from metrics import scrape
 from serve_app import examples, ports, runs
 from serve_app.settings import Settings
+from sessions.changes import Key
 from storage.processes import is_alive
 from tests.integration.installation import Installation, wait_until
 
 STOP_WITHIN_S = 10.0
+EXPIRY_S = 6.0
+"""Less than a stop and a start take; long enough to be looked at after them."""
+LEDGER = {"started", "provisional", "promoted", "revived", "expired", "ended"}
 
 Install = Callable[..., Installation]
 
 
-def start_session(tracker: Installation, session_id: str) -> None:
-    body = {**examples.START, "session_id": session_id}
-    answer = tracker.post("/analytics/live/session/start", body)
+def say(tracker: Installation, what: str, session_id: str) -> None:
+    body = {"start": examples.START, "heartbeat": examples.HEARTBEAT}[what] | {"session_id": session_id}
+    answer = tracker.post(f"/analytics/live/session/{what}", body)
     assert answer.status == 200, answer.body
 
 
-def active(tracker: Installation) -> int:
-    return int(tracker.get("/v1/concurrency?stream_id=stream_abc123").json()["sessions"])
+def ledger(tracker: Installation) -> dict[Key, float]:
+    """Return what `/metrics` says of the ledger; nothing while it has no answer."""
+    answer = tracker.get("/metrics")
+    told = scrape.counters(scrape.read(answer.body.decode())) if answer.status == 200 else {}
+    return {key: count for key, count in told.items() if key[0] in LEDGER}
+
+
+def leave(tracker: Installation, *session_ids: str) -> tuple[dict[Key, float], float]:
+    """Let everybody beat a last time; return the ledger and when that was."""
+    wait_until(lambda: ledger(tracker).get(("started",)) == len(session_ids), within_s=5, what="the starts are counted")
+    told = ledger(tracker)
+    for session_id in session_ids:
+        say(tracker, "heartbeat", session_id)
+    return told, time.monotonic()
+
+
+def return_to(tracker: Installation, left: tuple[dict[Key, float], float], *session_ids: str) -> None:
+    """Start again; claim that the time away, longer than the expiry, has expired nobody and moved no count."""
+    before, left_at = left
+    tracker.start()
+    assert time.monotonic() - left_at > EXPIRY_S
+    wait_until(lambda: ledger(tracker), within_s=5, what="the ledger is shown")
+    for session_id in session_ids:
+        say(tracker, "heartbeat", session_id)
+    assert tracker.get("/v1/concurrency?stream_id=stream_abc123").json()["sessions"] == len(session_ids)
+    assert ledger(tracker) == before
+    audit = tracker.run("audit")
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert "Every ledger holds" in audit.stdout
 
 
 def stop_in_time(tracker: Installation, number: signal.Signals) -> None:
@@ -39,24 +71,25 @@ def stop_in_time(tracker: Installation, number: signal.Signals) -> None:
 
 
 def test_it_is_ready_keeps_sessions_through_a_stop_and_a_massacre_and_leaves_nothing(install: Install) -> None:
-    tracker = install()
+    tracker = install(HEARTBEAT_INTERVAL_S="2", EXPIRY_INTERVALS="3")
     tracker.start()
     assert tracker.request("GET", "/readyz").status == 200
-    start_session(tracker, "kept")
+    say(tracker, "start", "kept")
+    left = leave(tracker, "kept")
     stop_in_time(tracker, signal.SIGTERM)
 
-    tracker.start()
-    wait_until(lambda: active(tracker) == 1, within_s=5, what="the session is counted")
-    start_session(tracker, "kept-too")
+    return_to(tracker, left, "kept")
+    say(tracker, "heartbeat", "kept")
+    say(tracker, "start", "kept-too")
+    left = leave(tracker, "kept", "kept-too")
     killed = tracker.record
     victims = tracker.kill_everything()
     assert len(victims) > 10
 
-    tracker.start()
+    return_to(tracker, left, "kept", "kept-too")
     assert tracker.record.run != killed.run
     assert not runs.survivors(killed)
     assert not Path(killed.folder).exists()
-    wait_until(lambda: active(tracker) == 2, within_s=5, what="both sessions are counted")
     stop_in_time(tracker, signal.SIGINT)
 
 
