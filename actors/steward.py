@@ -230,6 +230,7 @@ class Steward:
             "to_move": self._to_move,
             "to_renew": len(fleet.outdated()),
             "epochs": {slot: term.epoch for slot, term in sorted(self._terms.items())},
+            "owners": {slot: term.owner for slot, term in sorted(self._terms.items())},
             "shards": {name: self._status_of(name, now=now) for name in fleet.known},
             "nodes": {node.node_id: self._status_of_node(node) for node in fleet.nodes},
         }
@@ -257,6 +258,7 @@ class Steward:
                 "incarnation": health.incarnation,
                 "node": health.node,
                 "slots": len(health.serving),
+                "epochs": [min(health.serving.values()), max(health.serving.values())] if health.serving else [],
                 "coming": len(health.coming),
                 "sessions": health.sessions,
                 "journal_up": health.journal_up,

@@ -1,6 +1,6 @@
 """`headcount status`: whether the tracker is ready, and where its slots and sessions are. It only asks, over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import httpx
@@ -64,8 +64,8 @@ def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[
 
 def shards_table(status: Mapping[str, Any]) -> Table:
     """Return one row for each shard that the directory knows; narrow enough for 80 columns."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("shard", "node", "alive", "slots", "sessions", "unwritten", "behind", "silent", "restarts"):
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("shard", "node", "alive", "slots", "epochs", "sessions", "unwritten", "behind", "silent", "restarts"):
         table.add_column(name, justify="left" if name in {"shard", "node", "alive"} else "right", no_wrap=True)
     for name, shard in status["shards"].items():
         coming = f" +{shard['coming']}" if shard.get("coming") else ""
@@ -74,6 +74,7 @@ def shards_table(status: Mapping[str, Any]) -> Table:
             shard.get("node", "")[:NODE_CHARS] or "-",
             _how(shard),
             _number(shard.get("slots")) + coming,
+            _epochs(shard.get("epochs")),
             _number(shard.get("sessions")),
             _number(shard.get("unwritten_sessions")),
             _seconds(shard.get("behind_s")),
@@ -117,6 +118,11 @@ def _up(value: object) -> str:
 
 def _number(value: object) -> str:
     return "-" if value is None else str(value)
+
+
+def _epochs(lowest_and_highest: Sequence[int] | None) -> str:
+    """Return the terms of ownership of a shard's slots: the oldest and the newest."""
+    return "-".join(str(epoch) for epoch in sorted(set(lowest_and_highest or ()))) or "-"
 
 
 def _seconds(value: float | None) -> str:

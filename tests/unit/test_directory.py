@@ -286,6 +286,9 @@ def test_a_first_start_creates_the_shards_and_shares_the_slots_among_them() -> N
         assert cluster.owners() == {"shard-0": 8, "shard-1": 8}
         status = steward.status()
         assert (status["owned"], status["slots"], status["map_version"], status["journal_up"]) == (16, 16, 16, True)
+        assert Counter(status["owners"].values()) == {"shard-0": 8, "shard-1": 8}  # type: ignore[attr-defined]
+        assert status["epochs"] == dict.fromkeys(range(16), 1)
+        assert [shard["epochs"] for shard in status["shards"].values()] == [[1, 1], [1, 1]]  # type: ignore[attr-defined]
 
     play(scenario)
 
