@@ -1,10 +1,13 @@
 """What the operator hears of a change: how far it is, when it is done, and why it is not."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from serve_app import reach, scaling
 from serve_app.reach import ReachError, Status
@@ -75,6 +78,18 @@ def test_it_ends_when_everything_is_as_planned_and_says_what_moved(
     assert scaling.scale(Settings(), shards=3) == 0
     assert directory.ordered == [("scale", 3)]
     assert "3 shards, of 2 before: 5 slots moved in" in capsys.readouterr().out
+
+
+def test_how_far_it_is_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    under_way = status(as_planned=False, map_version=12, to_move=3, to_renew=2)
+    reaching(monkeypatch, Directory(status(), under_way, status(map_version=15)))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(scaling, "Console", partial(Console, force_terminal=True, width=100))
+    assert scaling.scale(Settings(), shards=3) == 0
+    shown = capsys.readouterr().out
+    # As it ends: what is drawn before that is a matter of time.
+    assert re.search(r"Slots moved.*5/5", shown)
+    assert re.search(r"Shards renewed.*2/2", shown)
 
 
 def test_a_rollout_ends_when_the_directory_is_new_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
