@@ -173,6 +173,8 @@ class Crowd:
         self.latencies = array("f")
         self.statuses: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
+        self.acknowledged: Counter[str] = Counter()
+        """Answers that a request was taken, by its kind: what must be counted."""
         self.series: list[list[float]] = []
         self.freshness: list[float] = []
 
@@ -182,6 +184,8 @@ class Crowd:
             self.statuses[str(status)] += 1
         elif not taken:
             self.statuses["not accepted"] += 1
+        else:
+            self.acknowledged[kind] += 1
         self.counts[kind] += 1
         if self._steady:
             self.latencies.append(latency_s)
@@ -273,8 +277,9 @@ class Crowd:
             sent_at = time.time()
             if not turn:
                 self.truth.came(sent_at=sent_at)
-            await ask(self.aside, content.replace(plain, says[turn % 2]))
+            status, _ = await ask(self.aside, content.replace(plain, says[turn % 2]))
             acknowledged_at = time.time()
+            self.acknowledged["beat"] += status == 200
             if not turn:
                 self.truth.was_let_in(acknowledged_at=acknowledged_at)
             while time.time() < over_at:
@@ -299,6 +304,7 @@ class Crowd:
             "failed": dict(self.statuses),
             "unanswered": self.pool.under_way,
             "counts": dict(self.counts),
+            "acknowledged": dict(self.acknowledged),
             "promised_s": self.promised_s,
             "freshness_s": quantiles(self.freshness),
             "freshness_samples": len(self.freshness),

@@ -54,6 +54,8 @@ def test_capacity_finds_every_count_right(headcount: Running) -> None:
     assert size["counts"]["vanished"] > 0
     assert size["freshness_samples"] > 0
     assert size["right"] == size["asked"], size["series"]
+    assert size["lost"] == 0, (size["acknowledged"], size["counted"])
+    assert size["acknowledged"].keys() == {"start", "beat", "end"}
     assert size["audit"]["holds"], size["audit"]
     assert "| 50 |" in capacity.table({"sizes": [size], "seconds": 8.0})
 
