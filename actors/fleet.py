@@ -29,7 +29,7 @@ class Patience(NamedTuple):
     """How long the directory waits; in seconds. Simulations stretch it."""
 
     lost_after_s: float = 5.0
-    """A shard that has been silent for so long loses its slots."""
+    """A shard that was asked again, so long after the first question that it left without an answer, in vain too, loses its slots."""
     starting_s: float = 20.0
     """A shard that has not said anything since the directory began is waited for that long."""
     create_again_s: float = 5.0
@@ -53,6 +53,9 @@ class Fleet:
         """Slots wait for these, as long as they have not said anything."""
         self._met: set[str] = set()
         self._heard_at: dict[str, float] = {}
+        self._asked_at = now
+        self._missed_since: dict[str, float] = {}
+        """When those were asked first that have not answered since. While nobody asks, silence says nothing."""
         self._created_at: dict[str, float] = {}
         self._placed: dict[str, str] = {}
         """Node by shard, as it was created or last heard."""
@@ -88,10 +91,12 @@ class Fleet:
         """Return how often a shard began anew by itself."""
         return self._restarts.get(shard, 0)
 
-    def hear(self, healths: Mapping[str, Health], *, now: float) -> None:
-        """Hear how the shards are."""
+    def hear(self, healths: Mapping[str, Health], *, asked: Collection[str], asked_at: float, now: float) -> None:
+        """Hear how those shards are that answered, of those that were asked."""
         self.healths = healths
         self._met |= healths.keys()
+        self._asked_at = asked_at
+        self._missed_since = {name: self._missed_since.get(name, asked_at) for name in asked if name not in healths}
         for name, health in healths.items():
             self._heard_at[name] = now
             self._placed[name] = health.node
@@ -103,7 +108,7 @@ class Fleet:
     def is_awaited(self, shard: str, *, now: float) -> bool:
         """Tell whether a shard that does not answer may in a moment; it keeps what it has."""
         if shard in self._heard_at:
-            return now - self._heard_at[shard] < self._patience.lost_after_s
+            return self._asked_at - self._missed_since.get(shard, self._asked_at) < self._patience.lost_after_s
         return shard in self._first and now - self._began_at < self._patience.starting_s
 
     def silent_s(self, shard: str, *, now: float) -> float | None:
@@ -165,7 +170,7 @@ class Fleet:
         self.healths = {name: health for name, health in self.healths.items() if name != shard}
         self._met.discard(shard)
         self._first.discard(shard)
-        for kept in (self._heard_at, self._created_at, self._placed, self._incarnations):
+        for kept in (self._heard_at, self._missed_since, self._created_at, self._placed, self._incarnations):
             kept.pop(shard, None)
         if shard == self.renewing:
             self.renewing = None

@@ -2,8 +2,8 @@
 One loop that sees that every slot has a living owner.
 
 Theory of operation. Every second: renew the lease of the data set, read the fences, ask every shard how it is (and tell it whether
-players can reach us), and give the orders that follow (`orders.py`). A shard that does not answer keeps its slots for 5 s, because
-Ray restarts a dead actor by itself; then they go to others, and it is created again if it is gone. Which shards there are to be is
+players can reach us), and give the orders that follow (`orders.py`). A shard that does not answer keeps its slots for 5 s of asking,
+because Ray restarts a dead actor by itself; then they go to others, and it is created again if it is gone. Which shards there are to be is
 the plan's business (`plan.py`), and who comes and goes for it the fleet's (`fleet.py`); while the cluster is not as planned the rounds
 follow each other faster. Nothing here is needed for ingest: the directory may die, and finds everything again in the journal
 and in what the shards say.
@@ -298,10 +298,10 @@ class Steward:
 
     async def _hear_shards(self) -> None:
         fleet = self._fleet
-        up, asked = self._front_door.is_open(self._clock()), fleet.known
+        up, asked, asked_at = self._front_door.is_open(self._clock()), fleet.known, self._clock()
         healths = await asyncio.gather(*(self._port.watch(name, front_door_up=up, restarts=fleet.restarts(name)) for name in asked))
         heard = {name: health for name, health in zip(asked, healths, strict=True) if health is not None}
-        fleet.hear(heard, now=self._clock())
+        fleet.hear(heard, asked=asked, asked_at=asked_at, now=self._clock())
 
     async def _create_missing(self) -> None:
         due = self._fleet.due(now=self._clock())

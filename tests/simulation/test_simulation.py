@@ -54,8 +54,8 @@ async def _live(seed: int, scale: Scale) -> Counter[str]:
         look_in(world, players)
     await world.settle()
     look_in(world, players)
-    # Long enough for the last of those who vanished to expire.
-    await asyncio.sleep(150 * scale.stretch)
+    # Long enough for the last of those who vanished to expire, had they been asked to beat four times as seldom.
+    await asyncio.sleep(330 * scale.stretch)
     look_in(world, players)
     for player in players:
         player.cancel()

@@ -327,6 +327,30 @@ def test_a_shard_that_stays_away_loses_its_slots_to_the_others_and_gets_a_share_
     play(scenario)
 
 
+def test_a_shard_that_misses_one_question_after_a_slow_round_keeps_its_slots() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.begin()
+        epochs = {slot: fence.epoch for slot, fence in cluster.bench.store.fences.items()}
+        cluster.port.can_create = False
+        rounds = 0
+
+        async def slow(moment: str, operation: str) -> None:
+            nonlocal rounds
+            if (moment, operation) != ("before", "fences"):
+                return
+            rounds += 1
+            # Every other question has no answer; the rounds are slow before they judge, and so before the next question.
+            cluster.port.cut = {"shard-0"} if rounds % 2 else set()
+            await asyncio.sleep(10.0)
+
+        cluster.journal.faults = slow
+        await asyncio.sleep(100.0)
+        assert rounds > 6
+        assert {slot: fence.epoch for slot, fence in cluster.bench.store.fences.items()} == epochs
+
+    play(scenario)
+
+
 def test_a_shard_that_was_cut_off_and_returns_has_lost_its_slots() -> None:
     async def scenario(cluster: Cluster) -> None:
         await cluster.begin()
