@@ -91,8 +91,10 @@ def directory(settings: Settings) -> Iterator[Directory]:
         message = f"Ray at {address} cannot be reached: {str(error).splitlines()[0]}"
         raise ReachError(message) from None
     try:
-        yield RayDirectory(ray.get_actor(names.DIRECTORY, namespace=cluster.NAMESPACE))
-    except ValueError:
-        raise ReachError("Ray runs, but no directory: is the tracker still starting?") from None
+        try:
+            handle = ray.get_actor(names.DIRECTORY, namespace=cluster.NAMESPACE)
+        except ValueError:
+            raise ReachError("Ray runs, but no directory: is the tracker still starting?") from None
+        yield RayDirectory(handle)
     finally:
         ray.shutdown()
