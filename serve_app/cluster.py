@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from serve_app import ingress, runs
+from serve_app.actors_config import NAMESPACE
 from serve_app.ports import InternalPorts
 from serve_app.runs import Recorder, RunRecord
 from serve_app.settings import RUN_VARIABLE, Settings
@@ -23,7 +24,6 @@ from storage.processes import ProcessName, is_alive
 if TYPE_CHECKING:
     from ray.serve import Application
 
-NAMESPACE: Final = "headcount"
 APPLICATION: Final = "headcount"
 
 FAILURE_LOGS: Final = "last-failure"

@@ -15,11 +15,11 @@ from ray import serve
 
 from actors import directory, names
 from actors.config import TrackerConfig
-from serve_app import app
+from serve_app import actors_config, app
+from serve_app.actors_config import NAMESPACE
 from serve_app.settings import PREFIX, Settings, SettingsError, described
 from serve_app.tokens import load_tokens
 
-NAMESPACE: Final = "headcount"
 _SECRET: Final = frozenset({"redis_url", "ingest_token", "ops_token"})
 
 
@@ -64,16 +64,4 @@ def config_of(settings: Settings) -> TrackerConfig:
     """Return what the actors are told. The settings are those of `settings_of`."""
     if settings.redis_url is None or settings.instance is None:
         raise SettingsError((f"{PREFIX}REDIS_URL and {PREFIX}INSTANCE are not set",))
-    return TrackerConfig(
-        journal_url=settings.redis_url,
-        namespace=NAMESPACE,
-        instance_id=settings.instance,
-        shards=settings.shards,
-        shards_are_set=False,
-        slots=settings.slots,
-        heartbeat_interval_s=settings.heartbeat_interval_s,
-        expiry_intervals=settings.expiry_intervals,
-        revive_window_s=settings.revive_window_s,
-        new_sessions_per_minute=settings.new_sessions_per_minute,
-        front_door_url=settings.front_door_url,
-    )
+    return actors_config.config_of(settings, journal_url=settings.redis_url, instance_id=settings.instance, shards_are_set=False)

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from actors import names
 from serve_app import cluster, runs
+from serve_app.actors_config import NAMESPACE
 from serve_app.settings import Settings
 
 ANSWER_S: Final = 5.0
@@ -86,13 +87,13 @@ def directory(settings: Settings) -> Iterator[Directory]:
     import ray  # noqa: PLC0415 - reads its environment when it is imported
 
     try:
-        ray.init(address=address, namespace=cluster.NAMESPACE, log_to_driver=False, logging_level=logging.CRITICAL)
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         message = f"Ray at {address} cannot be reached: {str(error).splitlines()[0]}"
         raise ReachError(message) from None
     try:
         try:
-            handle = ray.get_actor(names.DIRECTORY, namespace=cluster.NAMESPACE)
+            handle = ray.get_actor(names.DIRECTORY, namespace=NAMESPACE)
         except ValueError:
             raise ReachError("Ray runs, but no directory: is the tracker still starting?") from None
         yield RayDirectory(handle)

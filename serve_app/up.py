@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from actors import clock
-from actors.config import TrackerConfig
 from actors.logs import write_plainly
 from dashboards import prometheus
 from serve_app import ports
-from serve_app.cluster import NAMESPACE, Cluster, ClusterError, reap
+from serve_app.actors_config import NAMESPACE, config_of
+from serve_app.cluster import Cluster, ClusterError, reap
 from serve_app.ports import InternalPorts, PortTakenError
 from serve_app.settings import Settings, SettingsError, unknown_variables
 from serve_app.tokens import Door, Tokens, load_tokens
@@ -202,7 +202,12 @@ def _start(settings: Settings, tokens: Tokens, internal: InternalPorts, *, parts
         cluster.prepare()
         cluster.start_ray()
     with progress.step("Journal"):
-        config = _tracker_config(settings, journal.result())
+        config = config_of(
+            settings,
+            journal_url=journal.result(),
+            instance_id=settings.instance or _instance_id(settings.data_dir),
+            shards_are_set="shards" in settings.model_fields_set,
+        )
         if parts.valkey is not None:
             parts.valkey.watch()
 
@@ -226,22 +231,6 @@ def _start(settings: Settings, tokens: Tokens, internal: InternalPorts, *, parts
     with progress.step("Ready through the front door"):
         _await_ready(settings, cluster)
     cluster.recorder.slow_down(interval_s=_RECORD_S)
-
-
-def _tracker_config(settings: Settings, journal_url: str) -> TrackerConfig:
-    return TrackerConfig(
-        journal_url=journal_url,
-        namespace=NAMESPACE,
-        instance_id=settings.instance or _instance_id(settings.data_dir),
-        shards=settings.shards,
-        shards_are_set="shards" in settings.model_fields_set,
-        slots=settings.slots,
-        heartbeat_interval_s=settings.heartbeat_interval_s,
-        expiry_intervals=settings.expiry_intervals,
-        revive_window_s=settings.revive_window_s,
-        new_sessions_per_minute=settings.new_sessions_per_minute,
-        front_door_url=settings.front_door_url,
-    )
 
 
 def _instance_id(data_dir: Path) -> str:
