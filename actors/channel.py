@@ -49,7 +49,7 @@ class Address(NamedTuple):
         return f"Address({self.host}:{self.port})"
 
 
-class _Framed(asyncio.Protocol):
+class Framed(asyncio.Protocol):
     """Cuts what arrives into frames; the first is held to be a proof, and no longer than one."""
 
     def __init__(self) -> None:
@@ -58,9 +58,11 @@ class _Framed(asyncio.Protocol):
         self._frame_bytes_max = _PROOF_BYTES
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hear that there is a connection."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        """Cut what came; the rest waits for more."""
         arrived = self._arrived
         arrived += data
         while len(arrived) >= _LENGTH_BYTES:
@@ -75,16 +77,20 @@ class _Framed(asyncio.Protocol):
             self.frame_received(frame)
 
     def frame_received(self, frame: bytes) -> None:
+        """Take a frame that is complete."""
         raise NotImplementedError
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        """Hear that there is none any more."""
         self._transport = None
 
     def write(self, frame: bytes) -> None:
+        """Send a frame, if there is a connection."""
         if self._transport is not None:
             self._transport.write(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
 
     def hang_up(self, _why: str) -> None:
+        """End the connection; what was not sent yet is lost."""
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
@@ -118,7 +124,7 @@ class Listener:
             connection.hang_up("the shard stops")
 
 
-class _ToReplica(_Framed):
+class _ToReplica(Framed):
     def __init__(self, listener: Listener) -> None:
         super().__init__()
         self._listener = listener
@@ -177,7 +183,7 @@ class _ToReplica(_Framed):
         super().hang_up(why)
 
 
-class Channel(_Framed):
+class Channel(Framed):
     """A replica's end. Belongs to one event loop, and to one caller at a time."""
 
     def __init__(self, key: bytes) -> None:

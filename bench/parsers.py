@@ -6,20 +6,21 @@ refusal. `bench/fuzz.py` looks for bytes that make one raise; `tests/unit/test_c
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from prometheus_client import exposition
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from actors.channel import Framed
 from actors.messages import GarbledError, decode_batch, decode_reply, encode_batch, encode_item
+from metrics import exposition
+from metrics.catalog import PREFIX, STREAM_PEAK
 from metrics.labels import label_of
 from serve_app import auth, settings, timestamps, wire
 from serve_app.answers import Refusal
@@ -27,6 +28,7 @@ from serve_app.auth import Doorkeeper
 from serve_app.body import inflate
 from serve_app.decoding import BadBody, read_body
 from serve_app.pixel import read_pixel
+from serve_app.quick import read_heartbeat
 from serve_app.records import bad_events, record_of
 from serve_app.tokens import Tokens
 from sessions import limits
@@ -48,7 +50,6 @@ _SIGNED: Final = Tokens(
     ops="operators-token",
     player_key=_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
 )
-GOOD_JWT: Final = jwt.encode({"exp": int(NOW) + 60}, _KEY, algorithm="EdDSA").encode()
 _STATIC_DOOR: Final = Doorkeeper(_STATIC, now=lambda: NOW)
 _SIGNED_DOOR: Final = Doorkeeper(_SIGNED, now=lambda: NOW)
 
@@ -177,22 +178,67 @@ def setting(given: bytes) -> None:
 
 
 def label(value: bytes) -> None:
-    """Demand that a label's value stays inside its quotes, and a scrape gives it back as it was."""
+    """Demand that a label's value stays inside its quotes, and a scrape of either format gives it back as it was."""
     kept = label_of(value.decode(errors="replace"))
-    gauge = GaugeMetricFamily("sessions", "Help.", labels=("stream_id",))
-    gauge.add_metric((kept,), 1)
-    shown = exposition.generate_latest(_Collector(gauge)).decode()
-    assert shown.count("\n") == 3, "a label forges a line"
-    ((sample,),) = [family.samples for family in text_string_to_metric_families(shown)]
-    assert sample.labels == {"stream_id": kept}
+    sample = exposition.Sample(PREFIX + STREAM_PEAK.name, STREAM_PEAK.labels, (kept,), 1.0)
+    for openmetrics, lines, families in ((False, 3, text_string_to_metric_families), (True, 4, openmetrics_families)):
+        shown = exposition.write([(STREAM_PEAK, [sample])], openmetrics=openmetrics).decode()
+        assert shown.count("\n") == lines, "a label forges a line"
+        ((read,),) = [family.samples for family in families(shown)]
+        assert read.labels == {"stream_id": kept}
 
 
-class _Collector(Collector):
-    def __init__(self, family: GaugeMetricFamily) -> None:
-        self._family = family
+def quick(body: bytes) -> None:
+    """Demand that what the quick reader takes is taken by the contract's model too, and to the same values."""
+    taken = read_heartbeat(body)
+    if taken is None:
+        return
+    model = read_body(wire.HEARTBEAT, body)
+    assert not isinstance(model, BadBody), "the quick reader takes what the contract refuses"
+    # As text, so that 5 is not 5.0.
+    assert repr(record_of(taken)) == repr(record_of(model)), "the quick reader reads another value"
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        return (self._family,)
+
+def frames(arrived: bytes) -> None:
+    """Demand that bytes from a socket are cut into the frames that they are, however they come in; the first byte says in which pieces."""
+    piece, stream = (arrived[0] if arrived else 0) + 1, arrived[1:]
+    whole, left = [], stream
+    while len(left) >= _LENGTH_BYTES and _LENGTH_BYTES + _length(left) <= len(left) and _length(left) <= _FRAME_BYTES_MAX:
+        whole.append(left[_LENGTH_BYTES : _LENGTH_BYTES + _length(left)])
+        left = left[_LENGTH_BYTES + _length(left) :]
+    cutter = _Cutter()
+    for first in range(0, len(stream), piece):
+        if not cutter.hung_up:
+            cutter.data_received(stream[first : first + piece])
+        assert cutter.hung_up or cutter.held <= _LENGTH_BYTES + _FRAME_BYTES_MAX, "a frame is waited for that is too long"
+    assert cutter.frames == whole
+    assert cutter.hung_up == (len(left) >= _LENGTH_BYTES and _length(left) > _FRAME_BYTES_MAX)
+
+
+_LENGTH_BYTES: Final = 4
+_FRAME_BYTES_MAX: Final = 32
+"""As long as nothing is proven."""
+
+
+def _length(left: bytes) -> int:
+    return int.from_bytes(left[:_LENGTH_BYTES], "big")
+
+
+class _Cutter(Framed):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[bytes] = []
+        self.hung_up = False
+
+    @property
+    def held(self) -> int:
+        return len(self._arrived)
+
+    def frame_received(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def hang_up(self, _why: str) -> None:
+        self.hung_up = True
 
 
 PARSERS: Final[Mapping[str, Callable[[bytes], None]]] = {
@@ -207,4 +253,6 @@ PARSERS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "redis_address": redis_address,
     "setting": setting,
     "label": label,
+    "quick": quick,
+    "frames": frames,
 }

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from actors import channel as module
 from actors.channel import Channel, ChannelLostError, Listener
 from sessions.limits import CHANNEL_FRAME_BYTES_MAX
+from tests.simulation import virtual_time
 
 T = TypeVar("T")
 
@@ -120,16 +121,29 @@ def test_a_replica_does_not_believe_a_port_that_cannot_prove_itself() -> None:
     run(scenario)
 
 
-def test_no_proof_in_time_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROOF_S", 0.0)
-
-    async def scenario() -> None:
-        channel, _ = await wired(Listener(reverse))
+def test_no_proof_in_time_ends_the_connection() -> None:
+    async def scenario() -> float:
+        listener = Listener(reverse)
+        channel, _ = await wired(listener)
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         await channel._frame
+        channel._frame = loop.create_future()
         with pytest.raises(ChannelLostError):
-            await channel.ask(b"")
+            await channel._frame  # and says nothing meanwhile
+        assert not listener.connections
+        return loop.time() - began_at
 
-    run(scenario)
+    assert virtual_time.run(asyncio.wait_for(scenario(), 60.0)) == pytest.approx(module.PROOF_S)
+
+
+def test_whoever_has_proven_itself_may_be_silent_for_as_long_as_it_likes() -> None:
+    async def scenario() -> bytes:
+        channel = await proven(Listener(reverse))
+        await asyncio.sleep(100 * module.PROOF_S)
+        return await channel.ask(b"ab")
+
+    assert virtual_time.run(scenario()) == b"ba"
 
 
 def test_a_connection_that_ends_tells_whoever_waits_at_once() -> None:

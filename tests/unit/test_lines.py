@@ -12,6 +12,7 @@ from serve_app import lines as module
 from serve_app.lines import Lines
 from serve_app.mailbox import ShardAwayError
 from serve_app.shards import ActorAwayError
+from tests.simulation import virtual_time
 
 T = TypeVar("T")
 
@@ -134,18 +135,37 @@ def test_where_there_is_no_channel_batches_go_through_ray() -> None:
     run(scenario)
 
 
-def test_a_shard_that_does_not_answer_in_time_is_away_and_its_channel_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CALL_S", 0.01)
+def test_a_shard_that_does_not_answer_in_time_is_away_and_its_channel_is_given_up() -> None:
+    """The channel is a real one: a late answer must not be taken for the next one's."""
+    wires: list[Wire] = []
 
-    async def scenario(_shard: Shard, lines: Lines) -> None:
-        await lines.deliver("shard-0", b"ab")
+    async def scenario() -> None:
+        shard = Shard()
 
-        async def silence(_frame: bytes) -> bytes:
-            await asyncio.Event().wait()
-            return b""
+        async def connect(_address: Address) -> Channel:
+            channel = Channel(b"")
+            wires.append(Wire())
+            channel.connection_made(wires[-1])
+            return channel
 
-        monkeypatch.setattr(FakeChannel, "ask", lambda _self, frame: silence(frame))
-        with pytest.raises(ShardAwayError, match="did not answer"):
-            await lines.deliver("shard-0", b"cd")
+        lines = Lines(shard.call, connect=connect)
+        for _ in range(2):
+            with pytest.raises(ShardAwayError, match="did not answer"):
+                await lines.deliver("shard-0", b"ab")
 
-    run(scenario)
+    virtual_time.run(scenario())
+    assert [wire.aborted for wire in wires] == [True, True]
+
+
+class Wire(asyncio.Transport):
+    """Leads to a shard that takes everything and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
