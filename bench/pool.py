@@ -64,6 +64,11 @@ class Pool:
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
+    def _grow_for_waiting(self) -> None:
+        """Open another connection in place of one that is gone: nobody else would, for those who wait already."""
+        if self.waiting:
+            self._grow()
+
     async def _connect(self) -> None:
         try:
             await asyncio.get_running_loop().create_connection(lambda: _Connection(self), self._host, self._port)
@@ -72,6 +77,7 @@ class Pool:
             self._open -= 1
             if self.waiting:
                 self.finish(self.waiting.popleft(), BROKEN, b"")
+            self._grow_for_waiting()
 
     def finish(self, request: Request, status: int, body: bytes) -> None:
         """Hand an answer over."""
@@ -93,10 +99,12 @@ class Pool:
         if request is None:
             if connection in self._idle:
                 self._idle.remove(connection)
+            self._grow_for_waiting()
             return
         request.tries += 1
         if heard or request.tries > 1:
             self.finish(request, BROKEN, b"")
+            self._grow_for_waiting()
             return
         self.resent += 1
         self.waiting.appendleft(request)
