@@ -10,7 +10,7 @@ at zero, once; the ledger's are absolute, and are there again with the last slot
 
 import asyncio
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
@@ -23,7 +23,7 @@ from ray.exceptions import ActorDiedError, RayError
 from actors import clock, names
 from actors.config import TrackerConfig
 from actors.logs import write_plainly
-from actors.ray_actors import on_head
+from actors.ray_actors import find_shards, on_head
 from metrics.collector import render
 from metrics.reports import ReplicaReport, ShardReport
 from metrics.totals import LOST_S, Totals, Watched
@@ -146,7 +146,7 @@ class Exporter:
     async def _look_up_forever(self) -> None:
         while True:
             try:
-                self._shards = await asyncio.to_thread(_find_shards, self._config.namespace, dict(self._shards))
+                self._shards = await asyncio.to_thread(find_shards, self._config.namespace, dict(self._shards))
                 # One that died keeps its name, and begins anew under it: who has none has left.
                 for left in self._totals.reporting() - self._shards.keys():
                     self._totals.forget_shard(left)
@@ -163,16 +163,6 @@ def start(config: TrackerConfig) -> ActorHandle[Any]:
         name=names.EXPORTER, namespace=config.namespace, lifetime="detached", **options, **on_head()
     ).remote(config)
     return handle
-
-
-def _find_shards(namespace: str, held: Mapping[str, ActorHandle[Any]]) -> dict[str, ActorHandle[Any]]:
-    """Return the handles of all living shards, looking only new ones up. Blocks: not for the event loop."""
-    found = {
-        entry["name"]
-        for entry in ray.util.list_named_actors(all_namespaces=True)
-        if entry["namespace"] == namespace and entry["name"].startswith(names.SHARD_PREFIX)
-    }
-    return {name: held.get(name) or ray.get_actor(name, namespace=namespace) for name in sorted(found)}
 
 
 def _die_with(loop: asyncio.Task[None]) -> None:

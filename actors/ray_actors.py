@@ -148,6 +148,16 @@ def create_shard(config: TrackerConfig, index: int, *, node: str | None = None) 
     return actor.options(name=name, namespace=config.namespace, lifetime="detached", **where).remote(config, index)
 
 
+def find_shards(namespace: str, held: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the handles of all living shards, looking only new ones up. Blocks: not for the event loop."""
+    found = {
+        entry["name"]
+        for entry in ray.util.list_named_actors(all_namespaces=True)
+        if entry["namespace"] == namespace and entry["name"].startswith(names.SHARD_PREFIX)
+    }
+    return {name: held.get(name) or ray.get_actor(name, namespace=namespace) for name in sorted(found)}
+
+
 def on_head() -> dict[str, Any]:
     """
     Return the options that put an actor beside Ray's head.

@@ -18,7 +18,7 @@ from actors import names
 from actors.config import TrackerConfig
 from actors.health import Health
 from actors.placing import Node
-from actors.ray_actors import HEAD_MARK, create_shard
+from actors.ray_actors import HEAD_MARK, create_shard, find_shards
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class RayShards:
 
     async def existing(self) -> Collection[str] | None:
         """Return the shards that there are; None: that cannot be said now."""
-        found = await self._asked("find shards", lambda: _find_shards(self._config.namespace), within_s=CALL_S * 5)
+        found = await self._asked("find shards", lambda: find_shards(self._config.namespace, {}), within_s=CALL_S * 5)
         if found is None:
             return None
         self._handles |= found
@@ -128,11 +128,6 @@ def _get_or_create(shard: str, config: TrackerConfig, node: str | None) -> Any: 
     except ValueError:
         log.info("creating a shard", shard=shard, node=node)
         return create_shard(config, int(shard.removeprefix(names.SHARD_PREFIX)), node=node)
-
-
-def _find_shards(namespace: str) -> dict[str, Any]:
-    named = {entry["name"] for entry in ray.util.list_named_actors(all_namespaces=True) if entry["namespace"] == namespace}
-    return {name: ray.get_actor(name, namespace=namespace) for name in named if name.startswith(names.SHARD_PREFIX)}
 
 
 def _end(shard: str, namespace: str) -> bool:

@@ -8,8 +8,6 @@ shard has samples once there is one. It adds nothing up. `exposition.py` writes 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
-from prometheus_client.exposition import CONTENT_TYPE_LATEST as TEXT_TYPE
-from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS_TYPE
 from prometheus_client.utils import floatToGoString
 
 from metrics import catalog, exposition
@@ -19,14 +17,12 @@ from metrics.totals import Totals
 from sessions.changes import Key
 from sessions.histograms import BOUNDS
 
-__all__ = ["OPENMETRICS_TYPE", "TEXT_TYPE", "render"]
-
 Values = Iterable[tuple[Key, float]]
 """Of one metric, by the values of its labels."""
 
 
 def render(totals: Totals, *, openmetrics: bool, now: float) -> bytes:
-    """Return the body of a scrape: OpenMetrics 1.0, or Prometheus text 0.0.4; the media types stand beside this function."""
+    """Return the body of a scrape: OpenMetrics 1.0, or Prometheus text 0.0.4."""
     return exposition.write(_collect(totals, now=now), openmetrics=openmetrics)
 
 

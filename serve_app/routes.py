@@ -59,4 +59,3 @@ _POSTS: Final = (
     PostRoute("/analytics/live/events", "events", "Report events", wire.EVENTS, wire.EventsBody, answers.taken, examples.TAKEN),
 )
 POSTS: Final[Mapping[str, PostRoute]] = MappingProxyType({route.path: route for route in _POSTS})
-ENDPOINTS: Final = (*(route.endpoint for route in _POSTS), PIXEL_ENDPOINT)

@@ -33,10 +33,10 @@ class Tallies:
         self._offered: ReplicaReport | None = None
         self._number = 0
 
-    def rejected(self, endpoint: str, reason: str, count: int = 1) -> None:
+    def rejected(self, endpoint: str, reason: str) -> None:
         """Count a request, or an event, that was not taken."""
         key: Key = ("rejected", endpoint, reason)
-        self._open[key] = self._open.get(key, 0) + count
+        self._open[key] = self._open.get(key, 0) + 1
 
     def acknowledged(self, endpoint: str, seconds: float) -> None:
         """Count a request that was taken, and how long that took."""

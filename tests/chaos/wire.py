@@ -5,12 +5,10 @@ Raw, because the crowd shares two cores with the tracker that it watches: httpx 
 """
 
 import asyncio
-import json
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+
+from tests.integration.installation import Answer
 
 IDLE_S_MAX = 2.0
 """Less than the server's own 5 s, so that no request meets a connection that is being closed for its age."""
@@ -19,16 +17,6 @@ ANSWER_S = 15.0
 
 class UnansweredError(Exception):
     """No answer: the connection was refused or broke, or nothing came in time. The text says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -84,7 +84,7 @@ def collected_from(
 ) -> None:
     """Let an exporter run on these shards until a condition holds; it has 5 s for that."""
     monkeypatch.setattr(module, "write_plainly", lambda: None)  # or nothing could be captured
-    monkeypatch.setattr(module, "_find_shards", lambda _namespace, held: {name: held.get(name) or shard for name, shard in find().items()})
+    monkeypatch.setattr(module, "find_shards", lambda _namespace, held: {name: held.get(name) or shard for name, shard in find().items()})
 
     async def run() -> None:
         exporter = object.__new__(Exporter)
