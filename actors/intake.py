@@ -72,7 +72,7 @@ class Intake:
         self.arrived.clear()
 
     def longest_wait_s(self) -> float:
-        """Return the longest wait of those who were answered since the last time, or who still wait."""
+        """Return the longest wait of the batches that were answered since the last time, or still wait: each the mean of its requests."""
         now = self._monotonic()
         waits = (each.waited_s(now) for each in chain(self._group[:1], (self._queue[0],) if self._queue else ()) if not each.reply.done())
         longest_s, self._longest_s = max(self._longest_s, *waits, 0.0), 0.0

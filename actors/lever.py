@@ -1,8 +1,8 @@
 """
 How far the heartbeat interval is stretched: the server's lever on what players send.
 
-Theory of operation: a few times a second `feel` hears how long the slowest request of that moment waited, from the front door to its
-acknowledgement. It is smoothed over a second. Above `EASE_S` the interval stretches, as far as `STRETCH_MAX` at `STRAIN_S`, at once and
+Theory of operation: a few times a second `feel` hears how long the slowest batch of that moment waited, from the front door to its
+acknowledgement: the mean of its requests. It is smoothed over a second. Above `EASE_S` the interval stretches, as far as `STRETCH_MAX` at `STRAIN_S`, at once and
 long before anything is refused (`limits.SHARD_WAITING_S_MAX`, `limits.FRONT_DOOR_WAITING_S_MAX`); it holds until the wait is below `CALM_S`,
 and then comes back slowly, because those who were promised a longer interval are away for as long, and return together.
 
@@ -39,7 +39,7 @@ class Lever:
         """How many times the configured interval is promised, 1 at rest."""
 
     def feel(self, longest_wait_s: float, *, now: float) -> None:
-        """Hear how long the slowest request waited since the last time; 0.0: there was none."""
+        """Hear how long the slowest batch waited since the last time, the mean of its requests; 0.0: there was none."""
         passed = 0.0 if self._felt_at is None else min(now - self._felt_at, _PASSED_S_MAX)
         self._felt_at = now
         self._wait_s += (min(longest_wait_s, _BELIEVED_S) - self._wait_s) * (1 - exp(-passed / SMOOTH_S))

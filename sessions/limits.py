@@ -102,6 +102,9 @@ STREAM_LABELS_MAX: Final = 1_000
 OTHER_LABELS_MAX: Final = 100
 
 # The exporter
+SERIES_MAX: Final = 65_536
+"""Series whose spelling is remembered: some 48 for each stream with a label, a thousand for all else, 50 for each shard, and room for
+labels that come and go. 20 MB, if all are long. What is past it is spelled anew at every scrape."""
 PEAKS_MAX: Final = 20_000
 """Streams whose all-time peak is remembered; past it those that nobody watches go, the smallest peaks first."""
 REPLICAS_REMEMBERED_MAX: Final = 4_096

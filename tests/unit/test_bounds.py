@@ -17,15 +17,18 @@ from actors.messages import NotTaken, decode_reply
 from actors.recovery import restore
 from actors.room import Room
 from actors.waiting import Waiting
-from metrics.catalog import DIMENSIONS, INCREMENTS
+from metrics import exposition
+from metrics.catalog import DIMENSIONS, INCREMENTS, STATES
+from metrics.collector import render
 from metrics.labels import OTHER, Labels, label_of
 from metrics.peaks import Peak, Peaks
-from metrics.reports import ReplicaReport
+from metrics.reports import ReplicaReport, ShardReport, SlotReport
 from metrics.totals import Totals
 from serve_app.mailbox import PostRoom, Undelivered
 from serve_app.slotmap import SlotMap
 from sessions import limits
-from sessions.changes import Policy
+from sessions.changes import Audience, Increments, Ledger, Policy
+from sessions.histograms import observe
 from storage.codec import encode_session
 from storage.journal import Fence, StoredSlot
 from tests.simulation import virtual_time
@@ -215,6 +218,33 @@ def test_1_000_streams_and_100_of_each_other_have_a_label_and_one_more_is_other(
     assert labels.shown("v0") == "v0"
     assert labels.shown("one more") == OTHER
     assert labels.total == most * 2 + 1
+
+
+@pytest.mark.reaches("SERIES_MAX")
+def test_with_every_label_taken_and_64_shards_a_scrape_spells_no_series_twice() -> None:
+    exposition._series.cache_clear()
+    totals = Totals(now=0.0)
+    audience: Audience = {}
+    for number in range(limits.STREAM_LABELS_MAX + 1):
+        audience |= {("stream", f"s{number}", state): 1 for state in STATES}
+    for name in DIMENSIONS.keys() - {"stream"}:
+        audience |= {(name, f"v{number}"): 1 for number in range(limits.OTHER_LABELS_MAX + 1)}
+    slot = SlotReport(slot=0, epoch=1, full=True, audience=audience, ledger=Ledger(), batch=0, increments={})
+    for shard in range(64):
+        own: Increments = {}
+        for name in ("batch_events", "commit_seconds"):
+            observe(own, name, 1.0)
+        totals.add_shard(ShardReport(f"shard-{shard}", "life", 1, {0: 1}, [slot][shard:], 9, 2, 4, True, 3, 1, own, 1.0), now=1.0)
+    totals.tick(now=1.0)
+    series = sum(not line.startswith("#") for line in render(totals, openmetrics=False, now=1.0).decode().splitlines())
+    assert 48 * limits.STREAM_LABELS_MAX < series < limits.SERIES_MAX
+    spelled = exposition._series.cache_info().misses
+    assert spelled == series
+    render(totals, openmetrics=False, now=2.0)
+    assert exposition._series.cache_info().misses == spelled
+    for number in range(limits.SERIES_MAX + 1):
+        exposition._series("a", ("b",), (str(number),))
+    assert exposition._series.cache_info().currsize == limits.SERIES_MAX
 
 
 @pytest.mark.reaches("PEAKS_MAX")
