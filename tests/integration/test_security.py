@@ -1,7 +1,10 @@
 """A running tracker and strangers: what it tells, what it listens on, what its tokens open, and what ids can forge."""
 
+import hmac
 import json
 import threading
+import time
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -9,8 +12,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import grpc
+import jwt
 import pytest
 import redis
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app import examples
@@ -243,3 +249,56 @@ def test_tokens_rotate_without_a_restart_and_nobody_is_left_outside(tracker: Ins
     assert tracker.request("GET", "/metrics", token=old_ops).status == 200
     assert before <= tracker.processes(), "a process was started anew"
     assert json.loads(tracker.request("POST", HEARTBEAT, body={}, token=old_ingest).body)["error"]["code"] == "unauthorized"
+
+
+class Issuer:
+    """Signs JWTs, good ones and all others."""
+
+    def __init__(self) -> None:
+        self.key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+        self.public = self.key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    def signed(self, *, key: rsa.RSAPrivateKey | None = None, algorithm: str = "RS256", **claims: float) -> str:
+        return jwt.encode({"exp": time.time() + 600, **claims}, key or self.key, algorithm=algorithm)
+
+    def by_the_public_key(self) -> str:
+        """As HS256 with our public key as its secret: the classic confusion."""
+        parts = ({"alg": "HS256", "typ": "JWT"}, {"exp": time.time() + 600})
+        told = b".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+        signature = urlsafe_b64encode(hmac.digest(self.public, told, "sha256")).rstrip(b"=")
+        return b".".join((told, signature)).decode()
+
+
+def test_with_a_public_key_only_its_own_jwts_in_their_time_and_algorithm_open_the_players_door(tmp_path: Path) -> None:
+    issuer = Issuer()
+    file = tmp_path / "player.pem"
+    file.write_bytes(issuer.public)
+    settings = {"JWT_PUBLIC_KEY_FILE": str(file), "SHARDS": "1", "REPLICAS": "1", "SLOTS": "8"}
+    tracker = Installation(tmp_path / "jwt", settings=settings)
+    try:
+        tracker.start()
+        good = issuer.signed()
+        assert beat(tracker, good) == 200
+        body = {"session_id": "rotating", "timestamp": "2024-11-01T18:15:00Z"}
+        assert tracker.request("POST", f"{HEARTBEAT}?access_token={good}", body=body).status == 200
+        assert beat(tracker, issuer.signed(nbf=time.time() - 5, iat=time.time())) == 200
+        stranger = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+        header, claims, signature = good.split(".")
+        refused = {
+            "algorithm none": jwt.encode({"exp": time.time() + 600}, None, algorithm="none"),
+            "no signature": f"{header}.{claims}.",
+            "other claims": ".".join((header, issuer.signed(exp=time.time() + 1_200).split(".")[1], signature)),
+            "wrong key": issuer.signed(key=stranger),
+            "expired": issuer.signed(exp=time.time() - 1),
+            "not valid yet": issuer.signed(nbf=time.time() + 60),
+            "from the future": issuer.signed(iat=time.time() + 120),
+            "wrong algorithm, right key": issuer.signed(algorithm="RS512"),
+            "signed by the public key": issuer.by_the_public_key(),
+            "for ever": jwt.encode({"sub": "player"}, issuer.key, algorithm="RS256"),
+            "ops token": tracker.ops_token,
+        }
+        assert {why: beat(tracker, token) for why, token in refused.items()} == dict.fromkeys(refused, 401)
+        assert tracker.request("POST", HEARTBEAT, body=body).status == 401
+        assert tracker.request("GET", "/metrics", token=good).status == 401
+    finally:
+        tracker.clean_up()
