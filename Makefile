@@ -26,7 +26,7 @@ status: $(VENV)/.installed ## Say how the running tracker is
 audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit
 
-test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.load ## Run every test; beside a running `make up` too
+test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.load ## Run every test, chaos in its short form; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The table is written also when a fault failed: it then says so.
