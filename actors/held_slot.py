@@ -2,13 +2,16 @@
 One slot as its owner holds it: the tracker, the term of ownership, and what is on its way to the journal and the exporter.
 
 Decides how a slot's changes become one numbered write, and when its increments are frozen, offered and let go of
-(`docs/architecture.md`, "Increments"). Pure: it knows no journal, no clock and no asyncio.
+(`docs/architecture.md`, "Increments"); and that an exporter which is away costs no memory without end. Pure: it knows no journal, no clock and no asyncio.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sessions.changes import Changes, Increments, Ledger
+from metrics.catalog import STREAM_PLACES
+from metrics.labels import OTHER
+from sessions.changes import Changes, Increments, Key, Ledger
+from sessions.limits import OPEN_STREAMS_MAX
 from sessions.tracker import Tracker
 from storage.codec import SlotRecord, encode_record, encode_session, summary_json
 from storage.journal import SlotWrite
@@ -29,6 +32,7 @@ class HeldSlot:
         self._batch = record.batch
         self._handed: Increments = dict(record.handed)
         self._open: Increments = dict(record.open)
+        self._open_streams = {key[place] for key in record.open if (place := STREAM_PLACES.get(key[0]))}
         self._durable_batch = record.batch
         """The last batch number that the journal holds: none above it may be offered."""
 
@@ -82,10 +86,12 @@ class HeldSlot:
     def _encode(self, changes: Changes, *, replace: bool) -> "Pending":
         opened = self._open
         for key, amount in changes.increments.items():
-            opened[key] = opened.get(key, 0) + amount
+            kept = self._bounded(key)
+            opened[kept] = opened.get(kept, 0) + amount
         if opened and not self._handed:
             self._batch += 1
             self._handed, self._open = opened, {}
+            self._open_streams.clear()
         self.number += 1
         self.must_write = False
         record = SlotRecord(ledger=changes.ledger, paused_s=changes.paused_s, batch=self._batch, handed=self._handed, open=self._open)
@@ -100,6 +106,21 @@ class HeldSlot:
         )
         finished = tuple(summary_json(each) for each in changes.finished)
         return Pending(self, write, finished, changes.ledger, self._batch)
+
+    def _bounded(self, key: Key) -> Key:
+        """
+        Return the key that an increment is kept by: its own, or that of `other` if its stream is one too many.
+
+        Players choose what streams there are. Whole streams are folded, so that what is left of one is of one piece.
+        """
+        place = STREAM_PLACES.get(key[0])
+        if place is None or key[place] in self._open_streams:
+            return key
+        if len(self._open_streams) < OPEN_STREAMS_MAX:
+            self._open_streams.add(key[place])
+            return key
+        place += len(key)
+        return (*key[:place], OTHER, *key[place + 1 :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,10 @@ CATALOG: Final[tuple[Metric, ...]] = (
 AUDIENCE: Final = {metric.audience: metric for metric in CATALOG if metric.audience}
 INCREMENTS: Final = {metric.increments: metric for metric in CATALOG if metric.increments}
 LEDGER: Final = {metric.ledger: metric for metric in CATALOG if metric.ledger}
+STREAM_PLACES: Final = {
+    name: metric.labels.index("stream_id") - len(metric.labels) for name, metric in INCREMENTS.items() if "stream_id" in metric.labels
+}
+"""Where the stream is in an increment's key, from its end; by the key's first entry."""
 BOUNDED: Final = {dimension.label: name for name, dimension in DIMENSIONS.items()}
 """Which dimension bounds a label, by the label's name."""
 

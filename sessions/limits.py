@@ -71,6 +71,9 @@ RESTORES_PER_SLICE_MAX: Final = 500
 WRITE_BACK_SESSIONS_MAX: Final = 2_000
 """Sessions in one commit of what a wiped journal gets back; at least one slot, whatever its size."""
 
+OPEN_STREAMS_MAX: Final = 500
+"""Streams that one slot's increments are kept apart by while they wait for the exporter; what further ones add goes to `other`."""
+
 # On the way to a shard
 BATCH_ITEMS_MAX: Final = 1_000
 BATCH_BYTES_MAX: Final = 90_000
@@ -103,7 +106,7 @@ OTHER_LABELS_MAX: Final = 100
 
 # The exporter
 SERIES_MAX: Final = 65_536
-"""Series whose spelling is remembered: some 48 for each stream with a label, a thousand for all else, 50 for each shard, and room for
+"""Series whose spelling is remembered: some 48 for each stream with a label, a thousand for all else, 35 for each shard, and room for
 labels that come and go. 20 MB, if all are long. What is past it is spelled anew at every scrape."""
 PEAKS_MAX: Final = 20_000
 """Streams whose all-time peak is remembered; past it those that nobody watches go, the smallest peaks first."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from actors.held_slot import HeldSlot
 from actors.intake import Intake
 from actors.messages import NotTaken, decode_reply
 from actors.recovery import restore
@@ -27,9 +28,10 @@ from metrics.totals import Totals
 from serve_app.mailbox import PostRoom, Undelivered
 from serve_app.slotmap import SlotMap
 from sessions import limits
-from sessions.changes import Audience, Increments, Ledger, Policy
+from sessions.changes import Audience, Changes, Increments, Ledger, Policy
 from sessions.histograms import observe
-from storage.codec import encode_session
+from sessions.tracker import Tracker
+from storage.codec import SlotRecord, decode_record, encode_session
 from storage.journal import Fence, StoredSlot
 from tests.simulation import virtual_time
 from tests.simulation.one_shard import Bench, beat, start, until
@@ -149,6 +151,47 @@ def test_a_slot_is_decoded_500_sessions_at_a_time() -> None:
 
     # After 500, 1,000 and 1,500 of them, and at the end.
     assert run(scenario()) == 4
+
+
+@pytest.mark.reaches("OPEN_STREAMS_MAX")
+def test_while_the_exporter_is_away_500_streams_wait_by_name_and_what_further_ones_add_is_other() -> None:
+    def added(*streams: int) -> Increments:
+        """Return what three plays in each of these streams add, in every kind of key that there is."""
+        made: Increments = {("heartbeats",): 1, ("events", "share"): 1}
+        for stream in streams:
+            made |= {("playing", f"s{stream}"): 3.0, ("rebuffers", f"s{stream}", "seek"): 3}
+            observe(made, "stream_startup", 1.5, f"s{stream}")
+        return made
+
+    def written(held: HeldSlot, increments: Increments) -> SlotRecord:
+        changes = Changes((), (), (), Ledger(), 0.0, increments)
+        held.tracker = SimpleNamespace(slot=0, take_changes=lambda: changes)  # type: ignore[assignment]
+        pending = held.encode()
+        held.settle(pending)
+        return decode_record(pending.write.record)
+
+    held = HeldSlot(Tracker(0, policy=Policy()), epoch=1, record=SlotRecord(Ledger()))
+    assert written(held, added(0)).handed == added(0)
+    record = written(held, added(*range(499)))
+    assert record.open == added(*range(499))
+    # A successor goes on with what it loads.
+    held = HeldSlot(Tracker(0, policy=Policy()), epoch=2, record=record)
+    record = written(held, added(*range(498, 503)))
+    totals = Totals(now=0.0)
+    for key, amount in record.open.items():
+        totals.counted.add(key, amount)
+    assert {key[1] for key in record.open if key[0] == "playing"} == {*(f"s{stream}" for stream in range(500)), "other"}
+    assert [record.open["playing", name] for name in ("s497", "s498", "s499", "other")] == [3.0, 6.0, 3.0, 9.0]
+    assert record.open["rebuffers", "other", "seek"] == 9
+    assert {key: amount for key, amount in record.open.items() if key[0] == "stream_startup" and key[-1] == "other"} == {
+        (*key[:-1], "other"): 3 * amount for key, amount in added(0).items() if key[0] == "stream_startup"
+    }
+    assert sum(totals.counted.counters(INCREMENTS["playing"]).values()) == 3.0 * (499 + 5)
+    assert record.open["heartbeats",] == 2
+    # Once they are handed there is room again.
+    held.acknowledge(1)
+    assert written(held, {}).open == {}
+    assert written(held, added(777)).open == added(777)
 
 
 @pytest.mark.reaches("WRITE_BACK_SESSIONS_MAX")
