@@ -8,7 +8,9 @@ from dashboards.panels import (
     CHANNEL,
     COUNT,
     PER_SECOND,
+    RATIO,
     STREAM,
+    Levels,
     Line,
     Rows,
     assemble,
@@ -18,6 +20,10 @@ from dashboards.panels import (
     number,
     stream_variable,
 )
+from sessions.limits import STREAM_LABELS_MAX
+
+MANY_STREAMS = Levels(yellow=0.9 * STREAM_LABELS_MAX, red=STREAM_LABELS_MAX)
+FALLEN = Levels(yellow=0.85, red=0.67, falling=True)
 
 ROWS: Final[Rows] = {
     "Now": (
@@ -36,9 +42,17 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Streams with somebody",
-            "Streams with at least one session and a label of their own.",
+            "Streams with at least one session and a label of their own. There are 1,000 labels; the streams past them are `other`.",
             'count(sum by (stream_id) (headcount_stream_sessions{stream_id!="other"}) > 0) or vector(0)',
             unit=COUNT,
+            levels=MANY_STREAMS,
+        ),
+        number(
+            "Against a minute ago",
+            "How many watch now for each who watched a minute ago, over all streams; red is where HeadcountAudienceFell wakes somebody.",
+            "min(job:headcount_watching_ratio:offset1m)",
+            unit=RATIO,
+            levels=FALLEN,
         ),
     ),
     "Over time": (

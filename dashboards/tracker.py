@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards.panels import (
     COUNT,
     PER_SECOND,
+    RATIO,
     REQUESTS_PER_SECOND,
     SECONDS,
     SHARD,
@@ -23,6 +24,11 @@ from dashboards.panels import (
 ANSWERED_S = Levels(yellow=0.1, red=0.5)
 COMMITTED_S = Levels(yellow=0.05, red=0.2)
 FRESH_S = Levels(yellow=2, red=5)
+UNWRITTEN = Levels(yellow=1_000, red=10_000)
+OFF = Levels(yellow=1, red=2)
+REFUSED = Levels(yellow=0.01, red=0.05)
+STRETCHED = Levels(yellow=1.01, red=4)
+RESTARTED = Levels(yellow=1, red=5)
 
 ROWS: Final[Rows] = {
     "Now": (
@@ -45,14 +51,44 @@ ROWS: Final[Rows] = {
             "Sessions with a change that is applied, but not yet durable, and therefore not yet acknowledged.",
             "sum(headcount_journal_unwritten_sessions)",
             unit=COUNT,
+            levels=UNWRITTEN,
         ),
         number(
             "Ledger",
-            "Active sessions minus what the ledger says (started + provisional + revived - ended - expired): zero, but for seconds after "
-            "a shard was lost.",
-            "sum(headcount_sessions) - (sum(headcount_sessions_started_total) + sum(headcount_sessions_provisional_total)"
-            " + sum(headcount_sessions_revived_total) - sum(headcount_sessions_ended_total) - sum(headcount_sessions_expired_total))",
+            "How far the active sessions are from what the ledger says (started + provisional + revived - ended - expired): zero, but for "
+            "seconds after a shard was lost.",
+            "abs(sum(headcount_sessions) - (sum(headcount_sessions_started_total) + sum(headcount_sessions_provisional_total)"
+            " + sum(headcount_sessions_revived_total) - sum(headcount_sessions_ended_total) - sum(headcount_sessions_expired_total)))",
             unit=COUNT,
+            levels=OFF,
+        ),
+        number(
+            "Shards lost",
+            "How many fewer shards report than in the last ten minutes; their slots are owned elsewhere within 15 s.",
+            "max_over_time(count(headcount_shard_sessions)[10m:15s]) - count(headcount_shard_sessions)",
+            unit=COUNT,
+            levels=OFF,
+        ),
+        number(
+            "Refused",
+            "Part of what came to one endpoint in five minutes that was refused; the endpoint with the most. `session_ended` is not meant.",
+            "max(job_endpoint:headcount_refused_ratio:rate5m)",
+            unit=RATIO,
+            levels=REFUSED,
+        ),
+        number(
+            "Stretch",
+            "How many times the configured heartbeat interval players are promised, at most: above 1 a shard has more to do than it can.",
+            "max(headcount_shard_heartbeat_stretch)",
+            unit=COUNT,
+            levels=STRETCHED,
+        ),
+        number(
+            "Restarts in an hour",
+            "How often shards died and were started again. Nothing that was acknowledged is lost by it.",
+            "sum(increase(headcount_shard_restarts_total[1h]))",
+            unit=COUNT,
+            levels=RESTARTED,
         ),
     ),
     "What comes in": (
@@ -138,6 +174,7 @@ ROWS: Final[Rows] = {
             "How many times the configured interval players are promised, by shard: 1 at rest, up to 4 before anything is refused.",
             Line(f"max by (shard) (headcount_shard_heartbeat_stretch{{{SHARD}}})", "{{shard}}"),
             unit=COUNT,
+            levels=STRETCHED,
         ),
         chart(
             "Sessions by shard",

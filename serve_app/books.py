@@ -10,6 +10,8 @@ of one. Times are seconds on one clock, which need not be the server's; stamps a
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from serve_app.audience import Does
@@ -206,9 +208,10 @@ class Books:
                 high[key] += most
         return {key: Span(low[key], most) for key, most in high.items()}
 
-    def _observed(self, name: str) -> list[float]:
-        """Return everything that a histogram must have seen, in order."""
-        return sorted(value for session in self._sessions.values() for value in next(session.diary.outcomes()).observed[name])
+    def _observed(self, name: str) -> Mapping[str, list[float]]:
+        """Return everything that a histogram must have seen, in order, by stream."""
+        seen = sorted(pair for session in self._sessions.values() for pair in next(session.diary.outcomes()).observed[name])
+        return {stream: [value for _, value in pairs] for stream, pairs in groupby(seen, key=itemgetter(0))}
 
     def as_json(self) -> dict[str, object]:
         """Return all of it, for whoever wants to compare it with something else: counts as [key, least, most]."""

@@ -131,8 +131,8 @@ class Account:
         self.counted: dict[Key, float] = defaultdict(float)
         self.slack: dict[Key, float] = defaultdict(float)
         """How far each may be off."""
-        self.observed: dict[str, list[float]] = defaultdict(list)
-        """What the histograms saw."""
+        self.observed: dict[str, list[tuple[str, float]]] = defaultdict(list)
+        """What the histograms saw, and on which stream."""
         self._beacon = beacon
         self._stream = UNKNOWN
         self._state = "starting"
@@ -269,7 +269,7 @@ class Account:
             self.slack[name, self._stream, *labels] += slack
 
     def _observe(self, name: str, value: float, *, slack: float = 0.0) -> None:
-        self.observed[name].append(value)
+        self.observed[name].append((self._stream, value))
         self.counted[name, "count"] += 1
         self.counted[name, "sum"] += value
         if slack:

@@ -28,6 +28,8 @@ VIEWERS, SECONDS, SEED = 300, 120, 11
 SETTINGS = {"HEARTBEAT_INTERVAL_S": "5", "SHARDS": "2", "REPLICAS": "2"}
 """Everybody has expired 15 s after the last sign of life."""
 FRESH_S = 2.0
+SAMPLED_S = 3.0
+"""Whoever is there for so long is in a sample: they are a second apart, and two seconds old at most."""
 WINDOW = "900s"
 """More than all of it took."""
 SUMS = ("playing", "rebuffering", "seek_rebuffering", "paused", "played_bytes", "bitrate")
@@ -44,8 +46,10 @@ class Played:
     server: Prometheus
     streams: list[str]
     quality: dict[Key, Span]
-    startups_s: list[float]
-    latencies_s: list[float]
+    observed: dict[str, dict[str, list[float]]]
+    """Every startup and every latency, in order, by stream."""
+    peaks: dict[str, int]
+    """What `/v1/concurrency` says of each stream, and of all ("")."""
     course: list[tuple[float, str, int, int]]
     ended_at: float
     """When the last of them had expired."""
@@ -75,7 +79,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
             told: dict[str, Any] = json.loads(books.read_text())
             quality = {tuple(key): Span(low, high) for key, low, high in told["quality"]}
             course = [tuple(step) for step in told["course"]]
-            yield Played(server, told["streams"], quality, told["startups_s"], told["latencies_s"], course, time.time())
+            observed = {"startup": told["startups_s"], "live_latency": told["latencies_s"]}
+            asked = {stream: f"?stream_id={stream}" if stream else "" for stream in ("", *told["streams"])}
+            peaks = {stream: tracker.get(f"/v1/concurrency{query}").json()["peak"]["sessions"] for stream, query in asked.items()}
+            yield Played(server, told["streams"], quality, observed, peaks, course, time.time())
     finally:
         tracker.clean_up()
 
@@ -163,15 +170,49 @@ def test_the_recorded_score_is_the_average_of_the_books(played: Played) -> None:
     assert score == pytest.approx((total.low + total.high) / 2 / count.low, rel=0.01)
 
 
-@pytest.mark.parametrize(("name", "share"), [("startup", 0.5), ("startup", 0.95), ("live_latency", 0.5), ("live_latency", 0.95)])
+PERCENTILES = pytest.mark.parametrize(
+    ("name", "share"), [("startup", 0.5), ("startup", 0.95), ("live_latency", 0.5), ("live_latency", 0.95)]
+)
+
+
+@PERCENTILES
 def test_the_recorded_percentile_lies_in_the_bucket_of_the_true_one(played: Played, name: str, share: float) -> None:
     found = played.server.value(queries.inlined(f"job:{PREFIX}{INCREMENTS[name].name}:p{share * 100:.0f}_5m", window=WINDOW))
-    values = played.startups_s if name == "startup" else played.latencies_s
-    # A pixel's startup is known to some milliseconds: one rank to either side.
+    values = sorted(value for those in played.observed[name].values() for value in those)
+    assert is_near(found, values, share, (0.0, *BOUNDS[name]))
+
+
+@PERCENTILES
+def test_the_recorded_percentile_of_each_stream_lies_in_the_bucket_of_its_true_one(played: Played, name: str, share: float) -> None:
+    rule = f"job_stream_id:{PREFIX}{INCREMENTS[name].name}:p{share * 100:.0f}_5m"
+    found = {labels["stream_id"]: value for labels, value in played.server.query(queries.inlined(rule, window=WINDOW))}
+    for stream in played.streams:
+        values = played.observed[name][stream]
+        assert len(values) == played.of(f"stream_{name}", stream, "count") > 0
+        assert is_near(found[stream], values, share, (0.0, *BOUNDS[f"stream_{name}"])), stream
+
+
+def is_near(found: float, values: list[float], share: float, bounds: tuple[float, ...]) -> bool:
+    """Tell whether a percentile is in the bucket of the true one. A pixel's startup is known to some milliseconds: one rank to either side."""
     rank = share * len(values)
     low, high = values[max(0, int(rank) - 2)], values[min(len(values) - 1, int(rank) + 1)]
-    bounds = (0.0, *BOUNDS[name])
-    assert bounds[bisect_left(bounds, low) - 1] <= found <= bounds[bisect_left(bounds, high)], (low, high)
+    # What lies in no bucket is answered by the last bound.
+    return bounds[bisect_left(bounds, low) - 1] <= found <= bounds[min(bisect_left(bounds, high), len(bounds) - 1)]
+
+
+def test_the_peak_of_each_stream_is_that_of_the_books(played: Played) -> None:
+    """The greatest number that stood for long enough to be sampled was; and no greater one was seen than there can have been."""
+    found = played.server.query(f"max_over_time(headcount_stream_sessions_peak[{WINDOW}])")
+    peaks = {labels["stream_id"]: value for labels, value in found}
+    for stream in ("", *played.streams):
+        steps = sorted(step for step in played.course if stream in {"", step[1]})
+        times = [step[0] for step in steps]
+        lows, highs = ([*accumulate(step[place] for step in steps)] for place in (2, 3))
+        stood = max(min(lows[first : bisect_right(times, at + SAMPLED_S)]) for first, at in enumerate(times))
+        came = [0, *accumulate(max(0, step[3]) for step in steps)]
+        seen = max(high + came[number] - came[bisect_left(times, times[number] - FRESH_S)] for number, high in enumerate(highs))
+        assert 0 < stood <= played.peaks[stream] <= seen, stream
+        assert not stream or peaks[stream] == played.peaks[stream]
 
 
 @pytest.mark.parametrize("name", ["audience", "quality", "tracker"])

@@ -65,6 +65,44 @@ def test_every_panel_explains_itself_and_has_a_unit_and_thresholds(panel: dict[s
     assert all(target["legendFormat"] for target in panel["targets"])
 
 
+NEUTRAL = {
+    "audience": {"Watching", "Sessions", "Watching the chosen streams"},
+    "quality": set[str](),
+    "tracker": set[str](),
+}
+"""Numbers that are neither good nor bad."""
+
+
+@each_board
+def test_a_number_that_can_be_bad_turns_red_and_one_that_cannot_has_no_level(name: str) -> None:
+    for panel in queries.panels(BOARDS[name]):
+        if panel["type"] == "stat":
+            colors = {step["color"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]}
+            assert colors == ({"blue"} if panel["title"] in NEUTRAL[name] else {"green", "yellow", "red"}), panel["title"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "metric"),
+    [
+        ("tracker", "Refused", "job_endpoint:headcount_refused_ratio:rate5m"),
+        ("tracker", "Age of the numbers", "headcount_snapshot_age_seconds"),
+        ("quality", "Rebuffering ratio", "job_stream_id:headcount_rebuffering_ratio:rate1m"),
+        ("quality", "Start failures", "job_stream_id:headcount_start_failure_ratio:increase5m"),
+    ],
+)
+def test_a_panel_is_red_from_where_its_alert_fires(name: str, title: str, metric: str) -> None:
+    (red,) = {
+        step["value"]
+        for panel in queries.panels(BOARDS[name])
+        if panel["title"] == title
+        for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        if step["color"] == "red"
+    }
+    expressions = [rule["expr"] for rule in queries.rules("alerting.rules.yml")]
+    (level,) = {float(match[1]) for each in expressions if (match := re.match(rf"{re.escape(metric)} > ([0-9.]+)", each))}
+    assert red == level
+
+
 @each_panel
 def test_a_ratio_is_shown_as_one_and_seconds_as_seconds(panel: dict[str, Any]) -> None:
     unit = panel["fieldConfig"]["defaults"]["unit"]
