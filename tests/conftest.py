@@ -1,5 +1,5 @@
 """
-Rules for every test: a skip fails in CI, and a unit test gets no socket and no Ray.
+Rules for every test: a skip fails in CI, a unit test gets no socket and no Ray, and none fails because the machine is busy.
 
 The checkout goes to the *end* of the path, for `tests.…`: what is tested is the installed package.
 """
@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
+
+settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 @pytest.hookimpl(wrapper=True)
