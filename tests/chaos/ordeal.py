@@ -55,13 +55,13 @@ def agree(scene: Scene) -> None:
 
 
 def _live_through(scene: Scene, fault: Fault, row: Row) -> tuple[float, float]:
-    """Return how long the fault lasted (0.0: it did not) and the longest that a player had to send again."""
+    """Return how long nobody can have been heard (0.0: it is no outage that lasts) and the longest that a player had to send again."""
     scene.settle()
     scene.crowd.next_episode()
     time.sleep(scene.random.uniform(0.2, 2.0))
     began_at = time.monotonic()
     fault.strike(scene)
-    over_at = time.monotonic() if fault.lasts else began_at
+    over_at = time.monotonic() if fault.lasts or fault.outage else began_at
     back_at = scene.crowd.probe().result(HEARD_WITHIN_S)
     answers = fault.answers
     if answers is not None:
@@ -84,10 +84,13 @@ def _live_through(scene: Scene, fault: Fault, row: Row) -> tuple[float, float]:
     assert not lost, lost[:20]
     assert not row.wrongly_expired, _expired(stored)
     assert not stored.problems, stored.problems
+    assert not (wrong := scene.wrong_looks()), wrong
     assert not episode.undocumented, episode.undocumented[:5]
+    if fault.unnoticed:
+        assert not episode.troubles, episode.troubles
     if not fault.breaks_connections:
         assert not [trouble for trouble in episode.troubles if not trouble.startswith(("503", "429"))], episode.troubles
-    return over_at - began_at, episode.longest_wait_s
+    return over_at - began_at if fault.outage else 0.0, episode.longest_wait_s
 
 
 def _expired(stored: Stored) -> list[object]:

@@ -7,13 +7,14 @@ cut what passes. Nothing here decides what is broken: `faults.py` does.
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -29,11 +30,13 @@ from storage.journal import StoredSlot
 from storage.processes import ProcessName
 from storage.redis_journal import RedisJournal
 from tests.chaos.crowd import Crowd, Memory
+from tests.chaos.numbers import FRESH_S, bounds, lives
 from tests.chaos.valve import Valve
 from tests.integration.installation import Installation, wait_until
 
 SHARD, DIRECTORY, EXPORTER = "ray::SessionShard", "ray::Directory", "ray::Exporter"
 REPLICA, HAPROXY = "ray::ServeReplica:headcount:ingest", "haproxy"
+GCS, CONTROLLER = "gcs_server", "ray::ServeController"
 SETTINGS = {"SHARDS": "2", "REPLICAS": "2", "HEARTBEAT_INTERVAL_S": "5"}
 """
 A session expires after 15 s: less than many a fault lasts, so that an outage which is not added to its deadline shows. Not shorter: an
@@ -54,6 +57,14 @@ class Stored:
     ledger: Mapping[str, int]
 
 
+class Look(NamedTuple):
+    """The number as operators saw it, between two moments; wall clock."""
+
+    asked_at: float
+    told_at: float
+    counted: int
+
+
 @dataclass
 class Scene:
     """See the module."""
@@ -64,6 +75,7 @@ class Scene:
     valkey: EmbeddedValkey | None = None
     """None: the tracker runs its own."""
     valve: Valve | None = None
+    looks: list[Look] = field(default_factory=list)
     _expired_before: int = field(default=0)
 
     # Who is who.
@@ -124,6 +136,19 @@ class Scene:
         assert answer.status == 200, answer.body
         return int(answer.json()["sessions"])
 
+    def look(self) -> None:
+        """Remember the number as it is now, for `wrong_looks`."""
+        asked_at = time.time()
+        counted = self.counted()
+        self.looks.append(Look(asked_at, time.time(), counted))
+
+    def wrong_looks(self) -> list[object]:
+        """Return each look since the last call at which another number was seen than those who were there, two seconds before or since."""
+        looks, self.looks = self.looks, []
+        there = lives([*self.crowd.heard])
+        seen = [(look, bounds(there, look.asked_at - FRESH_S, look.told_at)) for look in looks]
+        return [(look, least, most) for look, (least, most) in seen if not least <= look.counted <= most]
+
     def samples(self) -> scrape.Samples:
         answer = self.tracker.get("/metrics")
         assert answer.status == 200, answer.body
@@ -143,6 +168,10 @@ class Scene:
     def has_status(self) -> bool:
         """Tell whether the directory answers."""
         return _asks(lambda: bool(self.status()))
+
+    def has_controller(self) -> bool:
+        """Tell whether Serve's controller lives."""
+        return bool(self.processes(CONTROLLER))
 
     def has_numbers(self) -> bool:
         """Tell whether the exporter answers, and has heard of more than half of who is there."""

@@ -14,7 +14,7 @@ HOUSED = 100_000
 READ_BACK_S = 3.0
 SETTINGS = {"SHARDS": "1", "HEARTBEAT_INTERVAL_S": "600"}
 """Those who are in the journal do not beat, and must live for as long as this takes."""
-FAULT = Fault(name=f"a shard of {HOUSED:,} sessions killed", strike=kill(SHARD), times=4, recovers_within_s=8.0)
+FAULT = Fault(name=f"a shard of {HOUSED:,} sessions killed", strike=kill(SHARD), times=4, recovers_within_s=5.0)
 
 
 @pytest.mark.long
