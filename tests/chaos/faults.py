@@ -24,7 +24,7 @@ from actors.config import TrackerConfig
 from serve_app.answers import RETRY_AFTER_S, Code
 from storage.processes import send
 from storage.redis_journal import DATA_SET
-from tests.chaos.scene import DIRECTORY, EXPORTER, GCS, HAPROXY, REPLICA, SHARD, Scene
+from tests.chaos.scene import CONTROLLER, DIRECTORY, EXPORTER, GCS, HAPROXY, REPLICA, SHARD, Scene
 from tests.integration.installation import Installation, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -364,6 +364,7 @@ FAULTS = (
     ),
     Fault(name="rolled out", strike=_ordered(("rollout",)), lasts=True, unnoticed=True),
     Fault(name="Ray's head stopped for 30 s (SIGSTOP of its GCS)", strike=_stop_the_head(30.0), times=1, lasts=True, unnoticed=True),
+    Fault(name="Serve's controller killed", strike=kill(CONTROLLER), answers=Scene.has_controller, unnoticed=True),
 )
 
 
