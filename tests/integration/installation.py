@@ -127,6 +127,11 @@ class Installation:
             [COMMAND, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=within_s, check=False
         )
 
+    def assert_ledgers_hold(self) -> None:
+        """Have every slot recounted, as whatever was done to a tracker should end."""
+        audit = self.run("audit")
+        assert audit.returncode == 0, audit.stdout + audit.stderr
+
     def stop(self, number: signal.Signals = signal.SIGTERM, *, within_s: float = 15.0) -> int:
         """Ask it to stop, and return its exit code. SIGINT comes as from a terminal: to all of the process group."""
         assert self.process is not None

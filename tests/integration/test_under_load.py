@@ -32,6 +32,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     try:
         installation.start()
         yield installation
+        installation.assert_ledgers_hold()
     finally:
         installation.clean_up()
 
@@ -52,6 +53,17 @@ def watching(tracker: Installation, stream_id: str) -> int:
     return found
 
 
+def fall_silent(tracker: Installation, session_id: str, at: str | None = None) -> tuple[int, float]:
+    """Beat a last time; return the interval that was promised, and for how long the session was counted after that."""
+    last = beat(tracker, session_id, at)
+    heard_at = time.monotonic()
+    assert last.status == 200
+    promised_s: int = last.json()["data"]["next_heartbeat_seconds"]
+    wait_until(lambda: watching(tracker, session_id) == 1, within_s=5, what="the session is counted")
+    wait_until(lambda: watching(tracker, session_id) == 0, within_s=3 * promised_s + 10, what="the session leaves the count")
+    return promised_s, time.monotonic() - heard_at
+
+
 def test_a_session_whose_heartbeats_stop_leaves_the_count_after_three_intervals_and_is_measured_to_its_last_sign_of_life(
     small: Installation,
 ) -> None:
@@ -60,11 +72,9 @@ def test_a_session_whose_heartbeats_stop_leaves_the_count_after_three_intervals_
     assert beat(small, "silent", first_at).status == 200
     wait_until(lambda: watching(small, "silent") == 1, within_s=10, what="the session is counted")
     last_at = _now()
-    last = beat(small, "silent", last_at)
-    heard_at = time.monotonic()
-    alive_s = 3 * last.json()["data"]["next_heartbeat_seconds"]
-    wait_until(lambda: watching(small, "silent") == 0, within_s=alive_s + 10, what="the session leaves the count")
-    assert time.monotonic() - heard_at == pytest.approx(alive_s, abs=1.0)
+    promised_s, counted_s = fall_silent(small, "silent", last_at)
+    alive_s = 3 * promised_s
+    assert counted_s == pytest.approx(alive_s, abs=1.0)
     told = small.get("/v1/sessions/silent").json()
     assert (told["liveness"], told["heartbeat_interval_s"] * 3) == ("expired", alive_s)
     watched_s = (datetime.fromisoformat(last_at) - datetime.fromisoformat(first_at)).total_seconds()
@@ -110,7 +120,7 @@ def test_500_clients_who_send_a_byte_a_second_keep_nobody_waiting_and_are_sent_a
 @pytest.mark.reaches("REPLICA_REQUESTS_MAX", "FRONT_DOOR_WAITING_S_MAX")
 def test_an_overload_is_stretched_then_shed_in_our_own_words_and_gone_when_it_is_over(small: Installation) -> None:
     flood = Flood(small)
-    with weakened(small, share=0.2), Probes(small).asking() as probes:
+    with weakened(small, share=0.2), Probes(small).asking() as probes, ThreadPoolExecutor(1) as beside:
         try:
             wait_until(lambda: len(probes.players) > 20, within_s=10, what="the probes ask")
             assert {(each.status, each.interval_s) for each in probes.players} == {(200, INTERVAL_S)}
@@ -119,6 +129,7 @@ def test_an_overload_is_stretched_then_shed_in_our_own_words_and_gone_when_it_is
             stretched = _next(probes, 5 * PROBES)
             assert {each.status for each in stretched} == {200}
             assert {each.interval_s > INTERVAL_S for each in stretched} == {True}
+            silent = beside.submit(fall_silent, small, "silent-under-load")
             _rise(flood, probes, lambda: any(each.status == 503 for each in probes.players), by=500)
             full_mb = memory_mb(small)
             _next(probes, 60)
@@ -133,6 +144,9 @@ def test_an_overload_is_stretched_then_shed_in_our_own_words_and_gone_when_it_is
         wait_until(lambda: _all_well(probes), within_s=30, what="everybody is served again")
         shrunk = probes.players[-1].interval_s
         wait_until(lambda: probes.players[-1].interval_s < max(shrunk, INTERVAL_S + 1), within_s=30, what="the interval comes back")
+        promised_s, counted_s = silent.result(30)
+    assert promised_s > INTERVAL_S
+    assert counted_s == pytest.approx(3 * promised_s, abs=1.0), "expiry does not stretch with the interval"
     refused = [each for each in told if each.status != 200]
     assert {each.status for each in refused} == {503}
     assert {each.code for each in refused} <= {"unavailable", "overloaded"}
