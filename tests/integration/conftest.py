@@ -15,6 +15,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     try:
         installation.start()
         yield installation
+        installation.assert_ledgers_hold()
     finally:
         installation.clean_up()
 

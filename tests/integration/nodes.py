@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -52,7 +53,8 @@ from storage.redis_journal import RedisJournal
 
 SLOTS = 32
 PLAYERS = 64
-NAMESPACE = "nodes"
+NAMESPACE = "headcount"
+"""That of the command line."""
 STORE = 80 * 1024 * 1024
 WITHIN_S = 60.0
 
@@ -224,12 +226,22 @@ def join_a_node(stage: Stage) -> None:
     stage.scene("a node joined", took_s=took_s, its_shards=stage.spread()[machine.node_id], its_slots=slots)
 
 
+def headcount(stage: Stage, *command: str) -> str:
+    """Have an operator on a node of the cluster run a command; return what it printed."""
+    program = Path(sys.executable).parent / "headcount"
+    environment = os.environ | {"RAY_ADDRESS": stage.cluster.address, "HEADCOUNT_DATA_DIR": "nothing-runs-here"}
+    done = subprocess.run([program, *command], env=environment, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def drain_a_node(stage: Stage) -> None:
     spread = stage.spread()
     machine = max(stage.machines, key=lambda machine: spread[machine.node_id])
-    problem, node_id = ray.get(stage.directory.drain.remote(machine.node_id[:12]))
-    assert (problem, node_id) == (None, machine.node_id)
-    took_s = stage.until(stage.as_planned)
+    began_at = time.monotonic()
+    said = headcount(stage, "drain", "--node", machine.node_id[:12])
+    took_s = time.monotonic() - began_at
+    assert stage.as_planned(stage.status())
     left = stage.spread()[machine.node_id]
     assert ray.get(stage.directory.scale.remote(5))[0] is None
     stage.until(stage.as_planned)
@@ -237,7 +249,7 @@ def drain_a_node(stage: Stage) -> None:
     stage.cluster.remove_node(machine, allow_graceful=False)
     stage.machines.remove(machine)
     stage.heard_s()
-    stage.scene("a node drained", took_s=took_s, had_shards=spread[machine.node_id], has_shards=left, after_scale=after_scale)
+    stage.scene("a node drained", said=said, took_s=took_s, had_shards=spread[machine.node_id], has_shards=left, after_scale=after_scale)
 
 
 def lose_the_head(stage: Stage, *, away_s: float) -> None:

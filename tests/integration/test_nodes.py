@@ -5,6 +5,7 @@ nobody is lost or wrongly expired, and a planned change is noticed by no player.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -72,6 +73,9 @@ def test_a_node_that_joins_takes_its_share_and_no_player_notices(scenes: Scenes)
 def test_a_drained_node_has_no_shard_and_gets_none_and_can_be_stopped_unnoticed(scenes: Scenes) -> None:
     scene = scenes["a node drained"]
     assert (scene["had_shards"], scene["has_shards"], scene["after_scale"]) == (2, 0, 0)
+    assert re.search(
+        r"^No shard lives on node \w+, and none will: \d+ slots moved in .+ s\. It can be stopped\.$", scene["said"], re.MULTILINE
+    )
     assert scene["troubles"] == {}
 
 
