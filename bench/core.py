@@ -274,7 +274,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, nargs="+", default=SIZES)
     parser.add_argument("--here", action="store_true", help="one size, in this process; print it and write nothing")
+    parser.add_argument("--smoke", action="store_true", help="a thousand sessions only, to see that it works; writes nothing")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.sessions = SIZES[:1]
     if arguments.here:
         print(json.dumps({"python": platform.python_version(), **measure(arguments.sessions[0])}))
         return
@@ -284,7 +287,8 @@ def main() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ourselves
         sizes.append(json.loads(done.stdout))
         print(done.stdout.strip(), flush=True)
-    print(f"written: {write_result('core', {'machine': where, 'sizes': sizes})}")
+    if not arguments.smoke:
+        print(f"written: {write_result('core', {'machine': where, 'sizes': sizes})}")
 
 
 if __name__ == "__main__":

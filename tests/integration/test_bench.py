@@ -10,8 +10,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from bench import breakdown, capacity, idle, ingest, ingest_table, tools
+from bench import breakdown, capacity, idle, ingest, ingest_table, journal, scrape, tools
 from bench.contenders import CONTENDERS, FLOOR, HEADCOUNT, Contender, Running, started
+from tests.integration.installation import wait_until
 
 PEERS = [each for each in CONTENDERS if each.name in {"redis", "stateless", "starlette", "nginx"}]
 
@@ -100,3 +101,22 @@ def test_a_peer_answers_and_counts_what_it_can(peer: Contender) -> None:
     assert ingest_table.is_right(turn) is not False, turn
     result = {"turns": [{"contender": peer.name, "round": 0, **turn}]}
     assert peer.title in ingest_table.table(result)
+
+
+def test_scrape_sees_every_session_and_times_each_scrape(headcount: Running) -> None:
+    wait_until(lambda: headcount.watching() == 0, within_s=20, what="everybody of the tests before is gone")
+    sessions, streams, rounds, seconds = scrape.SMOKE
+    result = scrape.measure(headcount, sessions=sessions, streams=streams, rounds=rounds, seconds=seconds)
+    assert result["summary"]["scrape_ms_under_load"]["count"] > 0
+    assert all(size > 1_000 for size in result["summary"]["bytes"].values())
+    assert "| its size |" in scrape.table(result)
+
+
+def test_the_journal_is_measured_alone_and_a_smoke_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench.journal", "--smoke"])
+    journal.main()
+    printed = capsys.readouterr().out
+    assert "sessions load from" in printed
+    assert "written" not in printed
