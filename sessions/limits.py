@@ -91,7 +91,7 @@ OPEN_REQUESTS_MAX: Final = 4_096
 """Requests that one replica holds at a time, bodies in memory; past it they are shed with 503."""
 
 # At the front door
-REPLICA_REQUESTS_MAX: Final = 256
+REPLICA_REQUESTS_MAX: Final = 128
 """Requests that one HAProxy has under way in one replica; the others wait at the front door."""
 FRONT_DOOR_WAITING_S_MAX: Final = 1
 """How long a request waits there for its turn; past it it is answered 503."""

@@ -2,9 +2,7 @@
 Ten times what it serves, for a minute: the long form of the overload, with its times.
 
 One machine cannot send ten times what it serves. So the only replica gets a share of the time, in which it serves what a machine
-a fraction as fast would, and the flood and HAProxy have the rest. What such a one takes waits longer than it would elsewhere, for it
-needs more than half a second for the 256 requests that it has at a time: that answers come within two seconds is claimed of a whole
-replica, full of as many as this machine can send. The short form, which claims everything but the times, is in
+a fraction as fast would, and the flood and HAProxy have the rest. The short form, which claims everything but the times, is in
 `tests/integration/test_under_load.py`.
 """
 
@@ -27,11 +25,9 @@ from tests.overload import CONNECTIONS_MAX, Flood, Probes, Told, memory_mb, perc
 NAME = "ten times what it serves, for a minute"
 BUSY = 256
 """Connections that keep a replica busy: with more, only the waiting grows."""
-SHARE = 0.04
+SHARE = 0.06
 TIMES = 10
 MINUTE_S = 60.0
-WEAK_S = 4.0
-"""See the module."""
 FLAT_MB = 20
 """So much may connections still fill that came late."""
 PLAYERS = 40
@@ -132,7 +128,7 @@ def _judge_told(told: list[Told], after: list[Told]) -> None:
     assert {each.status for each in refused} == {503}
     assert all(each.retry_after_s for each in refused)
     assert percentile(refused, 0.99) < 2.0
-    assert percentile(taken, 0.99) < WEAK_S
+    assert percentile(taken, 0.99) < 2.0
     assert max(each.interval_s for each in told) > 30
     assert {each.status for each in after} == {200}
     assert percentile(after, 0.99) < 2.0
