@@ -134,6 +134,10 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()  # type: ignore[union-attr]
 
     def data_received(self, data: bytes) -> None:
+        if self._request is None:
+            # An answer to nothing: HAProxy says 408 to a connection that was opened and then not used for 10 s.
+            self._transport.close()  # type: ignore[union-attr]
+            return
         self._heard += data
         if self._wanted < 0:
             end = self._heard.find(b"\r\n\r\n")
@@ -152,7 +156,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()  # type: ignore[union-attr]
         else:
             self._pool.freed(self)
-        self._pool.finish(request, int(heard[9:12]), heard[heard.find(b"\r\n\r\n") + 4 : wanted])  # type: ignore[arg-type]
+        self._pool.finish(request, int(heard[9:12]), heard[heard.find(b"\r\n\r\n") + 4 : wanted])
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._deadline is not None:

@@ -56,3 +56,21 @@ def test_a_server_that_closes_after_each_answer_is_asked_over_a_new_connection()
 @pytest.mark.parametrize("refused", [True, False], ids=["refused", "broken off"])
 def test_whoever_waits_behind_one_who_had_no_answer_is_told_too(*, refused: bool) -> None:
     assert ask_three(None, refused=refused) == [(BROKEN, b"")] * 3
+
+
+def test_a_word_to_nobody_ends_its_connection_and_answers_nobody() -> None:
+    servers: list[Server] = []
+
+    async def connect(make: Callable[[], asyncio.Protocol], _host: str, _port: int) -> None:
+        servers.append(Server(make(), CLOSING.replace(b"Connection: close\r\n", b"")))
+        servers[-1].protocol.connection_made(servers[-1])
+
+    async def scenario() -> list[tuple[int, bytes]]:
+        asyncio.get_running_loop().create_connection = connect  # type: ignore[assignment,method-assign]
+        pool = Pool("nowhere", 1, connections=1)
+        first = await ask(pool, b"?")
+        servers[0].protocol.data_received(b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n")
+        return [first, await asyncio.wait_for(ask(pool, b"?"), 1.0)]
+
+    assert virtual_time.run(scenario()) == [(200, b"hi")] * 2
+    assert len(servers) == 2
