@@ -127,10 +127,10 @@ def weakened(tracker: Installation, *, share: float) -> Iterator[None]:
 class Flood:
     """`tests/flood.py` against a tracker."""
 
-    def __init__(self, tracker: Installation) -> None:
+    def __init__(self, tracker: Installation, *, sessions: int = SESSIONS) -> None:
         program = Path(__file__).with_name("flood.py")
         self._process = subprocess.Popen(
-            [sys.executable, program, str(tracker.port), tracker.ingest_token, str(SESSIONS)],
+            [sys.executable, program, str(tracker.port), tracker.ingest_token, str(sessions)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

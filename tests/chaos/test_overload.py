@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 
+from actors.room import NEW_SESSIONS_PER_MINUTE
 from bench.results import machine
 from tests.chaos.crowd import Crowd
 from tests.chaos.scene import Scene
@@ -31,6 +32,7 @@ MINUTE_S = 60.0
 FLAT_MB = 20
 """So much may connections still fill that came late."""
 PLAYERS = 40
+SESSION_BYTES_MAX = 2_000
 RESULTS = Path(__file__).resolve().parents[2] / "bench/results/overload.json"
 
 
@@ -67,6 +69,30 @@ def test_of_ten_times_what_it_serves_the_rest_is_refused_and_all_is_well_five_se
         kept.kept = True
     finally:
         save([kept])
+
+
+@pytest.mark.long
+def test_a_stream_of_100_000_new_sessions_a_minute_hits_its_bound_and_not_memory(tracker: Installation) -> None:
+    flood = Flood(tracker, sessions=10**12)  # hardly an id comes twice
+    with Probes(tracker).asking() as probes:
+        wait_until(lambda: len(probes.players) > 50, within_s=20, what="those who are there are there")
+        before_mb, began_at = memory_mb(tracker), time.monotonic()
+        try:
+            flood.rise_to(64)
+            _pass(began_at + 1.5 * MINUTE_S)
+        finally:
+            answers = flood.stop()
+            flood.kill()
+        minutes = (time.monotonic() - began_at) / 60
+        grown_mb = {kind: mb - before_mb[kind] for kind, mb in memory_mb(tracker).items()}
+    print(json.dumps({"minutes": round(minutes, 2), "answers": answers, "grown_mb": grown_mb}))
+    assert set(answers) == {"200", "429"}
+    assert sum(answers.values()) > 100_000 * minutes
+    # A minute's worth at once, and then as many as each minute brings.
+    assert NEW_SESSIONS_PER_MINUTE < answers["200"] <= NEW_SESSIONS_PER_MINUTE * (1 + minutes)
+    assert grown_mb["SessionShard"] * 1e6 < answers["200"] * SESSION_BYTES_MAX
+    assert grown_mb["ServeReplica"] < FLAT_MB + 30
+    assert {each.status for each in (*probes.players, *probes.operators)} == {200}
 
 
 def _flood_for_a_minute(tracker: Installation, row: Row) -> None:
