@@ -125,6 +125,7 @@ def test_an_overload_is_stretched_then_shed_in_our_own_words_and_gone_when_it_is
             wait_until(lambda: len(probes.players) > 20, within_s=10, what="the probes ask")
             assert {(each.status, each.interval_s) for each in probes.players} == {(200, INTERVAL_S)}
             _rise(flood, probes, lambda: probes.players[-1].interval_s > INTERVAL_S, by=100)
+            _next(probes, PROBES)  # what was promised before it
             # This many are promised a longer interval, and nobody is refused: that takes more of them.
             stretched = _next(probes, 5 * PROBES)
             assert {each.status for each in stretched} == {200}
@@ -146,7 +147,8 @@ def test_an_overload_is_stretched_then_shed_in_our_own_words_and_gone_when_it_is
         wait_until(lambda: probes.players[-1].interval_s < max(shrunk, INTERVAL_S + 1), within_s=30, what="the interval comes back")
         promised_s, counted_s = silent.result(30)
     assert promised_s > INTERVAL_S
-    assert counted_s == pytest.approx(3 * promised_s, abs=1.0), "expiry does not stretch with the interval"
+    # A commit of more than half a second is an outage of ours, and added to what is left of it.
+    assert -1.0 <= counted_s - 3 * promised_s <= 3.0, "expiry does not stretch with the interval"
     refused = [each for each in told if each.status != 200]
     assert {each.status for each in refused} == {503}
     assert {each.code for each in refused} <= {"unavailable", "overloaded"}

@@ -47,9 +47,9 @@ def return_to(tracker: Installation, left: tuple[dict[Key, float], float], *sess
     before, left_at = left
     tracker.start()
     assert time.monotonic() - left_at > EXPIRY_S
-    wait_until(lambda: ledger(tracker), within_s=5, what="the ledger is shown")
     for session_id in session_ids:
         say(tracker, "heartbeat", session_id)
+    wait_until(lambda: ledger(tracker), within_s=5, what="the ledger is shown")
     assert tracker.get("/v1/concurrency?stream_id=stream_abc123").json()["sessions"] == len(session_ids)
     assert ledger(tracker) == before
     audit = tracker.run("audit")
