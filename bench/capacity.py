@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,6 +122,18 @@ def _await_empty_house(running: Running, *, within_s: float) -> None:
         time.sleep(0.1)
 
 
+def gathered(kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one result with each size as it was measured last; older ones say of which commit they are."""
+    newest = kept[-1]
+    sizes = {
+        size["sessions"]: size if result is newest else {**size, "commit": result["machine"]["commit"]}
+        for result in kept
+        if result["seconds"] == newest["seconds"]
+        for size in result["sizes"]
+    }
+    return {**newest, "sizes": [sizes[sessions] for sessions in sorted(sizes)]}
+
+
 def failures(size: dict[str, Any]) -> int:
     """Return what a size did not get: refused, not accepted, not answered, or not said because the beat before was still on its way."""
     return int(sum(size["failed"].values()) + size["unanswered"] + size["counts"].get("missed", 0))
@@ -155,7 +168,9 @@ def table(result: dict[str, Any]) -> str:
             f"| {each['sessions']:,} | {sum(cores.values()):.2f}: {_biggest(cores, '{:.2f}')} | {sum(memory.values()):,}: {_biggest(memory, '{:,}')} | "
             f"{each['generator_cores']:.2f} cores, {each['generator_us_per_request']:.0f} µs a request |"
         )
-    return "\n".join([*players, "", *costs, "", targets(result)])
+    older = [f"{each['sessions']:,} at commit {each['commit']}" for each in sizes if "commit" in each]
+    noted = [f"Measured before the others: {', '.join(older)}.", ""] if older else []
+    return "\n".join([*players, "", *noted, *costs, "", targets(result)])
 
 
 def _biggest(values: dict[str, float], form: str) -> str:

@@ -5,7 +5,8 @@ Refill `docs/performance.md`, its plots and the README's table from the newest r
 
 A measurement is a module `bench.NAME` that writes results called NAME (`bench/results.py`). It has `table(result)`, which returns
 markdown and goes between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`; and it may have `draw(result)`, which writes plots, and
-`headlines(result)`, which returns rows (what, figure, command) for the README. What was not measured keeps its text.
+`headlines(result)`, which returns rows (what, figure, command) for the README. One that may be measured in parts has `gathered(results)`,
+which puts them together; of all others the newest counts. What was not measured keeps its text.
 One that only reckons says from whose results: `SOURCE`.
 """
 
@@ -14,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from bench.results import newest
+from bench.results import results
 
 MEASUREMENTS: Final = ("ingest", "capacity", "breakdown", "scaling", "idle", "core", "journal", "scrape")
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -47,10 +48,11 @@ def main() -> None:
     rows: list[tuple[str, str, str]] = []
     for name in MEASUREMENTS:
         module = import_module(f"bench.{name}")
-        result = newest(getattr(module, "SOURCE", name))
-        if result is None or not hasattr(module, "table"):
+        kept = results(getattr(module, "SOURCE", name))
+        if not kept or not hasattr(module, "table"):
             print(f"{name:>10}: nothing new")
             continue
+        result = module.gathered(kept) if hasattr(module, "gathered") else kept[-1]
         page = fill(page, name, f"{provenance(result)}\n\n{module.table(result)}\n")
         drawn = module.draw(result) if hasattr(module, "draw") else []
         rows += module.headlines(result) if hasattr(module, "headlines") else []

@@ -50,8 +50,6 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
     return file.relative_to(FOLDER.parent.parent)
 
 
-def newest(name: str) -> dict[str, Any] | None:
-    """Return the newest result of a measurement; None: there is none."""
-    files = sorted(FOLDER.glob(f"{name}-2*.json"))
-    result: dict[str, Any] | None = json.loads(files[-1].read_text()) if files else None
-    return result
+def results(name: str) -> list[dict[str, Any]]:
+    """Return all results of a measurement that are kept, the newest last."""
+    return [json.loads(file.read_text()) for file in sorted(FOLDER.glob(f"{name}-2*.json"))]

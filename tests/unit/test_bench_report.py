@@ -1,8 +1,10 @@
 """What refills the documents, and that there is room in them for all that is measured."""
 
+from typing import Any
+
 import pytest
 
-from bench import report
+from bench import capacity, report
 
 
 def test_only_what_stands_between_the_marks_is_replaced() -> None:
@@ -23,3 +25,16 @@ def test_every_measurement_has_its_place_in_the_page(name: str) -> None:
 
 def test_the_readme_has_a_place_for_the_headlines() -> None:
     assert report.fill(report.README.read_text(), "headlines", "new")
+
+
+def test_a_capacity_that_was_measured_in_parts_has_each_size_as_it_was_measured_last() -> None:
+    def result(commit: str, **sizes: int) -> dict[str, Any]:
+        return {
+            "machine": {"commit": commit},
+            "seconds": 300.0,
+            "sizes": [{"sessions": int(name[1:]), "p": p} for name, p in sizes.items()],
+        }
+
+    gathered = capacity.gathered([result("a", s1=1, s2=2), result("b", s2=20, s3=30)])
+    assert gathered["machine"] == {"commit": "b"}
+    assert gathered["sizes"] == [{"sessions": 1, "p": 1, "commit": "a"}, {"sessions": 2, "p": 20}, {"sessions": 3, "p": 30}]
