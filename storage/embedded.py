@@ -61,16 +61,13 @@ appendfsync always
 aof-load-truncated yes
 aof-use-rdb-preamble yes
 no-appendfsync-on-rewrite no
-auto-aof-rewrite-percentage 400
-auto-aof-rewrite-min-size 1gb
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size 64mb
 maxmemory 0
 maxmemory-policy noeviction
 tcp-backlog 128
 """
-"""
-The file is rewritten seldom: meanwhile commits wait for the disk, half a second and more. With Valkey's own 64 MB and 100 % that was every
-twelve seconds at 100,000 live sessions, and the p99 of a heartbeat 651 ms.
-"""
+"""The file is rewritten often and while it is small: commits wait for the disk meanwhile, and the longer the larger it was (`docs/performance.md`)."""
 
 _log = structlog.get_logger(__name__)
 

@@ -152,7 +152,7 @@ def test_the_server_listens_on_loopback_only_and_syncs_every_write(folder: Path)
         "appendfsync": "always",
         "save": "",
         "aof-load-truncated": "yes",
-        "auto-aof-rewrite-percentage": "400",
+        "auto-aof-rewrite-percentage": "100",
     }
 
 
