@@ -67,7 +67,7 @@ maxmemory 0
 maxmemory-policy noeviction
 tcp-backlog 128
 """
-"""The file is rewritten often and while it is small: commits wait for the disk meanwhile, and the longer the larger it was (`docs/performance.md`)."""
+"""A rewrite at 1 GB only was measured, and no better (`docs/performance.md`)."""
 
 _log = structlog.get_logger(__name__)
 
