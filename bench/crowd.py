@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -30,8 +30,10 @@ CALM_S: Final = 5.0
 """At the end, without joins and leaves: the bounds close, and the number must be exact but for those who are expiring."""
 VANISHES: Final = 0.3
 """Share of those who leave that say nothing."""
-POLL_S: Final = 0.1
+POLL_S: Final = 0.25
 STREAMS: Final = 100
+_PROMISES: Final = {"start": "heartbeat_interval_seconds", "beat": "next_heartbeat_seconds"}
+"""What the answer to each calls the interval by which its session expires."""
 _TAKEN: Final = b'"accepted":true'
 
 _START: Final = (
@@ -124,7 +126,7 @@ class Viewer:
         """Take the answer to what was said last."""
         now = time.time()
         kind, self.kind, self.content = self.kind, "", b""
-        self.crowd.took(kind, status, now - self.due_at, taken=_TAKEN in body)
+        self.crowd.took(kind, status, due_at=self.due_at, now=now, taken=_TAKEN in body)
         if status != 200:
             if kind == "end":
                 self.crowd.truth.was_let_out(acknowledged_at=now + self.interval_s * EXPIRY_INTERVALS)
@@ -133,9 +135,8 @@ class Viewer:
         if not self.let_in:
             self.let_in = True
             self.crowd.truth.was_let_in(acknowledged_at=now)
-        if kind == "beat" and self.crowd.promise not in body:
-            self.interval_s = int(json.loads(body)["data"].get("next_heartbeat_seconds") or self.interval_s)
-            self.crowd.promised_s = max(self.crowd.promised_s, self.interval_s)
+        if kind in _PROMISES:
+            self.interval_s = self.crowd.interval_promised(_PROMISES[kind], body)
         elif kind == "end":
             self.crowd.truth.was_let_out(acknowledged_at=now)
 
@@ -169,8 +170,14 @@ class Crowd:
         self._began_at = 0.0
         self.promised_s = interval_s
         self.interval_s = interval_s
-        self.promise = b'"next_heartbeat_seconds":%d,' % interval_s
+        self.promises = {name: b'"%s":%d,' % (name.encode(), interval_s) for name in _PROMISES.values()}
         self.latencies = array("f")
+        self.by_second: defaultdict[int, array[float]] = defaultdict(lambda: array("f"))
+        """Latencies by the second in which the request was due, counted from the beginning."""
+        self.late_s: defaultdict[int, float] = defaultdict(float)
+        """By how much this generator itself was late at most, by second."""
+        self.spent_s: dict[int, float] = {}
+        """Processor time that this generator had used when a second began: the same work each second, so a gauge of the machine."""
         self.statuses: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.acknowledged: Counter[str] = Counter()
@@ -178,7 +185,7 @@ class Crowd:
         self.series: list[list[float]] = []
         self.freshness: list[float] = []
 
-    def took(self, kind: str, status: int, latency_s: float, *, taken: bool) -> None:
+    def took(self, kind: str, status: int, *, due_at: float, now: float, taken: bool) -> None:
         """Note one answer."""
         if status != 200:
             self.statuses[str(status)] += 1
@@ -187,8 +194,17 @@ class Crowd:
         else:
             self.acknowledged[kind] += 1
         self.counts[kind] += 1
+        self.by_second[int(due_at - self._began_at)].append(now - due_at)
         if self._steady:
-            self.latencies.append(latency_s)
+            self.latencies.append(now - due_at)
+
+    def interval_promised(self, name: str, body: bytes) -> int:
+        """Return the interval that an answer promises, and expiry goes by: a stretched one is taken back by the next answer."""
+        if self.promises[name] in body:
+            return self.interval_s
+        promised_s = int(json.loads(body)["data"].get(name) or self.interval_s)
+        self.promised_s = max(self.promised_s, promised_s)
+        return promised_s
 
     async def play(self) -> dict[str, Any]:
         """Live through all of it; return what was seen."""
@@ -196,11 +212,12 @@ class Crowd:
         over_at = self._began_at + self._ramp_s + self._duration_s
         watching = [asyncio.create_task(part) for part in (self._watch(over_at), self._flip(over_at))]
         cpu_s, ticks = 0.0, round((self._ramp_s + self._duration_s) / TICK_S)
-        latest_s = 0.0
         for tick in range(ticks):
             due_at = self._began_at + tick * TICK_S
             now = time.time()
-            latest_s = max(latest_s, now - due_at)
+            second = int(tick * TICK_S)
+            self.late_s[second] = max(self.late_s[second], now - due_at)
+            self.spent_s.setdefault(second, time.process_time())
             await asyncio.sleep(max(0.0, due_at - now))
             if not self._steady and due_at - self._began_at >= self._ramp_s:
                 self._steady, cpu_s = True, time.process_time()
@@ -209,7 +226,7 @@ class Crowd:
         await self.pool.drained(within_s=20)
         for task in watching:
             await task
-        return self._result(generator_s, latest_s)
+        return self._result(generator_s)
 
     def _tick(self, tick: int, due_at: float, *, calm: bool) -> None:
         """Do what is due: those whose turn it is beat or leave, and whoever is missing joins."""
@@ -294,7 +311,7 @@ class Crowd:
         expires_after_s = float(self.interval_s * EXPIRY_INTERVALS)
         self.truth.fell_silent(sent_at=sent_at, acknowledged_at=acknowledged_at, expires_after_s=expires_after_s)
 
-    def _result(self, generator_s: float, latest_s: float) -> dict[str, Any]:
+    def _result(self, generator_s: float) -> dict[str, Any]:
         steady = [each for each in self.series if each[0] > self._ramp_s]
         return {
             "sessions": self._sessions,
@@ -319,8 +336,25 @@ class Crowd:
             "resent": self.pool.resent,
             "generator_cores": round(generator_s / self._duration_s, 3),
             "generator_us_per_request": round(generator_s / max(1, len(self.latencies)) * 1e6, 1),
-            "generator_late_s": round(latest_s, 3),
+            "generator_late_s": round(max(self.late_s.values()), 3),
+            "seconds": self._seconds(),
         }
+
+    def _seconds(self) -> list[list[float]]:
+        """
+        Return a row for every second in which something was due.
+
+        Its number, how many requests, their p50, p99 and longest latency in ms, how late the generator itself was at most in ms, and
+        the processor time in ms that the generator used in it.
+        """
+        rows: list[list[float]] = []
+        for second, latencies in sorted(self.by_second.items()):
+            ms = quantiles([1e3 * each for each in latencies])
+            used_s = self.spent_s.get(second + 1, self.spent_s[second]) - self.spent_s[second]
+            rows.append(
+                [second, len(latencies), ms["p50"], ms["p99"], ms["max"], round(1e3 * self.late_s[second], 1), round(1e3 * used_s, 1)]
+            )
+        return rows
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
