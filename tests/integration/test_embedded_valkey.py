@@ -144,7 +144,16 @@ def test_the_password_is_in_a_private_file_and_in_no_command_line(folder: Path) 
 def test_the_server_listens_on_loopback_only_and_syncs_every_write(folder: Path) -> None:
     valkey = EmbeddedValkey(folder)
     with redis.Redis.from_url(valkey.start()) as client:
-        settings = client.config_get("bind", "appendonly", "appendfsync", "save", "aof-load-truncated", "auto-aof-rewrite-percentage")
+        settings = client.config_get(
+            "bind",
+            "appendonly",
+            "appendfsync",
+            "save",
+            "aof-load-truncated",
+            "auto-aof-rewrite-percentage",
+            "auto-aof-rewrite-min-size",
+            "rdbcompression",
+        )
     valkey.stop()
     assert settings == {
         "bind": "127.0.0.1",
@@ -152,7 +161,9 @@ def test_the_server_listens_on_loopback_only_and_syncs_every_write(folder: Path)
         "appendfsync": "always",
         "save": "",
         "aof-load-truncated": "yes",
-        "auto-aof-rewrite-percentage": "100",
+        "auto-aof-rewrite-percentage": "300",
+        "auto-aof-rewrite-min-size": str(512 * 1024 * 1024),
+        "rdbcompression": "no",
     }
 
 
