@@ -12,7 +12,7 @@ start again from its journal. It runs on asyncio alone: Ray is in `ray_actors.py
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -143,7 +143,7 @@ class Shard:
                 waiting.outcomes.append(self._absent(slot) if held is None else self._apply(held, event, now, interval_s))
                 if held is not None:
                     touched[slot] = held
-        await self._write(now=now)
+        await self._write(touched.values(), now=now)
         self._intake.answer(lost=touched.keys() - self._held.keys())
 
     def _absent(self, slot: int) -> NotTaken:
@@ -182,9 +182,9 @@ class Shard:
             yield
             self._sound = True
 
-    async def _write(self, *, now: float, hand: bool = False) -> None:
-        """Commit whatever changed in any slot; `hand`: and the records whose open increments wait. In the lane only."""
-        pending = [each.encode() for each in self._held.values() if each.has_changes() or (hand and each.waits_to_hand())]
+    async def _write(self, slots: Iterable[HeldSlot], *, now: float, hand: bool = False) -> None:
+        """Commit whatever changed in these slots; `hand`: and the records whose open increments wait. In the lane only."""
+        pending = [each.encode() for each in slots if each.has_changes() or (hand and each.waits_to_hand())]
         if pending:
             alive_at = self._wakefulness.alive_at(now)
             await self._writer.write(pending, alive_at=alive_at)
@@ -226,7 +226,7 @@ class Shard:
                 deadline = held.tracker.next_deadline()
                 if room and deadline is not None and deadline <= now:
                     room -= held.tracker.advance(now=now, limit=room)
-            await self._write(now=now, hand=True)
+            await self._write(self._held.values(), now=now, hand=True)
             return not room
 
     def _is_due(self, now: float) -> bool:
@@ -241,7 +241,7 @@ class Shard:
         if self._wakefulness.door_is_down(now):
             return
         # A pause must be durable before the sign of life that would hide it.
-        await self._write(now=now)
+        await self._write(self._held.values(), now=now)
         if not self._held or await self._writer.touch(alive_at=now):
             self._wakefulness.lived(now, took_s=self._clock() - now)
             self._touched_at = now
@@ -273,7 +273,7 @@ class Shard:
                 self._held[held.slot] = held
             self._room.count(held.tracker for held in self._held.values())
             # Only once this is written do we know that the slots are still ours, and that the pause cannot be lost.
-            await self._write(now=now)
+            await self._write(self._held.values(), now=now)
 
     async def release(self, slots: Sequence[int]) -> None:
         """
@@ -286,7 +286,7 @@ class Shard:
     async def _release(self, slots: Sequence[int]) -> None:
         async with self._working():
             now = self._enter()
-            await self._write(now=now)
+            await self._write(self._held.values(), now=now)
             # A journal that lost the data set gets it back before we let go of what may be the only copy.
             if not await self._writer.touch(alive_at=self._wakefulness.alive_at(now)):
                 log.warning("slots kept: the journal does not answer", shard=self.name, slots=list(slots))
@@ -379,7 +379,7 @@ class Shard:
         try:
             async with asyncio.timeout(STOP_S), self._working():
                 now = self._enter()
-                await self._write(now=now, hand=True)
+                await self._write(self._held.values(), now=now, hand=True)
                 await self._touch()
         except TimeoutError:
             log.warning("stopped without a last word to the journal", shard=self.name)
