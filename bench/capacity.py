@@ -4,7 +4,7 @@ Find how many live sessions this machine carries, and how right and how fresh th
     python -m bench.capacity [--sessions 20000,50000,100000,150000] [--seconds 300]
 
 For each size a fresh `headcount up` with its defaults and an open-loop audience (`bench/crowd.py`) on the same machine:
-latency counts from when a request was due. Every second the count is held against the truth. In the end what was
+latency counts from when a request was due. Every second the count is held against the truth, and the latencies of what was due in it are kept beside the times at which the journal rewrote its file. In the end what was
 acknowledged is compared with what was counted, and the journal is audited. Memory is the proportional set size, processor time in cores, both by kind of process, while the audience is complete.
 """
 
@@ -12,11 +12,14 @@ import argparse
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from bench import plots
@@ -33,6 +36,10 @@ INTERVAL_S: Final = 30
 STAY_S: Final = 600.0
 """How long a session lasts, on average."""
 CONNECTIONS: Final = 1_000
+_BEGUN: Final = "Starting automatic rewriting"
+_LOGGED: Final = re.compile(rf" (\d+ \w+ \d+ [\d:.]+) \* ({_BEGUN}|Background AOF rewrite finished)")
+SETTLED_S: Final = 2.0
+"""For so long after a rewrite has ended its backlog is still made up for."""
 COUNTED: Final = {"start": "started", "beat": "heartbeats", "end": "ended"}
 """The tracker's counters of what an audience says."""
 P99_MS_MAX: Final = 250.0
@@ -98,8 +105,10 @@ def measure(running: Running, *, sessions: int, interval_s: int, seconds: float,
     seen: dict[str, Any] = json.loads(output)
     audit = running.command("audit")
     counted = {kind: count - counted[kind] for kind, count in counted_by(running).items()}
+    log = running.data / "valkey/valkey.log"
     return {
         **seen,
+        "rewrites": rewrites(log.read_text() if log.exists() else "", since=seen["began_at"]),
         "counted": counted,
         "lost": sum(max(0, count - counted[kind]) for kind, count in seen["acknowledged"].items()),
         "cores": {kind: round(used / over_s, 3) for kind, used in spent.most_common()},
@@ -121,6 +130,18 @@ def counted_by(running: Running) -> dict[str, int]:
     """Return how many starts, beats and ends the tracker has counted in all."""
     counters = scrape.counters(scrape.read(running.get("/metrics").decode()))
     return {kind: round(sum(count for key, count in counters.items() if key[0] == name)) for kind, name in COUNTED.items()}
+
+
+def rewrites(log: str, *, since: float) -> list[list[float]]:
+    """Return when the journal began and ended to rewrite its file, from Valkey's log, in seconds since a Unix time."""
+    begun: list[float] = []
+    ended: list[float] = []
+    for line in log.splitlines():
+        found = _LOGGED.search(line)
+        if found:
+            at = datetime.strptime(found[1], "%d %b %Y %H:%M:%S.%f").astimezone().timestamp() - since
+            (begun if found[2] == _BEGUN else ended).append(round(at, 2))
+    return [[start, end] for start, end in zip(begun, ended, strict=False) if end > 0]
 
 
 def _await_empty_house(running: Running, *, within_s: float) -> None:
@@ -180,7 +201,27 @@ def table(result: dict[str, Any]) -> str:
         )
     older = [f"{each['sessions']:,} at commit {each['commit']}" for each in sizes if "commit" in each]
     noted = [f"Measured before the others: {', '.join(older)}.", ""] if older else []
-    return "\n".join([*players, "", *noted, *costs, "", targets(result)])
+    return "\n".join([*players, "", *noted, *costs, "", *seconds_table(sizes), targets(result)])
+
+
+def seconds_table(sizes: list[dict[str, Any]]) -> list[str]:
+    """Return how long a second's requests took, apart for those in which the journal rewrote its file, or had just."""
+    lines = [
+        "| live sessions | the journal's file rewritten | p99 of a second meanwhile: median, worst | of the other seconds: median, worst |",
+        "|---:|---:|---|---|",
+    ]
+    for each in sizes:
+        if "seconds" not in each:
+            continue
+        rewriting = [(start, end + SETTLED_S) for start, end in each["rewrites"] if end > each["ramp_s"]]
+        during: list[float] = []
+        quiet: list[float] = []
+        for second, _, _, p99, *_ in each["seconds"]:
+            if second >= each["ramp_s"]:
+                (during if any(start < second + 1 and second < end for start, end in rewriting) else quiet).append(p99)
+        told = [f"{median(some):.0f}, {max(some):.0f} ms" if some else "" for some in (during, quiet)]
+        lines.append(f"| {each['sessions']:,} | {len(rewriting)} times | {told[0]} | {told[1]} |")
+    return [*lines, ""] if len(lines) > 2 else []
 
 
 def _biggest(values: dict[str, float], form: str) -> str:
@@ -221,7 +262,29 @@ def draw(result: dict[str, Any]) -> list[Path]:
     latency = {name: line("latency_ms", name) for name in ("p50", "p99", "p999")} | {"beat → number, p99": line("freshness_s", "p99", 1e3)}
     memory = {"all processes, MB": [(each["sessions"], sum(each["memory_mb"].values())) for each in sizes]}
     memory |= {kind: [(each["sessions"], each["memory_mb"].get(kind, 0)) for each in sizes] for kind in ("shards", "valkey", "replicas")}
+    timed = {
+        f"{each['sessions']:,} live sessions": [(row[0] - each["ramp_s"], row[3]) for row in each["seconds"]]
+        for each in sizes
+        if "seconds" in each
+    }
+    by_second = {name: [(second, p99) for second, p99 in points if second >= 0] for name, points in timed.items()}
+    drawn = (
+        [
+            plots.lines(
+                "capacity-seconds",
+                by_second,
+                title="p99 of what was due in each second",
+                x="second",
+                y="ms",
+                limits={"250 ms": P99_MS_MAX},
+                log="y",
+            ),
+        ]
+        if by_second
+        else []
+    )
     return [
+        *drawn,
         plots.lines(
             "capacity",
             latency,

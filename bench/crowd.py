@@ -315,6 +315,8 @@ class Crowd:
         steady = [each for each in self.series if each[0] > self._ramp_s]
         return {
             "sessions": self._sessions,
+            "began_at": self._began_at,
+            "ramp_s": self._ramp_s,
             "duration_s": self._duration_s,
             "requests_per_s": round(len(self.latencies) / self._duration_s, 1),
             "latency_ms": quantiles([1e3 * each for each in self.latencies]),

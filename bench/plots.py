@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs/plots"
 COLOURS: Final = ("#3b6fb6", "#d9822b", "#4f9d69", "#b5485d", "#7b5ea7", "#8c7355", "#d16ba5", "#6f7d8c", "#b3a336", "#3aa6a6", "#a0a0a0")
+_MARKED_MAX: Final = 20
+"""More places than this get neither a mark nor a tick each."""
 _STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "headcount",
@@ -49,18 +51,20 @@ def lines(
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         axes = figure.add_subplot()
+        places = sorted({point for points in series.values() for point, _ in points})
+        marker = "o" if len(places) <= _MARKED_MAX else ""
         for colour, (label, points) in zip(COLOURS, series.items(), strict=False):
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, color=colour, label=label)
+            axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, color=colour, label=label)
         for label, at in (limits or {}).items():
             axes.axhline(at, linestyle="--", linewidth=1, color="#666666")
             axes.annotate(label, (1, at), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color="#666666")
         axes.set(title=title, xlabel=x, ylabel=y)
-        places = sorted({point for points in series.values() for point, _ in points})
         axes.set_xscale("log" if "x" in log else "linear")
         axes.set_yscale("log" if "y" in log else "linear")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
-        axes.set_xticks(places, minor=False)
+        if marker:
+            axes.set_xticks(places, minor=False)
         axes.minorticks_off()
         if "y" not in log:
             axes.set_ylim(bottom=0)

@@ -1,5 +1,6 @@
 """What refills the documents, and that there is room in them for all that is measured."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -38,3 +39,20 @@ def test_a_capacity_that_was_measured_in_parts_has_each_size_as_it_was_measured_
     gathered = capacity.gathered([result("a", s1=1, s2=2), result("b", s2=20, s3=30)])
     assert gathered["machine"] == {"commit": "b"}
     assert gathered["sizes"] == [{"sessions": 1, "p": 1, "commit": "a"}, {"sessions": 2, "p": 20}, {"sessions": 3, "p": 30}]
+
+
+def test_a_journals_log_tells_when_it_rewrote_its_file() -> None:
+    log = (
+        "7:M 22 Nov 2026 16:25:36.300 * Starting automatic rewriting of AOF on 101% growth\n"
+        "7:M 22 Nov 2026 16:25:36.900 * Background AOF rewrite finished successfully\n"
+        "7:M 22 Nov 2026 16:25:43.287 * Starting automatic rewriting of AOF on 100% growth\n"
+    )
+    since = datetime(2026, 11, 22, 16, 25, 30).astimezone().timestamp()
+    assert capacity.rewrites(log, since=since) == [[6.3, 6.9]]
+    assert capacity.rewrites(log, since=since + 10) == []
+
+
+def test_seconds_of_a_rewrite_and_those_that_make_up_for_it_are_told_apart() -> None:
+    seconds = [[second, 100, 1.0, 400.0 if second in (31, 33) else 20.0 + second, 0.0, 0.0, 0.0] for second in range(40)]
+    size = {"sessions": 100, "ramp_s": 30, "seconds": seconds, "rewrites": [[10.0, 10.5], [31.2, 31.6]]}
+    assert capacity.seconds_table([size, {"sessions": 50}])[2:] == ["| 100 | 1 times | 400, 400 ms | 56, 59 ms |", ""]
