@@ -61,8 +61,8 @@ appendfsync always
 aof-load-truncated yes
 aof-use-rdb-preamble yes
 no-appendfsync-on-rewrite no
-auto-aof-rewrite-percentage 300
-auto-aof-rewrite-min-size 512mb
+auto-aof-rewrite-percentage 400
+auto-aof-rewrite-min-size 1gb
 rdbcompression no
 maxmemory 0
 maxmemory-policy noeviction
@@ -70,7 +70,7 @@ tcp-backlog 128
 """
 """
 The file is rewritten seldom, and what is rewritten is not compressed: on a busy machine each rewrite holds up commits for a third of a second
-(`docs/performance.md`, "How many live sessions"). It grows to four times the data, half a gigabyte at least, and loads at some 300 MB/s.
+(`docs/performance.md`, "How many live sessions"). It grows to five times the data, one gigabyte at least, and loads at some 300 MB/s.
 """
 
 _log = structlog.get_logger(__name__)

@@ -161,8 +161,8 @@ def test_the_server_listens_on_loopback_only_and_syncs_every_write(folder: Path)
         "appendfsync": "always",
         "save": "",
         "aof-load-truncated": "yes",
-        "auto-aof-rewrite-percentage": "300",
-        "auto-aof-rewrite-min-size": str(512 * 1024 * 1024),
+        "auto-aof-rewrite-percentage": "400",
+        "auto-aof-rewrite-min-size": str(1024**3),
         "rdbcompression": "no",
     }
 
