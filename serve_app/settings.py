@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -60,6 +61,17 @@ def _absolute(path: Path) -> Path:
 def _shown(path: Path) -> str:
     """Return a path as it can stand in one line."""
     return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def _mode_of(path: Path) -> int:
+    """Return what a path names, as `stat` has it; 0: nothing is there. Raises `ValueError` if nothing can be."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return 0
+    except OSError as error:  # its name is too long, it lies below a file, or where we may not look
+        message = f"{_shown(path)} cannot be used: {error.strerror}"
+        raise ValueError(message) from None
 
 
 class Settings(BaseSettings):
@@ -147,7 +159,7 @@ class Settings(BaseSettings):
     @classmethod
     def _data_dir_is_a_folder(cls, value: Path) -> Path:
         folder = _absolute(value)
-        if folder.exists() and not folder.is_dir():
+        if (mode := _mode_of(folder)) and not S_ISDIR(mode):
             message = f"{_shown(folder)} is not a folder"
             raise ValueError(message)
         return folder
@@ -193,7 +205,7 @@ class Settings(BaseSettings):
         if value is None:
             return None
         folder = _absolute(value)
-        if not folder.is_dir():
+        if not S_ISDIR(_mode_of(folder)):
             message = f"{_shown(folder)} is not a folder"
             raise ValueError(message)
         return folder
@@ -204,7 +216,7 @@ class Settings(BaseSettings):
         if value is None:
             return None
         file = _absolute(value)
-        if not (file.is_file() and os.access(file, os.R_OK)):
+        if not (S_ISREG(_mode_of(file)) and os.access(file, os.R_OK)):
             message = f"{_shown(file)} is not a file that can be read"
             raise ValueError(message)
         return file

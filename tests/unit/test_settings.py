@@ -163,3 +163,23 @@ def test_this_machine_reaches_the_front_door_by_an_address_that_can_be_called(ho
 def test_a_misspelt_variable_is_noticed() -> None:
     environ = {"HEADCOUNT_SHARD": "2", "HEADCOUNT_SHARDS": "2", "HEADCOUNT_RUN": "x", "PATH": "/bin"}
     assert unknown_variables(environ) == ("HEADCOUNT_SHARD",)
+
+
+@pytest.mark.parametrize("name", ["DATA_DIR", "TOKENS_DIR", "JWT_PUBLIC_KEY_FILE"])
+@pytest.mark.parametrize(
+    ("below", "problem"),
+    [("x" * 300, "File name too long"), ("file/inner", "Not a directory")],
+    ids=["too-long", "below-a-file"],
+)
+def test_a_path_that_cannot_be_is_one_line_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, below: str, problem: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(f"HEADCOUNT_{name}", str(tmp_path / below))
+    assert problems() == (f"HEADCOUNT_{name}: {tmp_path / below} cannot be used: {problem}",)
+
+
+def test_a_file_is_no_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HEADCOUNT_DATA_DIR", str(tmp_path / "file"))
+    assert problems() == (f"HEADCOUNT_DATA_DIR: {tmp_path / 'file'} is not a folder",)
