@@ -1,8 +1,10 @@
 """What every actor and ingest replica is told at its birth; picklable, and free of Ray."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from actors.room import NEW_SESSIONS_PER_MINUTE
+NEW_SESSIONS_PER_MINUTE: Final = 60_000
+"""What a shard opens, unless it is set otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""What a shard says of itself to the directory: plain data."""
+"""What a shard and the directory tell each other: the shard its health, the directory whether the shard is still an owner."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Health(NamedTuple):
@@ -25,3 +25,14 @@ class Health(NamedTuple):
     """How often all that is held was written back into a data set that had lost it."""
     node: str = ""
     """Where it runs, by Ray's id."""
+
+
+class DirectoryAwayError(Exception):
+    """The directory cannot say, for now; ask again."""
+
+
+class Confirm(Protocol):
+    """How a shard asks the directory whether it is still the owner, after the journal lost the data set."""
+
+    async def __call__(self, shard: str, epochs: Mapping[int, int]) -> Sequence[int]:
+        """Return those of the slots that are still the shard's. Raises `DirectoryAwayError`."""

@@ -21,11 +21,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors import clock, names
 from actors.channel import Address, Listener
 from actors.config import TrackerConfig
-from actors.health import Health
+from actors.health import DirectoryAwayError, Health
 from actors.logs import write_plainly
 from actors.room import Room
 from actors.shard import Shard
-from actors.writing import DirectoryAwayError
 from metrics.reports import Known, ShardReport
 from sessions.changes import Policy
 from storage.redis_journal import RedisJournal

@@ -8,13 +8,10 @@ forgotten when it is told to count again. It knows no clock.
 """
 
 from collections.abc import Iterable
-from typing import Final
 
+from actors.config import NEW_SESSIONS_PER_MINUTE
 from sessions.limits import BEACON_SESSIONS_PER_SHARD_MAX, BEACON_SHARE, SESSIONS_PER_SHARD_MAX
 from sessions.tracker import Tracker
-
-NEW_SESSIONS_PER_MINUTE: Final = 60_000
-"""What a shard opens, unless it is set otherwise."""
 
 
 class Room:

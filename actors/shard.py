@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from actors.health import Health
+from actors.health import Confirm, Health
 from actors.held_slot import HeldSlot
 from actors.intake import Intake
 from actors.lever import Lever
@@ -31,7 +31,7 @@ from actors.taking import Taking
 from actors.tasks import Tasks
 from actors.waiting import Waiting
 from actors.wakefulness import RHYTHM, Rhythm, Wakefulness
-from actors.writing import Confirm, Writer
+from actors.writing import Writer
 from metrics.reports import Known, ShardReport
 from sessions.changes import Policy, Reason, Receipt
 from sessions.events import Event

@@ -20,11 +20,10 @@ import structlog
 from actors import names, placing
 from actors.fleet import Fleet, Patience
 from actors.front_door import FrontDoor
-from actors.health import Health
+from actors.health import DirectoryAwayError, Health
 from actors.orders import Orders, Term, latest_terms, orders
 from actors.placing import Node
 from actors.plan import Plan, PlanRefusedError
-from actors.writing import DirectoryAwayError
 from storage.journal import Fence, Journal, JournalError, JournalUnavailableError, WipedError
 
 log = structlog.get_logger(__name__)

@@ -11,10 +11,10 @@ The caller makes sure that only one write is under way (`Shard`'s lane). It does
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import structlog
 
+from actors.health import Confirm, DirectoryAwayError
 from actors.held_slot import HeldSlot, Pending
 from actors.wakefulness import Rhythm
 from sessions.errors import InvariantError
@@ -22,17 +22,6 @@ from sessions.limits import WRITE_BACK_SESSIONS_MAX
 from storage.journal import Journal, JournalUnavailableError, StaleEpochError, WipedError
 
 log = structlog.get_logger(__name__)
-
-
-class DirectoryAwayError(Exception):
-    """The directory cannot say, for now; ask again."""
-
-
-class Confirm(Protocol):
-    """How a shard asks the directory whether it is still the owner, after the journal lost the data set."""
-
-    async def __call__(self, shard: str, epochs: Mapping[int, int]) -> Sequence[int]:
-        """Return those of the slots that are still the shard's. Raises `DirectoryAwayError`."""
 
 
 class Writer:

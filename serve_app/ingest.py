@@ -18,12 +18,11 @@ from serve_app.auth import Doorkeeper
 from serve_app.body import Message, Receive
 from serve_app.cors import Cors
 from serve_app.decoding import BadBody, BodyFault, read_body
-from serve_app.ingress import ARRIVED_HEADER
 from serve_app.mailbox import Undelivered
 from serve_app.pixel import GIF, read_pixel
 from serve_app.quick import QuickHeartbeat
 from serve_app.records import bad_events, record_of
-from serve_app.routes import PIXEL_ENDPOINT, PIXEL_PATH, POSTS, PostRoute
+from serve_app.routes import ARRIVED_HEADER, PIXEL_ENDPOINT, PIXEL_PATH, POSTS, PostRoute
 from serve_app.tallies import Tallies
 from serve_app.wire import BadEvent, Body, EventsBody
 from sessions import limits

@@ -17,7 +17,7 @@ from typing import Final
 
 from serve_app.answers import RETRY_AFTER_S, Code, Refusal
 from serve_app.ports import InternalPorts
-from serve_app.routes import PIXEL_PATH, POSTS_PREFIX
+from serve_app.routes import ARRIVED_HEADER, PIXEL_PATH, POSTS_PREFIX
 from serve_app.settings import Settings
 from sessions.limits import FRONT_DOOR_WAITING_S_MAX, REPLICA_REQUESTS_MAX
 
@@ -33,8 +33,6 @@ KEEP_ALIVE_S: Final = 5
 """How long an idle connection may stay: far less than a heartbeat interval, or each viewer would hold one."""
 _REQUEST_S: Final = 10
 """For the headers and, up to HAProxy's 16 KB, the body: until then a slow client costs HAProxy a connection, and nobody else anything."""
-ARRIVED_HEADER: Final = b"x-headcount-arrived-ms"
-"""When HAProxy began to see about a request, in milliseconds since the epoch: what a player sends under this name is replaced."""
 _CLIENT_SILENCE_S: Final = 30
 _SERVER_SILENCE_S: Final = 30
 """Our own deadline is 10 s; this one only ends what hangs."""

@@ -42,6 +42,8 @@ POSTS_PREFIX: Final = "/analytics/"
 """Of the paths of all four POSTs, and of nothing else."""
 PIXEL_PATH: Final = "/icon.gif"
 PIXEL_ENDPOINT: Final = "icon"
+ARRIVED_HEADER: Final = b"x-headcount-arrived-ms"
+"""When HAProxy began to see about a request, in milliseconds since the epoch: what a player sends under this name is replaced."""
 
 _POSTS: Final = (
     PostRoute("/analytics/live/session/start", "start", "Start a session", wire.START, wire.StartBody, answers.started, examples.STARTED),

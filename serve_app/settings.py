@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from actors.room import NEW_SESSIONS_PER_MINUTE
+from actors.config import NEW_SESSIONS_PER_MINUTE
 from storage.redis_address import RedisAddress
 
 PREFIX: Final = "HEADCOUNT_"

@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from actors.room import NEW_SESSIONS_PER_MINUTE
+from actors.config import NEW_SESSIONS_PER_MINUTE
 from bench.results import machine
 from tests.chaos.crowd import Crowd
 from tests.chaos.scene import Scene

@@ -18,13 +18,12 @@ from typing import NamedTuple
 from actors import placing
 from actors.fleet import Patience
 from actors.front_door import FrontDoor
-from actors.health import Health
+from actors.health import DirectoryAwayError, Health
 from actors.messages import NotTaken, decode_reply, encode_batch, encode_item
 from actors.plan import PlanRefusedError
 from actors.shard import Shard
 from actors.steward import BUSY_ROUND_S, ROUND_S, Steward
 from actors.wakefulness import Rhythm
-from actors.writing import DirectoryAwayError
 from metrics.totals import Totals
 from sessions.changes import Policy, Receipt
 from sessions.events import End, Event, Happening, Happenings, Heartbeat, Start

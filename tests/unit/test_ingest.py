@@ -15,10 +15,9 @@ from serve_app import examples
 from serve_app.answers import Refusal
 from serve_app.body import inflate
 from serve_app.ingest import Rules
-from serve_app.ingress import ARRIVED_HEADER
 from serve_app.mailbox import Undelivered
 from serve_app.pixel import GIF
-from serve_app.routes import POSTS
+from serve_app.routes import ARRIVED_HEADER, POSTS
 from serve_app.tokens import Tokens
 from sessions.changes import Reason, Receipt
 from tests.front_door import INGEST, NOW, OPS, SLOTS, Answer, FrontDoor, ask
