@@ -23,8 +23,8 @@ from actors.channel import Address, Listener
 from actors.config import TrackerConfig
 from actors.health import DirectoryAwayError, Health
 from actors.logs import write_plainly
-from actors.room import Room
-from actors.shard import Shard
+from actors.shard.admission import Room
+from actors.shard.shard import Shard
 from metrics.reports import Known, ShardReport
 from sessions.changes import Policy
 from storage.redis_journal import RedisJournal

@@ -10,13 +10,13 @@ import structlog
 
 from actors import clock, names
 from actors.config import TrackerConfig
-from actors.front_door import FrontDoor, probe_of
+from actors.directory.front_door import FrontDoor, probe_of
+from actors.directory.plan import PlanRefusedError
+from actors.directory.steward import BUSY_ROUND_S, ROUND_S, LeaseLostError, Steward
 from actors.health import DirectoryAwayError
 from actors.logs import write_plainly
-from actors.plan import PlanRefusedError
 from actors.ray_actors import CALLS_MAX, OPTIONS, REMOTE, await_on, end_with, on, on_head
 from actors.ray_shards import RayShards
-from actors.steward import BUSY_ROUND_S, ROUND_S, LeaseLostError, Steward
 from storage.journal import DataSetConflictError, JournalError, JournalUnavailableError, WipedError
 from storage.redis_journal import RedisJournal
 

@@ -16,8 +16,8 @@ from ray.exceptions import ActorDiedError, RayError
 
 from actors import names
 from actors.config import TrackerConfig
+from actors.directory.placement import Node
 from actors.health import Health
-from actors.placing import Node
 from actors.ray_actors import HEAD_MARK, create_shard, find_shards
 
 log = structlog.get_logger(__name__)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import processes
-from serve_app.ports import is_free
+from serve_app.machine.ports import is_free
 from storage.processes import name_of, send
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -17,25 +17,25 @@ EVENT_LOOP: Final = "event loop"
 """A stack that no rule knows: the loop itself, and what it does with sockets."""
 
 REPLICA: Final = (
-    (r"serve_app/(auth|cors)\.py", "authenticate"),
-    (r"serve_app/(decoding|wire|timestamps|body)\.py|pydantic/", "parse, validate"),
-    (r"serve_app/records\.py|storage/codec\.py|actors/messages\.py", "record"),
-    (r"serve_app/(mailbox|slotmap)\.py", "mailbox"),
-    (r"serve_app/(lines|shards)\.py|actors/channel\.py", "carry batches"),
-    (r"serve_app/(answers|routes|tallies)\.py", "answer"),
+    (r"serve_app/(access/|players/cors\.py)", "authenticate"),
+    (r"serve_app/players/(decoding|wire|timestamps|body)\.py|pydantic/", "parse, validate"),
+    (r"serve_app/players/records\.py|storage/codec\.py|actors/messages\.py", "record"),
+    (r"serve_app/delivery/(mailbox|slotmap)\.py", "mailbox"),
+    (r"serve_app/delivery/(lines|actor_calls)\.py|actors/channel\.py", "carry batches"),
+    (r"serve_app/(players/(answers|routes)|delivery/tallies)\.py", "answer"),
     (r"uvicorn/|httptools|starlette/|fastapi/", "HTTP in Python (uvicorn)"),
     (r"ray/serve/|ray/util/metrics|ray/includes/metric", "Serve's path"),
     (r"ray/", "carry batches"),
-    (r"serve_app/(ingest|app|shortcut)\.py", "steps between"),
+    (r"serve_app/(players/ingest|app|shortcut)\.py", "steps between"),
 )
 """For an ingest replica: what a frame's file looks like, and the part it belongs to; the first that fits."""
 
 SHARD: Final = (
     (r"sessions/", "apply"),
-    (r"storage/|redis/|hiredis|actors/(writing|held_slot)\.py", "commit"),
-    (r"actors/messages\.py|actors/waiting\.py", "read and answer batches"),
-    (r"actors/(reporting|wakefulness|room)\.py|metrics/", "reports"),
-    (r"actors/shard\.py", "steps between"),
+    (r"storage/|redis/|hiredis|actors/shard/(writing|held_slot)\.py", "commit"),
+    (r"actors/messages\.py|actors/shard/waiting\.py", "read and answer batches"),
+    (r"actors/shard/(reporting|outages|admission)\.py|metrics/", "reports"),
+    (r"actors/shard/shard\.py", "steps between"),
     (r"actors/channel\.py|ray/", "carry batches"),
 )
 """For a shard, in the same way."""

@@ -40,7 +40,7 @@ def fuzz_one(name: str, arguments: list[str]) -> None:
 
 def _dictionary(folder: Path) -> Path:
     """Write libFuzzer's dictionary: every word of the contract."""
-    from serve_app import openapi  # noqa: PLC0415 - not in the fuzzing processes
+    from serve_app.operators import openapi  # noqa: PLC0415 - not in the fuzzing processes
 
     words = sorted(set(_WORDS.findall(str(openapi.document()).replace("'", '"'))))
     file = folder / "words"

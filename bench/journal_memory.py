@@ -19,9 +19,9 @@ import redis
 
 from bench import parsers
 from bench.results import machine, write_result
-from serve_app import examples
-from serve_app.decoding import read_body
-from serve_app.records import record_of
+from serve_app.players import examples
+from serve_app.players.decoding import read_body
+from serve_app.players.records import record_of
 from sessions.changes import Policy
 from sessions.events import Event
 from sessions.routing import slot_of

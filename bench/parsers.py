@@ -22,15 +22,17 @@ from actors.messages import GarbledError, decode_batch, decode_reply, encode_bat
 from metrics import exposition
 from metrics.catalog import PREFIX, STREAM_PEAK
 from metrics.labels import label_of
-from serve_app import auth, settings, timestamps, wire
-from serve_app.answers import Refusal
-from serve_app.auth import Doorkeeper
-from serve_app.body import inflate
-from serve_app.decoding import BadBody, read_body
-from serve_app.pixel import read_pixel
-from serve_app.quick import read_heartbeat
-from serve_app.records import bad_events, record_of
-from serve_app.tokens import Tokens
+from serve_app import settings
+from serve_app.access import auth
+from serve_app.access.auth import Doorkeeper
+from serve_app.access.tokens import Tokens
+from serve_app.players import timestamps, wire
+from serve_app.players.answers import Refusal
+from serve_app.players.body import inflate
+from serve_app.players.decoding import BadBody, read_body
+from serve_app.players.pixel import read_pixel
+from serve_app.players.quick import read_heartbeat
+from serve_app.players.records import bad_events, record_of
 from sessions import limits
 from sessions.changes import Policy
 from sessions.events import Beacon, Event

@@ -20,21 +20,21 @@ from actors import clock, names
 from actors.config import TrackerConfig
 from actors.logs import write_plainly
 from metrics.reports import ReplicaReport
-from serve_app import openapi
-from serve_app.auth import Doorkeeper
-from serve_app.backstage import ANSWER_S, ActorsBackstage
-from serve_app.body import Receive
-from serve_app.ingest import Asgi, Ingest, Rules, Scope, Send
-from serve_app.lines import Lines
-from serve_app.mailbox import PostRoom
-from serve_app.ops import operators_app
-from serve_app.routes import PIXEL_PATH, POSTS
+from serve_app.access.auth import Doorkeeper
+from serve_app.access.tokens import Tokens, follow
+from serve_app.delivery.actor_calls import Actors
+from serve_app.delivery.lines import Lines
+from serve_app.delivery.mailbox import PostRoom
+from serve_app.delivery.slotmap import SlotMap
+from serve_app.delivery.tallies import Tallies, report_forever
+from serve_app.operators import openapi
+from serve_app.operators.backstage import ANSWER_S, ActorsBackstage
+from serve_app.operators.ops import operators_app
+from serve_app.players.body import Receive
+from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
+from serve_app.players.routes import PIXEL_PATH, POSTS
 from serve_app.settings import Settings
-from serve_app.shards import Actors
 from serve_app.shortcut import Shortcut
-from serve_app.slotmap import SlotMap
-from serve_app.tallies import Tallies, report_forever
-from serve_app.tokens import Tokens, follow
 from sessions import limits
 from storage.redis_journal import RedisJournal
 

@@ -13,7 +13,7 @@ import typer
 from serve_app.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from serve_app.tokens import Door
+    from serve_app.access.tokens import Door
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +43,7 @@ def _settings() -> Settings:
 def up() -> None:
     """Start the tracker on this machine and stay until Ctrl-C or SIGTERM. Live sessions outlast the stop."""
     settings = _settings()
-    from serve_app.up import run
+    from serve_app.machine.up import run
 
     raise typer.Exit(run(settings))
 
@@ -52,7 +52,7 @@ def up() -> None:
 def status() -> None:
     """Say whether the tracker is ready, how many sessions it holds and where they are."""
     settings = _settings()
-    from serve_app.status import run
+    from serve_app.commands.status import run
 
     raise typer.Exit(run(settings))
 
@@ -67,7 +67,7 @@ def demo(
 ) -> None:
     """Play an audience against the running tracker, show what it did beside what is counted, and say whether the two agree."""
     settings = _settings()
-    from serve_app.demo import run
+    from serve_app.demo.play import run
 
     raise typer.Exit(run(settings, viewers=viewers, duration_s=duration_s, seed=seed, url=url, books=books))
 
@@ -76,7 +76,7 @@ def demo(
 def scale(shards: Annotated[int, typer.Option(help="How many shard actors there are to be.")]) -> None:
     """Have more or fewer shards, live: as few slots as possible move, and no player notices. Ends when it is so."""
     settings = _settings()
-    from serve_app.scaling import scale
+    from serve_app.commands.scaling import scale
 
     raise typer.Exit(scale(settings, shards=shards))
 
@@ -85,7 +85,7 @@ def scale(shards: Annotated[int, typer.Option(help="How many shard actors there 
 def drain(node: Annotated[str, typer.Option(help="Its address, or the beginning of its id; `headcount status` shows both.")]) -> None:
     """Have no shard on a node of the cluster, now and until `undrain`. Ends when the node can be stopped."""
     settings = _settings()
-    from serve_app.scaling import drain
+    from serve_app.commands.scaling import drain
 
     raise typer.Exit(drain(settings, node=node))
 
@@ -94,7 +94,7 @@ def drain(node: Annotated[str, typer.Option(help="Its address, or the beginning 
 def undrain(node: Annotated[str, typer.Option(help="Its address, or the beginning of its id.")]) -> None:
     """Let shards live on a node again. Ends when they are spread."""
     settings = _settings()
-    from serve_app.scaling import undrain
+    from serve_app.commands.scaling import undrain
 
     raise typer.Exit(undrain(settings, node=node))
 
@@ -103,7 +103,7 @@ def undrain(node: Annotated[str, typer.Option(help="Its address, or the beginnin
 def rollout() -> None:
     """Replace every shard, then the directory, by a new process with the installed code; no player notices. Ends when it is so."""
     settings = _settings()
-    from serve_app.scaling import rollout
+    from serve_app.commands.scaling import rollout
 
     raise typer.Exit(rollout(settings))
 
@@ -112,7 +112,7 @@ def rollout() -> None:
 def audit() -> None:
     """Read every slot from the journal, recount its sessions and say whether its ledger holds."""
     settings = _settings()
-    from serve_app.audit import run
+    from serve_app.commands.audit import run
 
     raise typer.Exit(run(settings))
 
@@ -121,7 +121,7 @@ def audit() -> None:
 def rotate(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa: FBT002 - Typer's way to say a flag
     """Make new tokens (both doors', unless one is named). Those before stay valid until `revoke` or the next `rotate`; nothing restarts."""
     settings = _settings()
-    from serve_app.rotation import run_rotate
+    from serve_app.commands.rotation import run_rotate
 
     raise typer.Exit(run_rotate(settings, _doors(ingest=ingest, ops=ops)))
 
@@ -130,13 +130,13 @@ def rotate(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa
 def revoke(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa: FBT002 - Typer's way to say a flag
     """Shut the tokens out that were in use before the last `rotate` (both doors', unless one is named)."""
     settings = _settings()
-    from serve_app.rotation import run_revoke
+    from serve_app.commands.rotation import run_revoke
 
     raise typer.Exit(run_revoke(settings, _doors(ingest=ingest, ops=ops)))
 
 
 def _doors(*, ingest: bool, ops: bool) -> "list[Door]":
-    from serve_app.tokens import Door
+    from serve_app.access.tokens import Door
 
     named = [door for door, wanted in ((Door.INGEST, ingest), (Door.OPS, ops)) if wanted]
     return named or list(Door)

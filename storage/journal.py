@@ -116,7 +116,7 @@ class Journal(Protocol):
 
     async def keep_plan(self, plan: bytes, *, run: str) -> bool:
         """
-        Keep what the cluster is to look like (`actors/plan.py`; opaque here) with the data set.
+        Keep what the cluster is to look like (`actors/directory/plan.py`; opaque here) with the data set.
 
         False: another run holds the lease, and nothing was kept. Raises `WipedError` if there is no data set.
         """

@@ -56,7 +56,7 @@ PROBE: Final = "headcount:probe"
 REPLY_S: Final = 3.0
 """
 How long a reply may take. A server that needs longer is away, as far as players are concerned; shorter than a replica
-waits for a shard (`serve_app/shards.py`), so that it is the shard that says so.
+waits for a shard (`serve_app/delivery/actor_calls.py`), so that it is the shard that says so.
 """
 CONNECT_S: Final = 2.0
 _LOADS, _UPKEEP = 4, 2

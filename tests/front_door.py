@@ -15,17 +15,17 @@ import msgspec
 
 from actors import clock
 from actors.messages import NotTaken, decode_batch, encode_reply
-from serve_app import openapi
-from serve_app.auth import Doorkeeper
-from serve_app.backstage import Readiness
-from serve_app.body import Receive
-from serve_app.ingest import Asgi, Ingest, Rules, Scope, Send
-from serve_app.mailbox import PostRoom
-from serve_app.ops import operators_app
-from serve_app.shards import ActorAwayError
-from serve_app.slotmap import SlotMap
-from serve_app.tallies import Tallies
-from serve_app.tokens import Tokens
+from serve_app.access.auth import Doorkeeper
+from serve_app.access.tokens import Tokens
+from serve_app.delivery.actor_calls import ActorAwayError
+from serve_app.delivery.mailbox import PostRoom
+from serve_app.delivery.slotmap import SlotMap
+from serve_app.delivery.tallies import Tallies
+from serve_app.operators import openapi
+from serve_app.operators.backstage import Readiness
+from serve_app.operators.ops import operators_app
+from serve_app.players.body import Receive
+from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
 from sessions.changes import Policy, Receipt
 from sessions.routing import slot_of
 from sessions.story import describe

@@ -7,8 +7,8 @@ Peer (c): Ray and Serve exactly as `headcount up` starts them, with an applicati
 import threading
 from pathlib import Path
 
-from serve_app import ports
-from serve_app.cluster import Cluster
+from serve_app.machine import ports
+from serve_app.machine.cluster import Cluster
 from serve_app.settings import Settings
 
 PATH = "/analytics/live/session/heartbeat"

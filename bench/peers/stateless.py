@@ -16,9 +16,9 @@ import redis.asyncio as redis
 from fastapi import FastAPI, Request, Response
 from pydantic import TypeAdapter
 
-from serve_app.decoding import BadBody, read_body
-from serve_app.records import record_of
-from serve_app.wire import HeartbeatBody
+from serve_app.players.decoding import BadBody, read_body
+from serve_app.players.records import record_of
+from serve_app.players.wire import HeartbeatBody
 from sessions.changes import Ledger, Policy
 from sessions.tracker import Tracker
 from storage.codec import decode_session, encode_session

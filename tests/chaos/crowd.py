@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple, Self, TypeVar
 
-from serve_app import examples
-from serve_app.answers import STATUSES
+from serve_app.players import examples
+from serve_app.players.answers import STATUSES
 from tests.chaos.wire import Answer, UnansweredError, Wire
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from actors.config import TrackerConfig
-from serve_app.answers import RETRY_AFTER_S, Code
+from serve_app.players.answers import RETRY_AFTER_S, Code
 from storage.processes import send
 from storage.redis_journal import DATA_SET
 from tests.chaos.scene import CONTROLLER, DIRECTORY, EXPORTER, GCS, HAPROXY, REPLICA, SHARD, Scene

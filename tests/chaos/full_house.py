@@ -4,9 +4,9 @@ import asyncio
 from collections import defaultdict
 
 from actors import names
-from serve_app import examples
-from serve_app.records import record_of
-from serve_app.routes import POSTS
+from serve_app.players import examples
+from serve_app.players.records import record_of
+from serve_app.players.routes import POSTS
 from sessions.changes import Ledger, Policy
 from sessions.routing import slot_of
 from sessions.session import Session

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import redis
 
 from metrics import scrape
-from serve_app.audit import LOADS_AT_ONCE, audit_slot
-from serve_app.runs import kill
+from serve_app.commands.audit import LOADS_AT_ONCE, audit_slot
+from serve_app.machine.runs import kill
 from sessions.changes import Key
 from sessions.session import EVENT_ID_BYTES, Session
 from sessions.states import Liveness

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serve_app import runs
-from serve_app.runs import RunRecord
+from serve_app.machine import runs
+from serve_app.machine.runs import RunRecord
 from storage.processes import ProcessName, name_of
 
 COMMAND = Path(sys.executable).parent / "headcount"

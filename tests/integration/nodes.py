@@ -35,14 +35,14 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 import ray
 from ray.cluster_utils import Cluster
 
-from actors import directory, names
+from actors import launch, names
 from actors.config import TrackerConfig
 from actors.messages import encode_item
-from serve_app.audit import audit_slot
-from serve_app.lines import Lines
-from serve_app.mailbox import PostRoom
-from serve_app.shards import Actors
-from serve_app.slotmap import SlotMap
+from serve_app.commands.audit import audit_slot
+from serve_app.delivery.actor_calls import Actors
+from serve_app.delivery.lines import Lines
+from serve_app.delivery.mailbox import PostRoom
+from serve_app.delivery.slotmap import SlotMap
 from sessions.changes import Receipt
 from sessions.events import Happening, Happenings
 from sessions.routing import slot_of
@@ -143,7 +143,7 @@ class Stage:
             expiry_intervals=3,
             revive_window_s=1_800.0,
         )
-        directory.launch(self.config)
+        launch.launch(self.config)
         self.directory: Any = ray.get_actor(names.DIRECTORY)
         self.players = Players(self.config)
 
@@ -299,7 +299,7 @@ def main(journal_url: str, gcs_away_s: float) -> None:
     drain_a_node(stage)
     lose_the_head(stage, away_s=gcs_away_s)
     audit(stage)
-    directory.shutdown(NAMESPACE)
+    launch.shutdown(NAMESPACE)
     ray.shutdown()
     stage.cluster.shutdown()
 

@@ -14,14 +14,14 @@ import ray
 import redis
 from ray.exceptions import RayError
 
-from actors import directory, names
+from actors import launch, names
 from actors.config import TrackerConfig
-from actors.front_door import probe_of
+from actors.directory.front_door import probe_of
 from actors.messages import decode_reply, encode_batch, encode_item
-from serve_app.lines import Lines
-from serve_app.mailbox import PostRoom, ShardAwayError
-from serve_app.shards import Actors
-from serve_app.slotmap import SlotMap
+from serve_app.delivery.actor_calls import Actors
+from serve_app.delivery.lines import Lines
+from serve_app.delivery.mailbox import PostRoom, ShardAwayError
+from serve_app.delivery.slotmap import SlotMap
 from sessions.changes import Receipt
 from sessions.events import Event, Heartbeat, Start
 from sessions.routing import slot_of
@@ -64,7 +64,7 @@ def config(_ray: None, valkey: EmbeddedValkey, request: pytest.FixtureRequest) -
         expiry_intervals=3,
         revive_window_s=1_800.0,
     )
-    directory.shutdown(namespace)
+    launch.shutdown(namespace)
 
 
 class Players:
@@ -165,7 +165,7 @@ def beat(session_id: str) -> Heartbeat:
 
 
 def test_a_shard_killed_under_load_is_back_within_5_s_and_lost_nothing(config: TrackerConfig) -> None:
-    directory.launch(config)
+    launch.launch(config)
     victim = status(names.shard_name(0), config)
 
     async def scenario(players: Players) -> None:
@@ -196,7 +196,7 @@ def test_a_shard_killed_under_load_is_back_within_5_s_and_lost_nothing(config: T
 
 
 def test_whoever_waits_for_a_shard_that_is_killed_hears_of_it_at_once_and_ray_carries_batches_too(config: TrackerConfig) -> None:
-    directory.launch(config)
+    launch.launch(config)
     shard = names.shard_name(0)
     victim = status(shard, config)
     slot = victim["epochs"].popitem()[0]
@@ -220,7 +220,7 @@ def test_whoever_waits_for_a_shard_that_is_killed_hears_of_it_at_once_and_ray_ca
 
 
 def test_a_shard_that_hangs_loses_its_slots_and_cannot_write_when_it_wakes(config: TrackerConfig) -> None:
-    directory.launch(config)
+    launch.launch(config)
     hung, other = names.shard_name(0), names.shard_name(1)
     pid = status(hung, config)["pid"]
 
@@ -244,18 +244,18 @@ def test_a_shard_that_hangs_loses_its_slots_and_cannot_write_when_it_wakes(confi
 
 def test_a_stop_and_a_start_with_more_shards_keep_every_session_and_expire_nobody(config: TrackerConfig) -> None:
     config = replace(config, heartbeat_interval_s=2)
-    directory.launch(config)
+    launch.launch(config)
 
     async def scenario(players: Players) -> None:
         for number in range(50):
             await players.send(start(f"s{number}"))
         acknowledged_at = time.monotonic()
         began_at = time.monotonic()
-        await asyncio.to_thread(directory.shutdown, config.namespace)
+        await asyncio.to_thread(launch.shutdown, config.namespace)
         assert time.monotonic() - began_at < 4.0
         # Longer than the sessions' deadline of 6 s: had the stop counted, all would be gone.
         await asyncio.sleep(acknowledged_at + 8.0 - time.monotonic())
-        await asyncio.to_thread(directory.launch, replace(config, shards=3))
+        await asyncio.to_thread(launch.launch, replace(config, shards=3))
         assert set((await players.audit()).values()) == {Liveness.ACTIVE}
         # Every slot is served from the launch on; the third shard gets its share of them a moment later.
         await until(lambda: sorted(len(held(names.shard_name(number), config)) for number in range(3)) == [10, 11, 11], within_s=15)
@@ -272,14 +272,14 @@ async def records(players: Players) -> list[bytes]:
 
 
 def test_a_new_run_takes_over_from_one_whose_actors_still_live(config: TrackerConfig) -> None:
-    directory.launch(config)
+    launch.launch(config)
     successor = replace(config, namespace=f"{config.namespace}-again")
     old = {name: actor(name, config) for name in (names.shard_name(0), names.shard_name(1))}
 
     async def scenario(players: Players) -> None:
         for number in range(50):
             await players.send(start(f"s{number}"))
-        await asyncio.to_thread(directory.launch, successor)
+        await asyncio.to_thread(launch.launch, successor)
         players.turn_to(successor)
         for number in range(50):
             assert (await players.send(beat(f"s{number}"))).accepted
@@ -289,7 +289,7 @@ def test_a_new_run_takes_over_from_one_whose_actors_still_live(config: TrackerCo
     try:
         play(config, scenario)
     finally:
-        directory.shutdown(successor.namespace)
+        launch.shutdown(successor.namespace)
 
 
 def is_dead(handle: Any) -> bool:
@@ -306,18 +306,18 @@ def is_dead(handle: Any) -> bool:
     ids=["instance", "slots"],
 )
 def test_a_data_set_that_cannot_be_used_is_one_clear_line(config: TrackerConfig, change: dict[str, Any], problem: str) -> None:
-    directory.launch(config)
+    launch.launch(config)
     rival = replace(config, namespace=f"{config.namespace}-rival", **change)
     try:
-        with pytest.raises(directory.LaunchError, match=problem) as refused:
-            directory.launch(rival)
+        with pytest.raises(launch.LaunchError, match=problem) as refused:
+            launch.launch(rival)
         assert "\n" not in str(refused.value)
     finally:
-        directory.shutdown(rival.namespace)
+        launch.shutdown(rival.namespace)
 
 
 def test_the_directory_s_death_disturbs_nobody(config: TrackerConfig) -> None:
-    directory.launch(config)
+    launch.launch(config)
 
     async def scenario(players: Players) -> None:
         epochs = await players.journal.fences()
@@ -362,7 +362,7 @@ def test_the_front_door_is_open_if_it_answers_200_in_time(answer: bytes, is_open
 
 
 def test_a_journal_that_comes_back_empty_gets_everything_back(config: TrackerConfig) -> None:
-    directory.launch(config)
+    launch.launch(config)
 
     async def scenario(players: Players) -> None:
         for number in range(50):

@@ -23,10 +23,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from serve_app import examples, ingress, node, runs
-from serve_app.cluster import GUEST_FILE, new_folder
-from serve_app.ports import choose
-from serve_app.runs import RunRecord
+from serve_app import node
+from serve_app.machine import ingress, runs
+from serve_app.machine.cluster import GUEST_FILE, new_folder
+from serve_app.machine.ports import choose
+from serve_app.machine.runs import RunRecord
+from serve_app.players import examples
 from serve_app.settings import RUN_VARIABLE, Settings
 from storage.embedded import EmbeddedValkey
 from tests.integration.installation import READY_WITHIN_S, free_port, wait_until

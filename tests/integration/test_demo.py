@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from metrics import scrape
-from serve_app import examples, runs
+from serve_app.machine import runs
+from serve_app.players import examples
 from sessions.changes import Key
 from storage.processes import ProcessName
 from tests.integration.installation import Installation, wait_until

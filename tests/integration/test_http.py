@@ -19,9 +19,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from serve_app import examples
-from serve_app.pixel import GIF
-from serve_app.routes import POSTS
+from serve_app.players import examples
+from serve_app.players.pixel import GIF
+from serve_app.players.routes import POSTS
 from tests.integration.installation import Installation
 
 START = "/analytics/live/session/start"

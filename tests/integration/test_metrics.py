@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from metrics import scrape
 from metrics.catalog import CATALOG, PREFIX
-from serve_app import examples
+from serve_app.players import examples
 from tests.integration.installation import Installation, wait_until
 
 VISIBLE_S = 2.0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from metrics.catalog import CATALOG, PREFIX
-from serve_app import examples
+from serve_app.players import examples
 from tests import queries
 from tests.integration.installation import Installation, wait_until
 from tests.integration.prometheus import Prometheus, promtool, scraping

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve_app import examples
+from serve_app.players import examples
 from tests.integration.installation import Installation, wait_until
 
 START, HEARTBEAT, EVENTS = (f"/analytics/live/{name}" for name in ("session/start", "session/heartbeat", "events"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from serve_app import examples
+from serve_app.players import examples
 from tests.integration.installation import Answer, Installation, wait_until
 from tests.overload import CONNECTIONS_MAX, HEARTBEAT, PROBES, Flood, Probes, Told, memory_mb, weakened
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metrics import scrape
-from serve_app import examples, ports, runs
+from serve_app.machine import ports, runs
+from serve_app.players import examples
 from serve_app.settings import Settings
 from sessions.changes import Key
 from storage.processes import is_alive

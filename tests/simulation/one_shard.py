@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.messages import NotTaken, decode_reply, encode_batch, encode_item
-from actors.shard import Shard
-from actors.wakefulness import RHYTHM, Rhythm
+from actors.shard.outages import RHYTHM, Rhythm
+from actors.shard.shard import Shard
 from sessions.changes import Policy, Receipt
 from sessions.events import Event, Heartbeat, Start
 from sessions.routing import slot_of

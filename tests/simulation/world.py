@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from actors import placing
-from actors.fleet import Patience
-from actors.front_door import FrontDoor
+from actors.directory import placement
+from actors.directory.fleet import Patience
+from actors.directory.front_door import FrontDoor
+from actors.directory.plan import PlanRefusedError
+from actors.directory.steward import BUSY_ROUND_S, ROUND_S, Steward
 from actors.health import DirectoryAwayError, Health
 from actors.messages import NotTaken, decode_reply, encode_batch, encode_item
-from actors.plan import PlanRefusedError
-from actors.shard import Shard
-from actors.steward import BUSY_ROUND_S, ROUND_S, Steward
-from actors.wakefulness import Rhythm
+from actors.shard.outages import Rhythm
+from actors.shard.shard import Shard
 from metrics.totals import Totals
 from sessions.changes import Policy, Receipt
 from sessions.events import End, Event, Happening, Happenings, Heartbeat, Start
@@ -127,7 +127,7 @@ class World:
         self.journal_away_until = float("-inf")
         self.door_shut_until = float("-inf")
         self.places = {f"shard-{n}": Place(f"shard-{n}", Network(self)) for n in range(scale.shards)}
-        self.machines = [placing.Node(f"machine-{n}", "", takes_shards=True) for n in range(MACHINES)]
+        self.machines = [placement.Node(f"machine-{n}", "", takes_shards=True) for n in range(MACHINES)]
         self.truths: dict[str, Truth] = {}
         self.totals = Totals(now=self.clock())
         self.steward: Steward | None = None
@@ -260,7 +260,7 @@ class World:
     async def existing(self) -> Collection[str]:
         return [name for name, place in self.places.items() if place.shard is not None or not place.ended]
 
-    async def nodes(self) -> Sequence[placing.Node]:
+    async def nodes(self) -> Sequence[placement.Node]:
         return self.machines
 
     def _place(self, shard: str) -> Place:

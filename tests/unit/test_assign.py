@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.assign import assign
+from actors.directory.assign import assign
 
 NAMES = [f"shard-{number}" for number in range(6)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.audience import STREAMS, Does, audience
+from serve_app.demo.script import STREAMS, Does, audience
 
 TWO_THOUSAND = audience(2_000, duration_s=60.0, seed=1)
 

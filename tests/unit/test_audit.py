@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from serve_app.audit import SlotAudit, audit_slot, inspect, report
+from serve_app.commands.audit import SlotAudit, audit_slot, inspect, report
 from sessions.changes import Ledger, Policy
 from sessions.events import Beacon, End, Start, beacon_id
 from sessions.routing import slot_of

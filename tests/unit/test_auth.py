@@ -8,10 +8,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from serve_app import auth
-from serve_app.auth import Doorkeeper
+from serve_app.access import auth
+from serve_app.access.auth import Doorkeeper
+from serve_app.access.tokens import Tokens, load_tokens
 from serve_app.settings import Settings, SettingsError
-from serve_app.tokens import Tokens, load_tokens
 
 NOW = 1_730_484_900.0
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from serve_app import backstage as module
-from serve_app.backstage import ActorsBackstage, Readiness
-from serve_app.shards import ActorAwayError
-from serve_app.slotmap import SlotMap
+from serve_app.delivery.actor_calls import ActorAwayError
+from serve_app.delivery.slotmap import SlotMap
+from serve_app.operators import backstage as module
+from serve_app.operators.backstage import ActorsBackstage, Readiness
 from sessions.routing import slot_of
 from storage.journal import Fence, JournalUnavailableError
 

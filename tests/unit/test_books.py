@@ -6,11 +6,11 @@ from heapq import heapify, heappop, heappush
 
 import pytest
 
-from serve_app.audience import STREAMS, Does, audience
-from serve_app.books import TICK_S, Books, Event, Said, Sending, Span
-from serve_app.diary import WINDOW_S
-from serve_app.player import PULLZONE, Player
-from serve_app.verdict import COMPARED, QUALITY
+from serve_app.demo.biography import WINDOW_S
+from serve_app.demo.books import TICK_S, Books, Event, Said, Sending, Span
+from serve_app.demo.player import PULLZONE, Player
+from serve_app.demo.script import STREAMS, Does, audience
+from serve_app.demo.verdict import COMPARED, QUALITY
 from sessions import events
 from sessions.changes import Policy
 from sessions.events import beacon_id

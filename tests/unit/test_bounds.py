@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from actors.held_slot import HeldSlot
-from actors.intake import Intake
 from actors.messages import NotTaken, decode_reply
-from actors.recovery import restore
-from actors.room import Room
-from actors.waiting import Waiting
+from actors.shard.admission import Room
+from actors.shard.held_slot import HeldSlot
+from actors.shard.intake import Intake
+from actors.shard.recovery import restore
+from actors.shard.waiting import Waiting
 from metrics import exposition
 from metrics.catalog import DIMENSIONS, INCREMENTS, STATES
 from metrics.collector import render
@@ -25,8 +25,8 @@ from metrics.labels import OTHER, Labels, label_of
 from metrics.peaks import Peak, Peaks
 from metrics.reports import ReplicaReport, ShardReport, SlotReport
 from metrics.totals import Totals
-from serve_app.mailbox import PostRoom, Undelivered
-from serve_app.slotmap import SlotMap
+from serve_app.delivery.mailbox import PostRoom, Undelivered
+from serve_app.delivery.slotmap import SlotMap
 from sessions import limits
 from sessions.changes import Audience, Changes, Increments, Ledger, Policy
 from sessions.histograms import observe

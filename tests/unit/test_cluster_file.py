@@ -15,8 +15,9 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from actors.ray_shards import SHARDS_MARK
-from serve_app import app, deploy, ingress
-from serve_app.ports import InternalPorts
+from serve_app import app, deploy
+from serve_app.machine import ingress
+from serve_app.machine.ports import InternalPorts
 from serve_app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -22,8 +22,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise ValueError
 
     monkeypatch.setattr(deploy.ray, "get_actor", find)
-    monkeypatch.setattr(deploy.directory, "launch", asked.append)
-    monkeypatch.setattr(deploy.directory, "shutdown", asked.append)
+    monkeypatch.setattr(deploy.launch, "launch", asked.append)
+    monkeypatch.setattr(deploy.launch, "shutdown", asked.append)
     for name, value in {"REDIS_URL": "redis://:hunter2@journal", "INGEST_TOKEN": "players", "OPS_TOKEN": "people"}.items():
         monkeypatch.setenv(f"HEADCOUNT_{name}", value)
     return asked
@@ -46,10 +46,10 @@ def test_a_later_deployment_leaves_them_alone(told: list[Any], monkeypatch: pyte
 
 def test_a_start_that_fails_leaves_nothing_and_fails_the_deployment(told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: TrackerConfig) -> None:
-        raise deploy.directory.LaunchError("the data set has 128 slots")
+        raise deploy.launch.LaunchError("the data set has 128 slots")
 
-    monkeypatch.setattr(deploy.directory, "launch", fail)
-    with pytest.raises(deploy.directory.LaunchError, match="128 slots"):
+    monkeypatch.setattr(deploy.launch, "launch", fail)
+    with pytest.raises(deploy.launch.LaunchError, match="128 slots"):
         build(deploy.application, dict(ARGUMENTS))
     assert told[-1] == "headcount"
 

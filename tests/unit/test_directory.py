@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from actors.front_door import OPENING_S, FrontDoor
+from actors.directory.front_door import OPENING_S, FrontDoor
+from actors.directory.orders import MOVES_AT_ONCE_MAX, Term, latest_terms, orders
+from actors.directory.placement import Node
+from actors.directory.plan import PlanRefusedError
+from actors.directory.steward import BUSY_ROUND_S, ROUND_S, LeaseLostError, Steward
 from actors.health import DirectoryAwayError, Health
-from actors.orders import MOVES_AT_ONCE_MAX, Term, latest_terms, orders
-from actors.placing import Node
-from actors.plan import PlanRefusedError
-from actors.shard import Shard
-from actors.steward import BUSY_ROUND_S, ROUND_S, LeaseLostError, Steward
+from actors.shard.shard import Shard
 from storage.journal import DataSetConflictError, Fence, JournalUnavailableError
 from storage.memory_journal import MemoryJournal
 from tests.simulation import virtual_time

@@ -1,7 +1,7 @@
 """
 What reaches the exporter of a slot's quality is what its players lived: each increment once, through any crash.
 
-The tracker of `test_tracker_model.py`, held as a shard holds it (`actors/held_slot.py`), beside `naive_quality.py`. A write is
+The tracker of `test_tracker_model.py`, held as a shard holds it (`actors/shard/held_slot.py`), beside `naive_quality.py`. A write is
 taken, taken without the shard's hearing of it, or lost with the shard; an offer is lost, doubled or acknowledged. When everyone
 has gone, the exporter's sums are the truth.
 """
@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from actors.held_slot import HeldSlot
+from actors.shard.held_slot import HeldSlot
 from metrics.catalog import check_increment
 from sessions.changes import Key
 from sessions.events import Event, Happenings, Heartbeat

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from actors.messages import NotTaken
-from serve_app import examples
-from serve_app.answers import Refusal
-from serve_app.body import inflate
-from serve_app.ingest import Rules
-from serve_app.mailbox import Undelivered
-from serve_app.pixel import GIF
-from serve_app.routes import ARRIVED_HEADER, POSTS
-from serve_app.tokens import Tokens
+from serve_app.access.tokens import Tokens
+from serve_app.delivery.mailbox import Undelivered
+from serve_app.players import examples
+from serve_app.players.answers import Refusal
+from serve_app.players.body import inflate
+from serve_app.players.ingest import Rules
+from serve_app.players.pixel import GIF
+from serve_app.players.routes import ARRIVED_HEADER, POSTS
 from sessions.changes import Reason, Receipt
 from tests.front_door import INGEST, NOW, OPS, SLOTS, Answer, FrontDoor, ask
 

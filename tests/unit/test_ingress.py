@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import ingress
-from serve_app.ports import InternalPorts
-from serve_app.routes import POSTS
+from serve_app.machine import ingress
+from serve_app.machine.ports import InternalPorts
+from serve_app.players.routes import POSTS
 from sessions import limits
 
 PORTS = InternalPorts(20_000)

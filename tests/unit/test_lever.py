@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from actors.lever import Lever
+from actors.shard.lever import Lever
 from sessions import limits
 
 LOOK_S = 0.25

@@ -8,10 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.channel import Address, Channel, ChannelLostError
-from serve_app import lines as module
-from serve_app.lines import Lines
-from serve_app.mailbox import ShardAwayError
-from serve_app.shards import ActorAwayError
+from serve_app.delivery import lines as module
+from serve_app.delivery.actor_calls import ActorAwayError
+from serve_app.delivery.lines import Lines
+from serve_app.delivery.mailbox import ShardAwayError
 from tests.simulation import virtual_time
 
 T = TypeVar("T")

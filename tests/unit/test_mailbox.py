@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from actors.messages import NotTaken, decode_batch, encode_item, encode_reply, waited_before_s
-from serve_app import mailbox
-from serve_app.mailbox import Outcome, PostRoom, ShardAwayError, Undelivered
-from serve_app.slotmap import SlotMap
+from serve_app.delivery import mailbox
+from serve_app.delivery.mailbox import Outcome, PostRoom, ShardAwayError, Undelivered
+from serve_app.delivery.slotmap import SlotMap
 from sessions import limits
 from sessions.changes import Receipt
 from sessions.events import Heartbeat

@@ -8,10 +8,11 @@ import pytest
 from fastapi.routing import APIRoute
 from jsonschema import Draft202012Validator
 
-from serve_app import examples, openapi
-from serve_app.answers import STATUSES, Code
-from serve_app.ops import operators_app
-from serve_app.routes import PIXEL_PATH, POSTS
+from serve_app.operators import openapi
+from serve_app.operators.ops import operators_app
+from serve_app.players import examples
+from serve_app.players.answers import STATUSES, Code
+from serve_app.players.routes import PIXEL_PATH, POSTS
 from tests.front_door import FrontDoor, ask
 
 DOCUMENT = openapi.document()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serve_app import examples
-from serve_app.tokens import Tokens
+from serve_app.access.tokens import Tokens
+from serve_app.players import examples
 from tests.front_door import INGEST, OPS, Answer, FrontDoor, ask
 
 GUARDED = ["/metrics", "/v1/concurrency", "/v1/sessions/x", "/v1/beacon-session?p=a&v=b&u=c", "/v1/status"]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.placing import Node, emptiest, find, homes, misplaced, require_another_home
-from actors.plan import PlanRefusedError
+from actors.directory.placement import Node, emptiest, find, homes, misplaced, require_another_home
+from actors.directory.plan import PlanRefusedError
 
 HEAD = Node("0head", "10.0.0.1", takes_shards=False, is_head=True)
 NODES = [HEAD, *(Node(f"{letter}aaaa", f"10.0.0.{number}", takes_shards=True) for number, letter in enumerate("bcd", start=2))]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.plan import Plan, PlanRefusedError
+from actors.directory.plan import Plan, PlanRefusedError
 
 
 def test_a_new_data_set_begins_with_the_setting() -> None:

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from serve_app.audience import Act, Does, Person, Viewer, audience
-from serve_app.books import TICK_S, Said, Sending
-from serve_app.pixel import read_pixel
-from serve_app.player import RETURN_MARGIN_S, Player, request_of
-from serve_app.routes import POSTS
+from serve_app.demo.books import TICK_S, Said, Sending
+from serve_app.demo.player import RETURN_MARGIN_S, Player, request_of
+from serve_app.demo.script import Act, Does, Person, Viewer, audience
+from serve_app.players.pixel import read_pixel
+from serve_app.players.routes import POSTS
 from sessions.events import Beacon
 
 PERSON = Person(stream=0, platform="web", country="US", quality="720p", connection="wifi", clock_ahead_s=0.0)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import ports
-from serve_app.ports import PortTakenError
+from serve_app.machine import ports
+from serve_app.machine.ports import PortTakenError
 from serve_app.settings import INTERNAL_PORTS_COUNT, Settings
 
 HERE = Path("/data/here")
@@ -16,8 +16,8 @@ HERE = Path("/data/here")
 def taken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Return the ports that count as in use."""
     in_use: set[int] = set()
-    monkeypatch.setattr("serve_app.ports.is_free", lambda _, port: port not in in_use)
-    monkeypatch.setattr("serve_app.ports.guard_of", lambda port: None if port in in_use else socket.socket())
+    monkeypatch.setattr("serve_app.machine.ports.is_free", lambda _, port: port not in in_use)
+    monkeypatch.setattr("serve_app.machine.ports.guard_of", lambda port: None if port in in_use else socket.socket())
     return in_use
 
 

@@ -12,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench import corpus
-from serve_app import examples
-from serve_app.decoding import BadBody, read_body
-from serve_app.quick import read_heartbeat
-from serve_app.records import record_of
-from serve_app.wire import HEARTBEAT
+from serve_app.players import examples
+from serve_app.players.decoding import BadBody, read_body
+from serve_app.players.quick import read_heartbeat
+from serve_app.players.records import record_of
+from serve_app.players.wire import HEARTBEAT
 
 USUAL: dict[str, Any] = dict(examples.HEARTBEAT)
 NAMES = [*USUAL, *(f"{group}.{name}" for group, held in USUAL.items() if isinstance(held, dict) for name in held), "new", "epg.new"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from serve_app.reach import ADDRESS_VARIABLE, ReachError, directory
+from serve_app.commands.reach import ADDRESS_VARIABLE, ReachError, directory
 from serve_app.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.room import Room
+from actors.shard.admission import Room
 
 
 def opened(room: Room, count: int, *, now: float, prefix: str = "s") -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import runs
-from serve_app.runs import RunRecord
+from serve_app.machine import runs
+from serve_app.machine.runs import RunRecord
 from storage.processes import ProcessName, is_alive, name_of
 
 RUN = "0123456789abcdef"

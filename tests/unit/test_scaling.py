@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from serve_app import reach, scaling
-from serve_app.reach import ReachError, Status
+from serve_app.commands import reach, scaling
+from serve_app.commands.reach import ReachError, Status
 from serve_app.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""What `/v1/sessions/{session_id}` is said to answer is what a tracker tells (serve_app/session_schema.py)."""
+"""What `/v1/sessions/{session_id}` is said to answer is what a tracker tells (serve_app/operators/session_schema.py)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from serve_app.session_schema import SESSION
+from serve_app.operators.session_schema import SESSION
 from sessions.changes import Policy
 from sessions.diary import INPUTS, What
 from sessions.events import Event

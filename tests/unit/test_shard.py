@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from actors.messages import NotTaken, decode_reply
-from actors.room import Room
-from actors.shard import Shard
+from actors.shard.admission import Room
+from actors.shard.shard import Shard
 from metrics.reports import Known
 from sessions.changes import Receipt
 from sessions.errors import InvariantError
@@ -654,7 +654,7 @@ def test_more_than_a_shard_can_let_wait_is_shed(monkeypatch: pytest.MonkeyPatch)
         journal.delay_s = 1.0
         first = bench.sending(shard, start("a"))
         await asyncio.sleep(0.1)
-        monkeypatch.setattr("actors.intake.SHARD_WAITING_ITEMS_MAX", 3)
+        monkeypatch.setattr("actors.shard.intake.SHARD_WAITING_ITEMS_MAX", 3)
         second = bench.sending(shard, start("b"), start("c"))
         await asyncio.sleep(0.1)
         assert await bench.send(shard, start("d"), start("e")) == [NotTaken.OVERLOADED] * 2

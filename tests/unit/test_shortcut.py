@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve_app import ingress
+from serve_app.machine import ingress
 from serve_app.shortcut import Message, Receive, Send, Shortcut, middlewares
 
 HEARTBEAT = "/analytics/live/session/heartbeat"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from metrics.reports import ReplicaReport
-from serve_app import tallies as module
-from serve_app.shards import ActorAwayError
-from serve_app.tallies import Tallies, report_forever
+from serve_app.delivery import tallies as module
+from serve_app.delivery.actor_calls import ActorAwayError
+from serve_app.delivery.tallies import Tallies, report_forever
 
 
 def test_nothing_new_is_nothing_to_report() -> None:

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from structlog.testing import capture_logs
 
-from serve_app import tokens as module
+from serve_app.access import tokens as module
+from serve_app.access.tokens import Door, Tokens, follow, load_tokens, revoke, rotate
 from serve_app.settings import Settings, SettingsError
-from serve_app.tokens import Door, Tokens, follow, load_tokens, revoke, rotate
 
 
 def settings(folder: Path, **given: Any) -> Settings:

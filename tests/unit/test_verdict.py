@@ -1,7 +1,7 @@
 """Two books side by side."""
 
-from serve_app.books import Span
-from serve_app.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed
+from serve_app.demo.books import Span
+from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed
 
 
 def test_counters_are_compared_as_differences_since_before() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.wakefulness import Wakefulness
+from actors.shard.outages import Wakefulness
 
 
 @pytest.fixture

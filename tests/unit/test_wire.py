@@ -8,12 +8,12 @@ from typing import Any, get_args
 import pytest
 from pydantic_core import PydanticCustomError
 
-from serve_app import examples, values, wire
-from serve_app.decoding import BadBody, BodyFault, read_body
-from serve_app.records import bad_events, record_of
-from serve_app.routes import POSTS
-from serve_app.timestamps import written_length, written_utc
-from serve_app.wire import BadEvent, EventFault, EventsBody
+from serve_app.players import examples, values, wire
+from serve_app.players.decoding import BadBody, BodyFault, read_body
+from serve_app.players.records import bad_events, record_of
+from serve_app.players.routes import POSTS
+from serve_app.players.timestamps import written_length, written_utc
+from serve_app.players.wire import BadEvent, EventFault, EventsBody
 from sessions import limits
 from sessions.events import CONNECTION_TYPES, END_REASONS, EVENT_TYPES, LATENCY_MODES, PLATFORMS, End, Happenings, Heartbeat, Start
 from storage.codec import unpack_farewell, unpack_profile, unpack_vitals

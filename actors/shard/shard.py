@@ -1,0 +1,399 @@
+"""
+One shard: it owns slots, applies what players send, and acknowledges once that is durable.
+
+Theory of operation. Everything that changes a tracker happens in one *lane*, one after the other: apply, encode, commit, then
+acknowledge. Batches that arrive while a commit is under way wait, and go together into the next. Time enters in one place,
+`_enter`, which first pauses every slot for an outage that has just ended (`wakefulness.py`); expiry runs a few times a second,
+in slices. While the journal is away the lane stands still, and whoever waits is told so (`writing.py`).
+
+A shard recovers by itself: at birth it claims the slots that the journal says are its own. Others it takes when the directory
+orders it. If anything unforeseen is raised the shard is broken: it acknowledges nothing more and asks to be ended, to
+start again from its journal. It runs on asyncio alone: Ray is in `ray_actors.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+import structlog
+
+from actors.health import Confirm, Health
+from actors.messages import NotTaken, decode_batch, waited_before_s
+from actors.shard.admission import Room
+from actors.shard.claims import Taking
+from actors.shard.held_slot import HeldSlot
+from actors.shard.intake import Intake
+from actors.shard.lever import Lever
+from actors.shard.outages import RHYTHM, Rhythm, Wakefulness
+from actors.shard.recovery import outage_s
+from actors.shard.reporting import Reports
+from actors.shard.waiting import Waiting
+from actors.shard.writing import Writer
+from actors.tasks import Tasks
+from metrics.reports import Known, ShardReport
+from sessions.changes import Policy, Reason, Receipt
+from sessions.events import Event
+from sessions.limits import EXPIRIES_PER_COMMIT_MAX
+from sessions.story import describe
+from storage.codec import unpack_opaque
+from storage.journal import Claimed, Journal, JournalUnavailableError
+
+log = structlog.get_logger(__name__)
+
+STOP_S: Final = 2.0
+"""How long a stopping shard tries to write what is left."""
+
+
+class BrokenShardError(Exception):
+    """The shard's state is not to be built on; it is about to start again from its journal."""
+
+
+class Shard:
+    """See the module. Times are the server's, from `clock`, in seconds since the epoch."""
+
+    def __init__(  # noqa: PLR0913 - all injected
+        self,
+        name: str,
+        *,
+        incarnation: str,
+        policy: Policy,
+        journal: Journal,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        confirm: Confirm,
+        end: Callable[[BaseException], None],
+        rhythm: Rhythm = RHYTHM,
+        room: Room | None = None,
+    ) -> None:
+        """`end` is called, once, with what broke the shard."""
+        self.name = name
+        self.incarnation = incarnation
+        self._journal = journal
+        self._clock = clock
+        self._end = end
+        self._rhythm = rhythm
+        self._monotonic = monotonic
+        self._room = room or Room()
+        self._held: dict[int, HeldSlot] = {}
+        self._restarts = 0
+        self._lane = asyncio.Lock()
+        self._sound = True
+        self._intake = Intake(monotonic=monotonic)
+        self._lever = Lever(interval_s=policy.heartbeat_interval_s)
+        self._wakefulness = Wakefulness(gap_s=rhythm.gap_s, slow_s=rhythm.slow_s, door_word_s=rhythm.door_word_s)
+        self._touched_at = float("-inf")
+        self._reports = Reports(shard=name, incarnation=incarnation)
+        self._writer = Writer(
+            name,
+            journal=journal,
+            held=self._held,
+            confirm=confirm,
+            rhythm=rhythm,
+            monotonic=monotonic,
+            on_away=lambda: self._intake.refuse_all(NotTaken.NO_JOURNAL),
+            observe_commit=lambda seconds: self._reports.observe("commit_seconds", seconds),
+        )
+        self._taking = Taking(name, journal=journal, policy=policy, clock=clock, rhythm=rhythm, held=self._held.keys(), serve=self._serve)
+        self._tasks = Tasks(self._break)
+        self._over = False
+        """Stopped or broken: nothing is taken any more."""
+
+    def start(self) -> None:
+        """Begin to recover, commit and tick, on the running event loop."""
+        for part in (self._taking.recover(), self._commit_groups(), self._run_ticks()):
+            self._tasks.start(part)
+
+    # Players.
+
+    async def receive(self, batch: bytes) -> bytes:
+        """
+        Apply a batch of requests and answer once all of it is durable (`actors/messages.py`, both ways).
+
+        Raises `GarbledError` for bytes that are no batch.
+        """
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(decode_batch(batch), reply, since=self._monotonic(), before_s=waited_before_s(batch))
+        self._reports.observe("batch_events", len(waiting.items))
+        if self._over:
+            waiting.refuse(NotTaken.RECOVERING)
+        elif not self._writer.journal_up:
+            waiting.refuse(NotTaken.NO_JOURNAL)
+        else:
+            self._intake.add(waiting)
+        return await reply
+
+    async def _commit_groups(self) -> None:
+        while True:
+            await self._intake.arrived.wait()
+            async with self._working():
+                await self._commit_group()
+
+    async def _commit_group(self) -> None:
+        """Apply what waits, make it durable in one commit, and answer."""
+        if not self._writer.journal_up:
+            self._intake.refuse_all(NotTaken.NO_JOURNAL)
+            return
+        now, interval_s = self._enter(), self._lever.interval_s
+        touched: dict[int, HeldSlot] = {}
+        for waiting in self._intake.next_group():
+            for slot, event in waiting.items:
+                held = self._held.get(slot)
+                waiting.outcomes.append(self._absent(slot) if held is None else self._apply(held, event, now, interval_s))
+                if held is not None:
+                    touched[slot] = held
+        await self._write(touched.values(), now=now)
+        self._intake.answer(lost=touched.keys() - self._held.keys())
+
+    def _absent(self, slot: int) -> NotTaken:
+        return NotTaken.RECOVERING if slot in self._taking.coming or not self._taking.recovered else NotTaken.MOVED
+
+    def _apply(self, held: HeldSlot, event: Event, now: float, interval_s: int) -> Receipt:
+        tracker = held.tracker
+        if event.session_id in tracker.sessions:
+            return tracker.receive(event, now=now, interval_s=interval_s)
+        if not self._room.admits(event.session_id, now=now):
+            return Receipt(accepted=False, reason=Reason.TOO_MANY_SESSIONS.value)
+        receipt = tracker.receive(event, now=now, interval_s=interval_s)
+        if event.session_id in tracker.sessions:
+            self._room.fill(event.session_id)
+        return receipt
+
+    # Time.
+
+    def _enter(self) -> float:
+        """Return the time; whoever is about to change a tracker asks here, and outages are paused first."""
+        now = self._clock()
+        gap = self._wakefulness.arrive(now)
+        if gap:
+            log.warning("we were away: every slot is paused for as long", shard=self.name, gap_s=round(gap, 3))
+            for held in self._held.values():
+                held.pause(gap)
+        return now
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        """Take the lane. Who leaves it by an exception leaves a state that nobody may build on: the shard is broken."""
+        async with self._lane:
+            if not self._sound:
+                raise BrokenShardError(self.name)
+            self._sound = False
+            yield
+            self._sound = True
+
+    async def _write(self, slots: Iterable[HeldSlot], *, now: float, hand: bool = False) -> None:
+        """Commit whatever changed in these slots; `hand`: and the records whose open increments wait. In the lane only."""
+        pending = [each.encode() for each in slots if each.has_changes() or (hand and each.waits_to_hand())]
+        if pending:
+            alive_at = self._wakefulness.alive_at(now)
+            await self._writer.write(pending, alive_at=alive_at)
+            self._wakefulness.lived(alive_at, took_s=self._clock() - now)
+
+    async def _run_ticks(self) -> None:
+        while True:
+            await asyncio.sleep(self._rhythm.tick_s)
+            await self._tick()
+
+    async def _tick(self) -> None:
+        self._lever.feel(self._intake.longest_wait_s(), now=self._monotonic())
+        if self._lane.locked() and not self._writer.journal_up:
+            return
+        self._room.count(held.tracker for held in self._held.values())
+        now = self._clock()
+        touch = now - self._touched_at >= self._rhythm.touch_s
+        flush = any(each.waits_to_hand() for each in self._held.values())
+        if not (touch or flush or self._is_due(now)):
+            return
+        more = True
+        while more:
+            more = await self._work_off()
+            await asyncio.sleep(0)  # whoever waits for the lane comes before the next slice
+        if touch:
+            async with self._working():
+                await self._touch()
+
+    async def _work_off(self) -> bool:
+        """Expire and forget one slice of what is due, and let increments go; True: there is more."""
+        async with self._working():
+            if not (self._writer.journal_up or await self._writer.look()):
+                return False
+            now = self._enter()
+            if self._wakefulness.door_is_down(now):
+                return False
+            room = EXPIRIES_PER_COMMIT_MAX
+            for held in self._held.values():
+                deadline = held.tracker.next_deadline()
+                if room and deadline is not None and deadline <= now:
+                    room -= held.tracker.advance(now=now, limit=room)
+            await self._write(self._held.values(), now=now, hand=True)
+            return not room
+
+    def _is_due(self, now: float) -> bool:
+        deadlines = (each.tracker.next_deadline() for each in self._held.values())
+        return any(deadline is not None and deadline <= now for deadline in deadlines)
+
+    async def _touch(self) -> None:
+        """Say that we are alive, if we are. In the lane only."""
+        if not self._writer.journal_up:
+            return
+        now = self._enter()
+        if self._wakefulness.door_is_down(now):
+            return
+        # A pause must be durable before the sign of life that would hide it.
+        await self._write(self._held.values(), now=now)
+        if not self._held or await self._writer.touch(alive_at=now):
+            self._wakefulness.lived(now, took_s=self._clock() - now)
+            self._touched_at = now
+
+    @property
+    def journal_up(self) -> bool:
+        """Tell whether the journal answers, as far as we have asked."""
+        return self._writer.journal_up and not self._taking.waits_for_journal
+
+    # Ownership.
+
+    def own(self, expected: Mapping[int, int], *, after_wipe: bool = False) -> None:
+        """
+        Begin to take slots, whose epochs must still be the expected ones.
+
+        `after_wipe`: the journal lost these slots, and nobody holds them: their epochs go on from the expected ones. What comes
+        of it shows in `watch`; an order that failed has to be given again.
+        """
+        wanted = {} if self._over else self._taking.accept(expected)
+        if wanted:
+            self._tasks.start(self._taking.obey(wanted, after_wipe=after_wipe))
+
+    async def _serve(self, restored: Sequence[HeldSlot], claimed: Mapping[int, Claimed]) -> None:
+        """Serve slots just loaded, paused for the time that nobody was there."""
+        async with self._working():
+            now = self._enter()
+            for held in restored:
+                held.pause(outage_s(claimed[held.slot].alive_at, now=now, gap_s=self._rhythm.gap_s))
+                self._held[held.slot] = held
+            self._room.count(held.tracker for held in self._held.values())
+            # Only once this is written do we know that the slots are still ours, and that the pause cannot be lost.
+            await self._write(self._held.values(), now=now)
+
+    async def release(self, slots: Sequence[int]) -> None:
+        """
+        Give slots up for somebody else to take: what they hold is written, and from then on they are MOVED.
+
+        Whoever stops waiting for it does not stop it: half a write is none.
+        """
+        await asyncio.shield(self._tasks.start(self._release(slots)))
+
+    async def _release(self, slots: Sequence[int]) -> None:
+        async with self._working():
+            now = self._enter()
+            await self._write(self._held.values(), now=now)
+            # A journal that lost the data set gets it back before we let go of what may be the only copy.
+            if not await self._writer.touch(alive_at=self._wakefulness.alive_at(now)):
+                log.warning("slots kept: the journal does not answer", shard=self.name, slots=list(slots))
+                return
+            epochs = {slot: self._held.pop(slot).epoch for slot in slots if slot in self._held}
+        try:
+            await self._journal.release(epochs)
+        except JournalUnavailableError as error:
+            # Whether it was done shows in the journal; the directory looks there.
+            log.warning("slots given up, but the journal does not answer", shard=self.name, error=str(error))
+
+    # Those who watch.
+
+    def watch(self, *, front_door_up: bool, restarts: int = 0) -> Health:
+        """Tell the directory how we are; it tells whether players can reach us, and how often it saw us begin anew."""
+        now = self._clock()
+        self._restarts = restarts
+        self._wakefulness.tell_door(up=front_door_up, now=now)
+        return Health(
+            incarnation=self.incarnation,
+            serving={slot: each.epoch for slot, each in self._held.items()},
+            coming=sorted(self._taking.coming),
+            recovered=self._taking.recovered,
+            sessions=self.sessions,
+            journal_up=self.journal_up,
+            unwritten_sessions=self._writer.unwritten_sessions,
+            behind_s=self._wakefulness.behind_s(now),
+            commits_refused=self._writer.commits_refused,
+            write_backs=self._writer.write_backs,
+        )
+
+    def collect(self, known: Known) -> ShardReport:
+        """Report to the exporter what it does not know yet."""
+        return self._reports.collect(
+            known,
+            self._held,
+            pending_calls=self._intake.calls,
+            journal_up=self.journal_up,
+            unwritten_sessions=self._writer.unwritten_sessions,
+            restarts=self._restarts,
+            stretch=self._lever.stretch,
+        )
+
+    def describe(self, slot: int, session_id: str) -> bytes | None:
+        """Return one session with its story as JSON; None: it is not here."""
+        held = self._held.get(slot)
+        session = held.tracker.get(session_id) if held else None
+        if held is None or session is None:
+            return None
+        now = self._clock()
+        story = describe(session, now=now, remaining_s=held.tracker.remaining_s(session, now=now))
+        return msgspec.json.encode({**unpack_opaque(story), "slot": slot, "epoch": held.epoch, "shard": self.name})
+
+    def status(self) -> dict[str, object]:
+        """Return how the shard is, for people."""
+        now = self._clock()
+        return {
+            "shard": self.name,
+            "incarnation": self.incarnation,
+            "recovered": self._taking.recovered,
+            "epochs": {slot: each.epoch for slot, each in sorted(self._held.items())},
+            "coming": sorted(self._taking.coming),
+            "sessions": self.sessions,
+            "active": sum(each.tracker.ledger.active for each in self._held.values()),
+            "journal_up": self.journal_up,
+            "unwritten_sessions": self._writer.unwritten_sessions,
+            "last_commit_s": self._writer.last_commit_s,
+            "heartbeat_interval_s": self._lever.interval_s,
+            "behind_s": self._wakefulness.behind_s(now),
+            "front_door_down": self._wakefulness.door_is_down(now),
+            "lost_slots": self._writer.lost_slots,
+            "write_backs": self._writer.write_backs,
+        }
+
+    @property
+    def sessions(self) -> int:
+        """Return how many sessions are remembered, in any state."""
+        return sum(len(each.tracker.sessions) for each in self._held.values())
+
+    @property
+    def held(self) -> Mapping[int, HeldSlot]:
+        """Return the slots that are served, by number; to be read only."""
+        return self._held
+
+    # The end.
+
+    async def stop(self) -> None:
+        """Write what is left and say a last time that we were alive; the slots stay ours for the next start."""
+        self._over = True
+        try:
+            async with asyncio.timeout(STOP_S), self._working():
+                now = self._enter()
+                await self._write(self._held.values(), now=now, hand=True)
+                await self._touch()
+        except TimeoutError:
+            log.warning("stopped without a last word to the journal", shard=self.name)
+        await self.halt()
+
+    async def halt(self) -> None:
+        """Stop at once, as a kill would: nothing is written, nobody is answered."""
+        self._over = True
+        await self._tasks.stop()
+
+    def _break(self, problem: BaseException) -> None:
+        if self._over:
+            return
+        self._over = True
+        log.critical("the shard is broken and starts again from its journal", shard=self.name, exc_info=problem)
+        self._intake.refuse_all(NotTaken.RECOVERING)
+        self._end(problem)

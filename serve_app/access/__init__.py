@@ -1,0 +1,1 @@
+"""Who may ask: tokens, JWTs and their keys."""

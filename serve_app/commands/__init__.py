@@ -1,0 +1,1 @@
+"""What the command line does to a tracker that runs, or to its data."""

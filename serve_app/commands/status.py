@@ -1,0 +1,129 @@
+"""`headcount status`: whether the tracker is ready, and where its slots and sessions are. It only asks, over HTTP."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from serve_app.access.tokens import load_tokens
+from serve_app.settings import Settings, SettingsError
+
+ANSWER_S: Final = 5.0
+NODE_CHARS: Final = 8
+"""So much of a node's id is shown."""
+
+
+def run(settings: Settings) -> int:
+    """Print how the tracker is; return 0 if it is ready, 1 if not."""
+    console, errors = Console(), Console(stderr=True)
+    url = settings.front_door_url
+    try:
+        with httpx.Client(base_url=url, timeout=ANSWER_S, trust_env=False) as client:
+            ready = client.get("/readyz")
+            # The tokens come second: where nothing runs, none are to be made.
+            headers = {"authorization": f"Bearer {load_tokens(settings).ops}"}
+            status, concurrency = (client.get(path, headers=headers) for path in ("/v1/status", "/v1/concurrency"))
+    except httpx.TransportError as error:
+        errors.print(f"[red]Nothing runs at {url}: {escape(str(error))}. Start it with `headcount up`.[/red]", soft_wrap=True)
+        return 1
+    except SettingsError as error:
+        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+        return 1
+    console.print(
+        f"[green]Ready[/green] at {url}" if ready.is_success else f"[red]Not ready:[/red] {escape(_problem(ready))}", soft_wrap=True
+    )
+    for answer in (status, concurrency):
+        if not answer.is_success:
+            errors.print(f"[red]{answer.url.path} says {answer.status_code}: {escape(_problem(answer))}[/red]", soft_wrap=True)
+            return 1
+    _describe(console, status.json(), concurrency.json())
+    return 0 if ready.is_success else 1
+
+
+def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[str, Any]) -> None:
+    states = ", ".join(f"{count} {state}" for state, count in concurrency["states"].items() if count)
+    peak = concurrency["peak"]
+    console.print(
+        f"Active      {concurrency['sessions']} sessions{f' ({states})' if states else ''}, as of {concurrency['age_seconds']:.1f} s ago"
+    )
+    if peak:
+        console.print(f"Peak        {peak['sessions']} at {peak['at']}")
+    console.print(f"Slots       {status['owned']} of {status['slots']} served, map version {status['map_version']}")
+    console.print(f"Journal     {_up(status['journal_up'])}")
+    console.print(f"Front door  {_up(status['front_door_up'])}")
+    if not status["as_planned"]:
+        left = "-" if status["to_move"] is None else status["to_move"]
+        console.print(f"Plan        {status['planned_shards']} shards; {left} slots to move, {status['to_renew']} shards to renew")
+    console.print(shards_table(status))
+    if len(status["nodes"]) > 1:
+        console.print(nodes_table(status))
+
+
+def shards_table(status: Mapping[str, Any]) -> Table:
+    """Return one row for each shard that the directory knows; narrow enough for 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("shard", "node", "alive", "slots", "epochs", "sessions", "unwritten", "behind", "silent", "restarts"):
+        table.add_column(name, justify="left" if name in {"shard", "node", "alive"} else "right", no_wrap=True)
+    for name, shard in status["shards"].items():
+        coming = f" +{shard['coming']}" if shard.get("coming") else ""
+        table.add_row(
+            name.removeprefix("headcount-"),
+            shard.get("node", "")[:NODE_CHARS] or "-",
+            _how(shard),
+            _number(shard.get("slots")) + coming,
+            _epochs(shard.get("epochs")),
+            _number(shard.get("sessions")),
+            _number(shard.get("unwritten_sessions")),
+            _seconds(shard.get("behind_s")),
+            _seconds(shard.get("silent_s")),
+            _number(shard.get("restarts")),
+        )
+    return table
+
+
+def nodes_table(status: Mapping[str, Any]) -> Table:
+    """Return one row for each node of the cluster."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("node", "address", "shards", ""):
+        table.add_column(name, justify="right" if name == "shards" else "left", no_wrap=True)
+    for node_id, node in status["nodes"].items():
+        remarks = ("drained" if node["drained"] else "", "head" if node["head"] else "", "" if node["takes_shards"] else "takes no shards")
+        table.add_row(node_id[:NODE_CHARS], node["address"], str(node["shards"]), ", ".join(filter(None, remarks)))
+    return table
+
+
+def _problem(answer: httpx.Response) -> str:
+    """Return what an error says, in our shape or in the proxy's."""
+    if not answer.headers.get("content-type", "").startswith("application/json"):
+        return answer.text[:200].strip()
+    told: dict[str, Any] = answer.json()
+    return str(told.get("error", {}).get("message", answer.text[:200]))
+
+
+def _how(shard: Mapping[str, Any]) -> str:
+    """Return in a word how a shard is."""
+    if not shard["alive"]:
+        return "[red]no[/red]"
+    if not shard["journal_up"]:
+        return "[red]no journal[/red]"
+    return "[yellow]leaving[/yellow]" if shard["leaving"] else "[green]yes[/green]"
+
+
+def _up(value: object) -> str:
+    return "[green]yes[/green]" if value else "[red]no[/red]"
+
+
+def _number(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _epochs(lowest_and_highest: Sequence[int] | None) -> str:
+    """Return the terms of ownership of a shard's slots: the oldest and the newest."""
+    return "-".join(str(epoch) for epoch in sorted(set(lowest_and_highest or ()))) or "-"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"

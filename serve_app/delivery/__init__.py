@@ -1,0 +1,1 @@
+"""The way from an ingest replica to the shards."""

@@ -1,0 +1,369 @@
+"""
+The demo's own books: what must be counted of what its players sent, worked out without the tracker.
+
+They follow `design.md`, sections 3 and 6, in the plainest way, from what was sent and when it was acknowledged; what a session
+lived through is in its `diary.py`. Where nobody outside can know (an input arrived within moments of a deadline; a request
+was sent again, because the first answer was lost, and may have been taken twice) they hold a span of possible counts instead
+of one. Times are seconds on one clock, which need not be the server's; stamps are the player's. They know no HTTP and no clock.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from serve_app.demo.biography import UNKNOWN, Diary, Entry, spans
+from serve_app.demo.script import Does
+
+TICK_S: Final = 2.5
+"""How late the tracker may notice a deadline."""
+
+_AFTER: Final = {
+    **dict.fromkeys(("stream_start", "stream_buffer_end", "stream_reconnect_success", "dvr_resume_live"), "playing"),
+    **dict.fromkeys(("stream_buffer_start", "stream_reconnect"), "rebuffering"),
+}
+_ERRORS: Final = "stream_errors"
+"""Counted as they are taken, late or not; shown with quality, by stream."""
+_PIXELS: Final = (Does.VIEW, Does.PLAY, Does.CHECK)
+
+Counted = tuple[str, ...]
+"""What is counted, as in ("ended", reason) or ("events", type)."""
+
+
+class Span(NamedTuple):
+    """The least and the most that a count, or a sum of seconds, can be."""
+
+    low: float = 0
+    high: float = 0
+
+    def __str__(self) -> str:
+        low, high = written(self.low), written(self.high)
+        return low if low == high else f"{low} to {high}"
+
+    def holds(self, count: float, *, within: float = 0.0) -> bool:
+        """Tell whether a count is possible, or a sum that may be off by a share of itself."""
+        return self.low * (1 - within) <= count <= self.high * (1 + within)
+
+
+def written(count: float) -> str:
+    """Return a count as people read it: whole numbers as such, seconds to the tenth."""
+    return str(round(count)) if count == round(count) else f"{count:.1f}"
+
+
+class Event(NamedTuple):
+    """One event as it was sent."""
+
+    event_id: str
+    type: str
+    stamp: float
+    fatal: bool = False
+    quality: str | None = None
+    """Of a change of quality: the new one."""
+
+
+class Measured(NamedTuple):
+    """What a player says of itself: a start the quality, a heartbeat all but the last, an end the last two."""
+
+    quality: str | None = None
+    bitrate_kbps: int | None = None
+    latency_ms: int | None = None
+    stalls: int = 0
+    """Since it began."""
+    watched_s: int = 0
+
+
+_NOTHING: Final = Measured()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One request, before it meets HTTP."""
+
+    session: str
+    stream: str
+    does: Does
+    stamp: float
+    playback: str | None = None
+    """What a start, a heartbeat or a pixel says that the player does."""
+    events: tuple[Event, ...] = ()
+    reason: str = ""
+    """Of an end."""
+    measured: Measured = _NOTHING
+
+
+class Sending(NamedTuple):
+    """How a request came to be acknowledged."""
+
+    sent_at: float
+    """When it was sent first."""
+    acknowledged_at: float
+    alive_s: float
+    """How long its session stays alive after it: the promised interval times the expiry intervals."""
+    tries: int = 1
+    """How often it was sent until that."""
+
+
+class Step(NamedTuple):
+    """A moment at which the least or the most that can be active on a stream changes."""
+
+    at: float
+    stream: str
+    low: int
+    high: int
+
+
+@dataclass(slots=True)
+class _Session:
+    stream: str
+    diary: Diary
+    stream_stamp: float = float("-inf")
+    alive: bool = False
+    known: bool = False
+    """It was heard of before."""
+    started: bool = False
+    """Its start is known; else it is provisional."""
+    over: bool = False
+    """It has ended."""
+    due: tuple[float, float] = (0.0, 0.0)
+    """The earliest and the latest that its deadline can be."""
+    alive_s: float = 0.0
+    """How long it was last promised to stay alive."""
+    playback: str = ""
+    playback_stamp: float = float("-inf")
+    heartbeat_stamp: float = float("-inf")
+    events: set[str] = field(default_factory=set)
+    pixels: set[Does] = field(default_factory=set)
+
+
+class Books:
+    """Everything that the players did, as counts."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, _Session] = {}
+        self._low: dict[Counted, int] = defaultdict(int)
+        self._high: dict[Counted, int] = defaultdict(int)
+        self.course: list[Step] = []
+        """How many were active when: every change, by session, not in order of time."""
+        self.requests = 0
+        self.outages_s = 0.0
+        """How long the tracker was away, in all: it may have kept every session alive for as long as that."""
+
+    def note(self, said: Said, sending: Sending) -> None:
+        """Take down one acknowledged request."""
+        self.requests += sending.tries
+        session = self._sessions.get(said.session)
+        if session is not None and session.over:
+            self._after_end(said, sending.tries - 1)
+            return
+        if session is None:
+            stream = UNKNOWN if said.does is Does.END else said.stream
+            session = self._sessions[said.session] = _Session(stream, Diary(beacon=said.does in _PIXELS))
+            self._add("started" if said.does is Does.START or said.does in _PIXELS else "provisional")
+        elif session.alive:
+            self._may_have_expired(session, sending)
+        else:
+            self._add("revived")
+        was_on = session.stream if session.alive else None
+        session.alive = True
+        is_beat = said.does in _PIXELS or (said.does is Does.HEARTBEAT and said.stamp > session.heartbeat_stamp)
+        _TAKES[said.does](self, session, said, sending)
+        self._steps(was_on, session.stream if session.alive else None, sending.sent_at, sending.acknowledged_at)
+        session.known = True
+        self._postpone(session, sending, is_beat=is_beat)
+
+    def _postpone(self, session: _Session, sending: Sending, *, is_beat: bool) -> None:
+        """Move the deadline. When a beat is promised less than the one before, the longer promise stands until the next."""
+        (low, high), held_s = session.due, session.alive_s
+        session.alive_s = sending.alive_s
+        session.due = (sending.sent_at + sending.alive_s, sending.acknowledged_at + sending.alive_s)
+        if not is_beat or sending.alive_s < held_s:
+            session.due = (max(low, session.due[0]), max(high, session.due[1]))
+        elif sending.tries > 1:
+            # Taken a second time, it was a repetition: no beat.
+            session.due = (session.due[0], max(high, session.due[1]))
+
+    def settle(self, *, now: float) -> None:
+        """Count as expired whose deadline the tracker must have noticed by `now`."""
+        for session in self._sessions.values():
+            if session.alive and now > self._latest(session):
+                self._expire(session)
+
+    def last_deadline(self) -> float:
+        """Return when the last living session must have expired; 0.0: none lives."""
+        return max((self._latest(session) for session in self._sessions.values() if session.alive), default=0.0)
+
+    def counts(self) -> Mapping[Counted, Span]:
+        """Return what must be counted, but for the deadlines that were not settled yet."""
+        return {counted: Span(self._low[counted], high) for counted, high in self._high.items() if counted[0] != _ERRORS}
+
+    def quality(self) -> Mapping[Counted, Span]:
+        """Return what must be counted of quality, once everybody is gone: by stream, and ("startup", "count") and so on of histograms."""
+        low: dict[Counted, float] = defaultdict(float, {key: count for key, count in self._low.items() if key[0] == _ERRORS})
+        high: dict[Counted, float] = defaultdict(float, {key: count for key, count in self._high.items() if key[0] == _ERRORS})
+        for session in self._sessions.values():
+            for key, (least, most) in spans(session.diary.outcomes()).items():
+                low[key] += least
+                high[key] += most
+        return {key: Span(low[key], most) for key, most in high.items()}
+
+    def _observed(self, name: str) -> Mapping[str, list[float]]:
+        """Return everything that a histogram must have seen, in order, by stream."""
+        seen = sorted(pair for session in self._sessions.values() for pair in next(session.diary.outcomes()).observed[name])
+        return {stream: [value for _, value in pairs] for stream, pairs in groupby(seen, key=itemgetter(0))}
+
+    def as_json(self) -> dict[str, object]:
+        """Return all of it, for whoever wants to compare it with something else: counts as [key, least, most]."""
+        return {
+            "counts": [[key, *span] for key, span in self.counts().items()],
+            "quality": [[key, *span] for key, span in self.quality().items()],
+            "startups_s": self._observed("startup"),
+            "latencies_s": self._observed("live_latency"),
+            "course": sorted(self.course),
+        }
+
+    def watching(self, *, since: float, now: float) -> Mapping[tuple[str, str], Span]:
+        """Return the active sessions by (stream, state) that somebody may see who was told between `since` and `now`."""
+        seen: dict[tuple[str, str], Span] = defaultdict(Span)
+        for session in self._sessions.values():
+            if session.alive and since <= self._latest(session):
+                low, high = seen[session.stream, session.playback]
+                seen[session.stream, session.playback] = Span(low + (now < session.due[0]), high + 1)
+        return seen
+
+    def active(self) -> int:
+        """Return how many sessions are alive, as far as is settled."""
+        return sum(session.alive for session in self._sessions.values())
+
+    def _latest(self, session: _Session) -> float:
+        return session.due[1] + TICK_S + self.outages_s
+
+    def _add(self, *counted: str) -> None:
+        self._low[counted] += 1
+        self._high[counted] += 1
+
+    def _unsure(self, *counted: str, more: int = 1) -> None:
+        if more:
+            self._high[counted] += more
+
+    def _expire(self, session: _Session) -> None:
+        session.alive = False
+        self._add("expired")
+        self._steps(session.stream, None, session.due[0], self._latest(session))
+        session.diary.finish(certain=True, provisional=not session.started)
+
+    def _may_have_expired(self, session: _Session, sending: Sending) -> None:
+        if sending.sent_at > self._latest(session):
+            self._expire(session)
+            self._add("revived")
+        elif sending.acknowledged_at >= session.due[0]:
+            self._unsure("expired")
+            self._unsure("revived")
+            self.course += (Step(session.due[0], session.stream, -1, 0), Step(sending.acknowledged_at, session.stream, 1, 0))
+            session.diary.finish(certain=False, provisional=not session.started)
+
+    def _steps(self, old: str | None, new: str | None, earliest: float, latest: float) -> None:
+        """Take down that somebody left one stream for another, or came, or went."""
+        if old == new:
+            return
+        if old is not None:
+            self.course += (Step(earliest, old, -1, 0), Step(latest, old, 0, -1))
+        if new is not None:
+            self.course += (Step(earliest, new, 0, 1), Step(latest, new, 1, 0))
+
+    def _start(self, session: _Session, said: Said, sending: Sending) -> None:
+        if session.started:
+            self._add("duplicates")
+        else:
+            if session.known:
+                self._add("promoted")
+            session.started = True
+            self._moves(session, Entry(said.stamp, "start", said.stream, sending.alive_s, quality=said.measured.quality), said.playback)
+        self._unsure("duplicates", more=sending.tries - 1)
+
+    def _heartbeat(self, session: _Session, said: Said, sending: Sending) -> None:
+        if said.stamp <= session.heartbeat_stamp:
+            self._add("duplicates")
+        else:
+            session.heartbeat_stamp = said.stamp
+            self._add("heartbeats")
+            measured = said.measured
+            session.diary.tell_stalls(measured.stalls)
+            entry = Entry(
+                said.stamp,
+                f"beat {said.playback}",
+                said.stream,
+                sending.alive_s,
+                bitrate_bps=None if measured.bitrate_kbps is None else measured.bitrate_kbps * 1_000,
+                latency_s=None if measured.latency_ms is None else measured.latency_ms / 1_000,
+                quality=measured.quality,
+            )
+            self._moves(session, entry, said.playback)
+        self._unsure("duplicates", more=sending.tries - 1)
+
+    def _events(self, session: _Session, said: Said, sending: Sending) -> None:
+        for event in sorted(said.events, key=lambda event: event.stamp):
+            if event.event_id in session.events:
+                self._add("duplicates")
+            else:
+                session.events.add(event.event_id)
+                self._add("events", event.type)
+                if event.type == "stream_error":
+                    self._add(_ERRORS, said.stream, "true" if event.fatal else "false")
+                what, playback = ("fatal", "failed") if event.fatal else (event.type, _AFTER.get(event.type))
+                self._moves(session, Entry(event.stamp, what, said.stream, sending.alive_s, quality=event.quality), playback)
+        self._unsure("duplicates", more=(sending.tries - 1) * len(said.events))
+
+    def _pixel(self, session: _Session, said: Said, sending: Sending) -> None:
+        what: str = said.does
+        if said.does in session.pixels:
+            self._add("duplicates")
+            what = "check"
+        else:
+            self._add("beacons", said.does)
+            if said.does is not Does.CHECK:
+                session.pixels.add(said.does)
+            elif not session.known:
+                what = "first check"
+        counted_again = ("beacons", "check") if said.does is Does.CHECK else ("duplicates",)
+        self._unsure(*counted_again, more=sending.tries - 1)
+        # It counts from when the server saw it.
+        seen_at, slack_s = (sending.sent_at + sending.acknowledged_at) / 2, (sending.acknowledged_at - sending.sent_at) / 2
+        self._moves(session, Entry(seen_at, what, said.stream, sending.alive_s, slack_s), said.playback)
+
+    def _end(self, session: _Session, said: Said, sending: Sending) -> None:
+        again = sending.tries - 1
+        self._add("ended", said.reason)
+        session.alive, session.over = False, True
+        what = "fatal" if said.reason == "error" else "end"
+        session.diary.note(Entry(max(said.stamp, session.diary.newest), what, None, sending.alive_s))
+        session.diary.tell_stalls(said.measured.stalls)
+        session.diary.finish(certain=True, provisional=not session.started, watched_told_s=said.measured.watched_s)
+        self._unsure("duplicates", more=again)
+        self._unsure("rejected", said.does, "session_ended", more=again)
+
+    def _after_end(self, said: Said, again: int) -> None:
+        if said.does is Does.END:
+            self._add("duplicates")
+            self._unsure("duplicates", more=again)
+        self._add("rejected", said.does, "session_ended")
+        self._unsure("rejected", said.does, "session_ended", more=again)
+
+    def _moves(self, session: _Session, entry: Entry, playback: str | None) -> None:
+        if not session.diary.note(entry):
+            self._add("late_events")
+            return
+        if entry.stream and entry.stamp >= session.stream_stamp:
+            session.stream, session.stream_stamp = entry.stream, entry.stamp
+        if playback and entry.stamp >= session.playback_stamp:
+            session.playback, session.playback_stamp = playback, entry.stamp
+
+
+_TAKES: Final = {
+    Does.START: Books._start,  # noqa: SLF001 - of the same class
+    Does.HEARTBEAT: Books._heartbeat,  # noqa: SLF001
+    Does.EVENTS: Books._events,  # noqa: SLF001
+    Does.END: Books._end,  # noqa: SLF001
+    **dict.fromkeys(_PIXELS, Books._pixel),  # noqa: SLF001
+}

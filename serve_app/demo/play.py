@@ -1,0 +1,272 @@
+"""
+`headcount demo`: an audience plays against a running tracker, and in the end both sides' books are laid side by side.
+
+Three acts: the players play; everybody holds still for a moment, and who is watching is compared by stream and state;
+then silence, with some who come back, until the last session has expired, and every count and every formula of quality is
+compared. Counts are compared as differences since before the demo, which only means something if nobody else plays:
+otherwise only the demo's own streams are, and it says so.
+"""
+
+import asyncio
+import json
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from actors import clock
+from serve_app.access.tokens import load_tokens
+from serve_app.demo.books import Books, Span
+from serve_app.demo.player import Player, stream_id
+from serve_app.demo.script import STREAMS, audience
+from serve_app.demo.stage import Look, Stage, StageError
+from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed, table
+from serve_app.settings import Settings, SettingsError
+
+VISIBLE_S: Final = 2.0
+"""Within this an acknowledged input shows in what the tracker says."""
+LOOKS_MAX: Final = 3
+SETTLES_S: Final = 15.0
+"""How long the tracker may take to agree, once everybody is silent."""
+REFRESH_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Play:
+    """One demo under way."""
+
+    stage: Stage
+    books: Books
+    players: list[Player]
+    streams: tuple[str, ...]
+    began_at: float
+    duration_s: float
+    before: Look
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is cleared nobody speaks."""
+    alone: bool = True
+    """Nobody else was seen to play."""
+    looks: int = 0
+    """How often it took to see everybody where they are."""
+
+
+class _Silence(NamedTuple):
+    """What was compared after the play."""
+
+    counters: list[Line]
+    quality: list[Line]
+
+
+def run(settings: Settings, *, viewers: int, duration_s: int, seed: int, url: str | None = None, books: Path | None = None) -> int:
+    """Play, compare, and return the exit code: 0 if the books agree, 1 if not or if there is nobody to play against."""
+    console = Console()
+    try:
+        return asyncio.run(
+            _run(settings, console, viewers=viewers, duration_s=duration_s, seed=seed, url=url or settings.front_door_url, kept_in=books)
+        )
+    except (StageError, SettingsError) as error:
+        Console(stderr=True).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print("Stopped; the sessions that were opened expire by themselves.")
+    return 1
+
+
+async def _run(settings: Settings, console: Console, *, viewers: int, duration_s: int, seed: int, url: str, kept_in: Path | None) -> int:
+    stage = await _open_stage(settings, url)
+    try:
+        run_id = f"demo-{seed}-{secrets.token_hex(4)}"
+        streams = tuple(stream_id(run_id, number) for number in range(STREAMS))
+        before = await stage.look(streams)
+        if before is None:
+            raise StageError(f"{url} does not say what it counts")
+        began_at = clock.now() + 0.5
+        players = [
+            Player(
+                viewer, run=run_id, began_at=began_at, interval_s=settings.heartbeat_interval_s, expiry_intervals=settings.expiry_intervals
+            )
+            for viewer in audience(viewers, duration_s=duration_s, seed=seed)
+        ]
+        play = _Play(stage, Books(), players, streams, began_at, duration_s, before, alone=before.everyone == 0)
+        console.print(f"{viewers} viewers of {STREAMS} streams for {duration_s} s against {url}, seed {seed}; then silence.")
+        exit_code = await _perform(play, console)
+        if kept_in is not None:
+            await asyncio.to_thread(kept_in.write_text, json.dumps({"streams": streams, **play.books.as_json()}) + "\n")
+        return exit_code
+    finally:
+        await stage.close()
+
+
+async def _open_stage(settings: Settings, url: str) -> Stage:
+    probe = Stage(url, ingest_token="", ops_token="")
+    try:
+        problem = await probe.ready()
+    finally:
+        await probe.close()
+    if problem:
+        raise StageError(f"{problem}. Start it with `headcount up`.")
+    tokens = load_tokens(settings)
+    if tokens.player_key is not None:
+        raise StageError("players need JWTs here (HEADCOUNT_JWT_PUBLIC_KEY_FILE), and the demo has no private key to sign any")
+    return Stage(url, ingest_token=tokens.ingest, ops_token=tokens.ops)
+
+
+async def _perform(play: _Play, console: Console) -> int:
+    play.open.set()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        showing = asyncio.create_task(_show(play, live))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for player in play.players:
+                    group.create_task(_live(play, player))
+                watching = await group.create_task(_hold_still(play))
+            silence = await _await_silence(play)
+        except ExceptionGroup as group_of_errors:
+            failures = group_of_errors.subgroup(StageError)
+            if failures is None:
+                raise
+            raise _first(failures) from None
+        finally:
+            showing.cancel()
+    return _judge(play, console, watching=watching, silence=silence)
+
+
+def _first(group: BaseExceptionGroup[StageError]) -> StageError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, StageError) else StageError(str(error))
+
+
+async def _live(play: _Play, player: Player) -> None:
+    """Live one viewer's life."""
+    while (due_at := player.due_at(outages_s=play.stage.outages_s)) is not None:
+        wait_s = due_at - clock.now()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+            continue
+        await play.open.wait()
+        said = player.speak(now=clock.now())
+        sending, interval_s = await play.stage.tell(said, player)
+        play.books.outages_s = play.stage.outages_s
+        play.books.note(said, sending)
+        player.heard(said, sending, interval_s=interval_s)
+
+
+async def _hold_still(play: _Play) -> list[Line]:
+    """At the end of the play let nobody speak for a moment, and compare who is watching."""
+    await asyncio.sleep(play.began_at + play.duration_s - clock.now())
+    play.open.clear()
+    await play.stage.drained()
+    lines: list[Line] = []
+    alone = False
+    for _ in range(LOOKS_MAX):
+        await asyncio.sleep(VISIBLE_S + 0.5)
+        look = await play.stage.look(play.streams)
+        play.looks += 1
+        if look is None:
+            continue
+        seen_from = look.began_at - look.age_s - VISIBLE_S
+        lines = compare_watching(play.books.watching(since=seen_from, now=clock.now()), look.watching)
+        alone = look.everyone == sum(look.watching.values())
+        if alone and all(line.agrees for line in lines):
+            break
+    play.alone = play.alone and alone
+    play.open.set()
+    return lines
+
+
+async def _await_silence(play: _Play) -> _Silence:
+    """Wait until the last session has expired, then until the tracker's counts are ours, and stay so."""
+    await asyncio.sleep(max(0.0, play.books.last_deadline() - clock.now()))
+    give_up_at = clock.now() + SETTLES_S
+    agreed = 0
+    alone = False
+    counters: list[Line] = []
+    quality: list[Line] = []
+    while clock.now() < give_up_at and agreed < 3:  # noqa: PLR2004 - twice more, a second apart
+        await asyncio.sleep(REFRESH_S)
+        play.books.settle(now=clock.now())
+        look = await play.stage.look(play.streams)
+        if look is not None:
+            alone = look.everyone == sum(look.watching.values())
+            counters = [*compare_counters(play.books.counts(), play.before.counters, look.counters), _active(play, look)]
+            quality = compare_quality(play.books.quality(), play.before.counters, look.counters, play.streams, alone=play.alone and alone)
+            agreed = agreed + 1 if all(line.agrees for line in (*counters, *quality)) else 0
+    play.alone = play.alone and alone
+    return _Silence(counters, quality)
+
+
+def _active(play: _Play, look: Look) -> Line:
+    """Return how many of ours are active, on both sides."""
+    spans = play.books.watching(since=look.began_at - look.age_s - VISIBLE_S, now=clock.now()).values()
+    span = Span(sum(each.low for each in spans), sum(each.high for each in spans))
+    return Line("active", span, sum(look.watching.values()))
+
+
+async def _show(play: _Play, live: Live) -> None:
+    """Show both books as they grow, until cancelled."""
+    while True:
+        look = await play.stage.look(play.streams)
+        if look is not None:
+            play.books.settle(now=look.began_at)
+            live.update(_picture(play, look, now=clock.now()), refresh=True)
+        await asyncio.sleep(REFRESH_S)
+
+
+def _picture(play: _Play, look: Look, *, now: float) -> Group:
+    elapsed_s = now - play.began_at
+    silent_at = play.books.last_deadline()
+    if elapsed_s < play.duration_s:
+        phase, done = f"Playing: {elapsed_s:.0f} of {play.duration_s:.0f} s", elapsed_s / play.duration_s
+    elif not play.open.is_set():
+        phase, done = "Everybody holds still: who is watching?", 1.0
+    else:
+        left_s = max(0.0, silent_at - now)
+        phase = f"Silence: the last session expires in {left_s:.0f} s; some come back before" if left_s else "Silence; comparing"
+        done = 1 - left_s / max(1.0, silent_at - play.began_at - play.duration_s)
+    watching = compare_watching(play.books.watching(since=now, now=now), look.watching)
+    states = summed(line._replace(name=line.name.rpartition(" ")[2]) for line in watching)
+    counters = summed(compare_counters(play.books.counts(), play.before.counters, look.counters))
+    requests = f"{play.books.requests} requests acknowledged, {play.stage.retries} sent again"
+    return Group(
+        Text(phase),
+        ProgressBar(total=1.0, completed=max(0.0, min(1.0, done)), width=60),
+        table("Watching now", states, judged=False),
+        table("Counted since the demo began", counters, judged=False),
+        Text(requests, style="dim"),
+    )
+
+
+def _judge(play: _Play, console: Console, *, watching: list[Line], silence: _Silence) -> int:
+    """Print both books side by side, and the verdict; return the exit code."""
+    console.print(table("Watching when the play ended, by stream and state", watching, judged=True))
+    active = [line for line in silence.counters if line.name == "active"]
+    judged = silence.counters if play.alone else active
+    console.print(table("Counted, after silence", judged, judged=True))
+    console.print(table("Quality, after silence, over all streams", summed(silence.quality), judged=False))
+    if wrong := [line for line in silence.quality if not line.agrees]:
+        console.print(table("Quality that differs", wrong, judged=True))
+    if not play.alone:
+        console.print("[yellow]Somebody else is playing too: only the demo's own streams were compared, not the counts of all.[/yellow]")
+    if play.stage.retries:
+        console.print(f"{play.stage.retries} requests had to be sent again; what may have been taken twice is a span.")
+    console.print(f"{play.books.requests} requests of {len(play.players)} viewers.")
+    everything = (*watching, *judged, *silence.quality)
+    differing = [line for line in everything if not line.agrees]
+    if differing or not (watching and judged and silence.quality):
+        console.print(f"[bold red]The books differ: {len(differing)} of {len(everything)} counts.[/bold red]")
+        return 1
+    how = "exactly" if is_exact((*judged, *silence.quality)) else "within what can be known from outside"
+    console.print(
+        f"[bold green]The books agree {how}: {len(judged)} counts, {len(silence.quality)} of quality (seconds within 1 %), "
+        f"and {len(watching)} of who was watching.[/bold green]"
+    )
+    if not is_exact(watching):
+        console.print("Some of the sessions were about to expire when the play ended; these counts are spans.")
+    return 0

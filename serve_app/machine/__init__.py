@@ -1,0 +1,1 @@
+"""A tracker on one machine: starting and ending it, its ports, HAProxy and Ray."""

@@ -1,0 +1,1 @@
+"""The operators' routes, and the description of every route."""

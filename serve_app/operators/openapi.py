@@ -1,0 +1,332 @@
+"""
+The OpenAPI 3.1 document of every route, from the same tables and models that serve them.
+
+Decides only how they are told. The seed's bodies are its examples, verbatim.
+"""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from serve_app.operators.session_schema import SESSION
+from serve_app.players.answers import RETRY_AFTER_S, STATUSES, Code
+from serve_app.players.pixel import VISIBILITIES
+from serve_app.players.routes import PIXEL_PATH, POSTS, PostRoute
+from serve_app.players.wire import EventFault
+from sessions import limits
+from sessions.changes import Reason
+from sessions.events import BEACON_TYPES, END_REASONS
+
+VERSION: Final = "1.0.0"
+Json = dict[str, Any]
+
+_ID: Final[Json] = {"type": "string", "minLength": 1, "maxLength": limits.ID_CHARS_MAX, "pattern": r"^[^\u0000]*$"}
+_COUNT: Final[Json] = {"type": "integer", "minimum": 0}
+_TIME: Final[Json] = {"type": "string", "format": "date-time"}
+_ERROR_REFERENCE: Final[Json] = {"$ref": "#/components/schemas/Error"}
+
+_PLAYER_ERRORS: Final = (
+    Code.BAD_JSON,
+    Code.BAD_ENCODING,
+    Code.UNAUTHORIZED,
+    Code.METHOD_NOT_ALLOWED,
+    Code.REQUEST_TIMEOUT,
+    Code.BODY_TOO_LARGE,
+    Code.UNSUPPORTED_ENCODING,
+    Code.INVALID_FIELD,
+    Code.TOO_MANY_SESSIONS,
+    Code.OVERLOADED,
+    Code.RECOVERING,
+    Code.NO_JOURNAL,
+    Code.UNAVAILABLE,
+)
+_PIXEL_ERRORS: Final = (
+    Code.BAD_PARAMETER,
+    Code.METHOD_NOT_ALLOWED,
+    Code.TOO_MANY_SESSIONS,
+    Code.OVERLOADED,
+    Code.RECOVERING,
+    Code.NO_JOURNAL,
+    Code.UNAVAILABLE,
+)
+_OPERATOR_ERRORS: Final = (Code.UNAUTHORIZED, Code.METHOD_NOT_ALLOWED, Code.UNAVAILABLE)
+
+
+def document() -> Json:
+    """Return the whole document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Headcount",
+            "version": VERSION,
+            "description": "How many people are watching right now, and is it going well for them? "
+            "Everything that players send is safe to send again; answers with `Retry-After` ask for exactly that.",
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": "players"}, {"name": "operators"}, {"name": "health"}],
+        "paths": {
+            PIXEL_PATH: {"get": _pixel()},
+            **{route.path: {"post": _post(route)} for route in POSTS.values()},
+            **_operators(),
+            **_health(),
+        },
+        "components": {"schemas": _schemas(), "securitySchemes": _SECURITY, "headers": _HEADERS},
+    }
+
+
+_SECURITY: Final[Json] = {
+    "ingest": {"type": "http", "scheme": "bearer", "description": "The ingest token (`data/ingest.token`), or a JWT if so configured."},
+    "ingestParameter": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "access_token",
+        "description": "The same, for `navigator.sendBeacon`, which cannot send headers.",
+    },
+    "ops": {"type": "http", "scheme": "bearer", "description": "The ops token (`data/ops.token`)."},
+}
+_HEADERS: Final[Json] = {
+    "RetryAfter": {"description": "Seconds to wait before sending it again.", "schema": {"type": "integer", "minimum": 1}},
+    "Allow": {"description": "The methods that are allowed here.", "schema": {"type": "string"}},
+    "WwwAuthenticate": {"description": "The scheme that is asked for.", "schema": {"type": "string"}},
+}
+
+
+def _schemas() -> Json:
+    models = [(route.model, "validation") for route in POSTS.values()]
+    _, generated = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # literals, as it asks
+    return {**generated["$defs"], **{_answer_name(route): _answer(route) for route in POSTS.values()}, "Error": _ERROR, "Session": SESSION}
+
+
+_ERROR: Final[Json] = {
+    "type": "object",
+    "description": "Every error of every endpoint.",
+    "required": ["status", "error"],
+    "properties": {
+        "status": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "fields"],
+            "properties": {
+                "code": {"enum": [code.value for code in Code]},
+                "message": {"type": "string"},
+                "fields": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["field", "problem"],
+                        "properties": {"field": {"type": "string"}, "problem": {"type": "string"}},
+                    },
+                },
+            },
+        },
+    },
+    "examples": [
+        {
+            "status": "error",
+            "error": {
+                "code": "invalid_field",
+                "message": "1 field(s) are wrong",
+                "fields": [{"field": "playback.dvr_enabled", "problem": "should be a valid boolean"}],
+            },
+        }
+    ],
+}
+
+
+def _answer_name(route: PostRoute) -> str:
+    return f"{route.endpoint.capitalize()}Answer"
+
+
+def _answer(route: PostRoute) -> Json:
+    """Return the schema of a success body, with the seed's as its example."""
+    promised = {
+        "start": {"heartbeat_interval_seconds": {"type": "integer", "minimum": 1, "description": "Send a heartbeat this often."}},
+        "heartbeat": {"next_heartbeat_seconds": {"type": "integer", "minimum": 1, "description": "Send the next one by then."}},
+        "end": {"watch_summary": _WATCH_SUMMARY},
+        "events": _JUDGEMENTS,
+    }[route.endpoint]
+    verdict: Json = {}
+    if not route.is_events:
+        verdict = {
+            "accepted": {"type": "boolean", "description": "False: the session has ended; nothing was changed."},
+            "reason": {"enum": [Reason.SESSION_ENDED.value], "description": "Only there if not accepted."},
+        }
+    properties = {"session_id": _ID, **verdict, **promised, "server_timestamp": _TIME}
+    data = {"type": "object", "required": [name for name in properties if name != "reason"], "properties": properties}
+    return {
+        "type": "object",
+        "required": ["status", "data"],
+        "properties": {"status": {"const": "success"}, "data": data},
+        "examples": [route.example],
+    }
+
+
+_WATCH_SUMMARY: Final[Json] = {
+    "type": "object",
+    "description": "Of the end that stands: the first one.",
+    "required": ["total_watch_seconds", "total_watch_formatted", "end_reason"],
+    "properties": {
+        "total_watch_seconds": _COUNT,
+        "total_watch_formatted": {"type": "string", "pattern": r"^([0-9]+:)?[0-9]{2}:[0-9]{2}$"},
+        "end_reason": {"enum": list(END_REASONS)},
+    },
+}
+_JUDGEMENTS: Final[Json] = {
+    "accepted_count": {**_COUNT, "description": "Duplicates among them."},
+    "rejected_count": _COUNT,
+    "rejected_events": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["event_id", "reason"],
+            "properties": {
+                "event_id": {"type": ["string", "null"], "description": "null: the event had none that could be given back."},
+                "reason": {"enum": [*(fault.value for fault in EventFault), Reason.SESSION_ENDED.value]},
+            },
+        },
+    },
+}
+
+
+def _pixel() -> Json:
+    required = {
+        "type": ({"enum": list(BEACON_TYPES)}, "view: the player is shown; play: playback began; check: it is still there."),
+        "v": (_ID, "External ID of the video: the session's stream."),
+        "p": (_ID, "Pullzone name."),
+        "u": (_ID, "User ID."),
+    }
+    optional = {
+        "referrer": ({"type": "string", "pattern": r"^[^\u0000]*$"}, "Referrer URL."),
+        "visibility": ({"enum": list(VISIBILITIES), "default": "true"}, "Whether the beacon is visible."),
+    }
+    parameters = [
+        {"name": name, "in": "query", "required": group is required, "schema": schema, "description": description}
+        for group in (required, optional)
+        for name, (schema, description) in group.items()
+    ]
+    return {
+        "tags": ["players"],
+        "operationId": "beacon",
+        "summary": "Send beacon",
+        "description": "One viewer of one video (`p`, `v`, `u`) is one session. Needs no token.",
+        "parameters": parameters,
+        "security": [],
+        "responses": {
+            "200": {
+                "description": "Taken.",
+                "headers": {"Cache-Control": {"schema": {"const": "no-store"}}},
+                "content": {"image/gif": {"schema": {"type": "string", "contentMediaType": "image/gif"}}},
+            },
+            **_errors(_PIXEL_ERRORS),
+        },
+    }
+
+
+def _post(route: PostRoute) -> Json:
+    errors = (*_PLAYER_ERRORS, Code.TOO_MANY_EVENTS) if route.is_events else _PLAYER_ERRORS
+    reference = {"$ref": f"#/components/schemas/{route.model.__name__}"}
+    content: Json = {"schema": reference}
+    return {
+        "tags": ["players"],
+        "operationId": route.endpoint,
+        "summary": route.title,
+        "description": f"{route.model.__doc__} The body is JSON in UTF-8 of at most {limits.BODY_BYTES_MAX} bytes, "
+        "whatever its Content-Type says, and may be sent with `Content-Encoding: gzip`. "
+        f"It holds at most {limits.BODY_HOLDERS_MAX} objects and lists.",
+        "security": [{"ingest": []}, {"ingestParameter": []}],
+        "requestBody": {"required": True, "content": {"application/json": content, "text/plain": content}},
+        "responses": {
+            "200": {
+                "description": "Durable, and counted.",
+                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{_answer_name(route)}"}}},
+            },
+            **_errors(errors),
+        },
+    }
+
+
+def _operators() -> Json:
+    stream = {
+        "name": "stream_id",
+        "in": "query",
+        "schema": _ID,
+        "description": "One stream; without it the totals and the biggest streams.",
+    }
+    session = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    viewer = [{"name": name, "in": "query", "required": True, "schema": _ID} for name in ("p", "v", "u")]
+    any_object: Json = {"application/json": {"schema": {"type": "object"}}}
+    one_session: Json = {"application/json": {"schema": {"$ref": "#/components/schemas/Session"}}}
+    scrape: Json = {media: {"schema": {"type": "string"}} for media in ("text/plain", "application/openmetrics-text")}
+    return {
+        "/metrics": {"get": _question("metrics", "What Prometheus scrapes, as text or OpenMetrics by `Accept`", scrape)},
+        "/v1/concurrency": {"get": _question("concurrency", "Who is watching now", any_object, [stream], errors=(Code.INVALID_FIELD,))},
+        "/v1/sessions/{session_id}": {
+            "get": _question(
+                "session", "One session in full, and why it is or is not counted", one_session, [session], errors=(Code.NOT_FOUND,)
+            )
+        },
+        "/v1/beacon-session": {
+            "get": _question("beaconSession", "The same of a beacon's", one_session, viewer, errors=(Code.NOT_FOUND, Code.INVALID_FIELD))
+        },
+        "/v1/status": {"get": _question("status", "How shards, slots and journal are", any_object)},
+    }
+
+
+def _question(name: str, summary: str, content: Json, parameters: Iterable[Json] = (), *, errors: tuple[Code, ...] = ()) -> Json:
+    return {
+        "tags": ["operators"],
+        "operationId": name,
+        "summary": summary,
+        "parameters": list(parameters),
+        "security": [{"ops": []}],
+        "responses": {"200": {"description": "As asked.", "content": content}, **_errors((*_OPERATOR_ERRORS, *errors))},
+    }
+
+
+def _health() -> Json:
+    ok: Json = {"application/json": {"schema": {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}}}
+    page: Json = {"text/html": {"schema": {"type": "string"}}}
+    questions: Mapping[str, tuple[str, str, Json, tuple[Code, ...]]] = {
+        "/healthz": ("healthz", "The process is up", ok, ()),
+        "/readyz": ("readyz", "Every slot is served and the journal answers", ok, (Code.RECOVERING,)),
+        "/openapi.json": ("openapi", "This document", {"application/json": {"schema": {"type": "object"}}}, ()),
+        "/docs": ("docs", "This document, to be read and tried", page, ()),
+    }
+    return {
+        path: {
+            "get": {
+                "tags": ["health"],
+                "operationId": name,
+                "summary": summary,
+                "security": [],
+                "responses": {"200": {"description": "Yes.", "content": content}, **_errors((Code.METHOD_NOT_ALLOWED, *errors))},
+            }
+        }
+        for path, (name, summary, content, errors) in questions.items()
+    }
+
+
+def _errors(codes: Iterable[Code]) -> Json:
+    """Return the error responses of an operation, by status."""
+    by_status: dict[int, list[Code]] = {}
+    for code in codes:
+        by_status.setdefault(STATUSES[code], []).append(code)
+    return {str(status): _error(status, by_status[status]) for status in sorted(by_status)}
+
+
+def _error(status: int, codes: list[Code]) -> Json:
+    headers: Json = {}
+    if any(code in RETRY_AFTER_S for code in codes):
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    if Code.METHOD_NOT_ALLOWED in codes:
+        headers["Allow"] = {"$ref": "#/components/headers/Allow"}
+    if Code.UNAUTHORIZED in codes:
+        headers["WWW-Authenticate"] = {"$ref": "#/components/headers/WwwAuthenticate"}
+    names = ", ".join(f"`{code.value}`" for code in codes)
+    return {
+        "description": f"{HTTPStatus(status).phrase}: {names}",
+        **({"headers": headers} if headers else {}),
+        "content": {"application/json": {"schema": _ERROR_REFERENCE}},
+    }

@@ -1,0 +1,1 @@
+"""The players' endpoints: what they may send, how it is read, and what they are answered."""

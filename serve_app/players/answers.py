@@ -1,0 +1,168 @@
+"""
+What we answer: the seed's success bodies, and every error in one shape.
+
+Decides the closed list of error codes, the status and the `Retry-After` of each, and how a receipt reads to a player. It
+knows nothing of how an answer is sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from serve_app.players.timestamps import written_length, written_utc
+from serve_app.players.wire import BadEvent
+from sessions.changes import Receipt
+
+Header = tuple[bytes, bytes]
+
+_json = msgspec.json.Encoder()
+
+
+class Code(StrEnum):
+    """Why a request is refused: `error.code` of the answer, and the `reason` that it is counted under. Closed."""
+
+    BAD_JSON = "bad_json"
+    BAD_PARAMETER = "bad_parameter"
+    BAD_ENCODING = "bad_encoding"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
+    BODY_TOO_LARGE = "body_too_large"
+    TOO_MANY_EVENTS = "too_many_events"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    INVALID_FIELD = "invalid_field"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+    INTERNAL = "internal"
+    OVERLOADED = "overloaded"
+    RECOVERING = "recovering"
+    NO_JOURNAL = "no_journal"
+    UNAVAILABLE = "unavailable"
+
+
+STATUSES: Final[Mapping[Code, int]] = {
+    Code.BAD_JSON: 400,
+    Code.BAD_PARAMETER: 400,
+    Code.BAD_ENCODING: 400,
+    Code.UNAUTHORIZED: 401,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.REQUEST_TIMEOUT: 408,
+    Code.BODY_TOO_LARGE: 413,
+    Code.TOO_MANY_EVENTS: 413,
+    Code.UNSUPPORTED_ENCODING: 415,
+    Code.INVALID_FIELD: 422,
+    Code.TOO_MANY_SESSIONS: 429,
+    Code.INTERNAL: 500,
+    Code.OVERLOADED: 503,
+    Code.RECOVERING: 503,
+    Code.NO_JOURNAL: 503,
+    Code.UNAVAILABLE: 503,
+}
+RETRY_AFTER_S: Final[Mapping[Code, int]] = {
+    Code.TOO_MANY_SESSIONS: 30,
+    Code.OVERLOADED: 2,
+    Code.RECOVERING: 2,
+    Code.NO_JOURNAL: 5,
+    Code.UNAVAILABLE: 2,
+}
+MESSAGES: Final[Mapping[Code, str]] = {
+    Code.UNAUTHORIZED: "a valid bearer token is needed",
+    Code.NOT_FOUND: "there is nothing here",
+    Code.METHOD_NOT_ALLOWED: "this method is not allowed here",
+    Code.REQUEST_TIMEOUT: "the body did not arrive in time",
+    Code.INTERNAL: "this is our fault; it has been logged",
+    Code.TOO_MANY_SESSIONS: "no more sessions are taken for now",
+    Code.OVERLOADED: "too much is waiting; send it again later",
+    Code.RECOVERING: "this session's home is recovering; send it again",
+    Code.NO_JOURNAL: "nothing can be made durable for now; send it again later",
+    Code.UNAVAILABLE: "this session's home did not answer; send it again",
+}
+_HEADERS: Final[Mapping[Code, tuple[Header, ...]]] = {
+    Code.UNAUTHORIZED: ((b"www-authenticate", b'Bearer realm="headcount"'),),
+    Code.UNSUPPORTED_ENCODING: ((b"accept-encoding", b"gzip"),),
+    **{code: ((b"retry-after", str(after).encode()),) for code, after in RETRY_AFTER_S.items()},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that is not taken: a value, made where the reason is known."""
+
+    code: Code
+    message: str = ""
+    """Empty: the usual one of the code."""
+    fields: Sequence[tuple[str, str]] = ()
+    """(field or parameter, what is wrong with it)."""
+    headers: tuple[Header, ...] = ()
+    """Beyond those that the code brings."""
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status."""
+        return STATUSES[self.code]
+
+    @property
+    def all_headers(self) -> tuple[Header, ...]:
+        """Return the headers that this error needs beside those of its body."""
+        return (*_HEADERS.get(self.code, ()), *self.headers)
+
+    def body(self) -> bytes:
+        """Return the error in the one shape that every endpoint uses."""
+        fields = [{"field": field, "problem": problem} for field, problem in self.fields]
+        message = self.message or MESSAGES[self.code]
+        return _json.encode({"status": "error", "error": {"code": self.code.value, "message": message, "fields": fields}})
+
+
+def started(session_id: str, receipt: Receipt, *, at: float) -> bytes:
+    """Answer a start (section 51)."""
+    data = _opening(session_id, receipt)
+    data["heartbeat_interval_seconds"] = receipt.interval_s
+    return _closing(data, at)
+
+
+def beaten(session_id: str, receipt: Receipt, *, at: float) -> bytes:
+    """Answer a heartbeat (section 52)."""
+    data = _opening(session_id, receipt)
+    data["next_heartbeat_seconds"] = receipt.interval_s
+    return _closing(data, at)
+
+
+def ended(session_id: str, receipt: Receipt, *, at: float) -> bytes:
+    """Answer an end (section 53) with the end that stands."""
+    data = _opening(session_id, receipt)
+    total_s = receipt.total_watch_s or 0
+    data["watch_summary"] = {
+        "total_watch_seconds": total_s,
+        "total_watch_formatted": written_length(total_s),
+        "end_reason": receipt.end_reason,
+    }
+    return _closing(data, at)
+
+
+def taken(session_id: str, receipt: Receipt, bad: Sequence[BadEvent], *, at: float) -> bytes:
+    """Answer events (section 54); `bad` are those that never reached the session."""
+    rejected: list[dict[str, str | None]] = [{"event_id": entry.event_id, "reason": entry.fault.value} for entry in bad]
+    rejected += [{"event_id": event_id, "reason": reason} for event_id, reason in receipt.rejected]
+    data: dict[str, object] = {
+        "session_id": session_id,
+        "accepted_count": receipt.accepted_count,
+        "rejected_count": len(rejected),
+        "rejected_events": rejected,
+    }
+    return _closing(data, at)
+
+
+def _opening(session_id: str, receipt: Receipt) -> dict[str, object]:
+    data: dict[str, object] = {"session_id": session_id, "accepted": receipt.accepted}
+    if receipt.reason is not None:
+        data["reason"] = receipt.reason
+    return data
+
+
+def _closing(data: dict[str, object], at: float) -> bytes:
+    data["server_timestamp"] = written_utc(at)
+    return _json.encode({"status": "success", "data": data})

@@ -1,0 +1,63 @@
+"""
+The five endpoints of players: one record each, by path.
+
+Ingest serves them and `openapi.py` describes them from the same table. It decides nothing that either could do alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from serve_app.players import answers, examples, wire
+from serve_app.players.quick import QuickHeartbeat, read_heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class PostRoute:
+    """A POST endpoint."""
+
+    path: str
+    endpoint: str
+    """Its name in metrics."""
+    title: str
+    adapter: TypeAdapter[Any]
+    model: type[wire.Body]
+    answer: Callable[..., bytes]
+    """Of (session_id, receipt, at=server time); of events also the bad ones, third."""
+    example: Mapping[str, Any]
+    """The seed's response."""
+    quick: Callable[[bytes], QuickHeartbeat | None] | None = None
+    """Reads the usual body sooner than `adapter`, to the same values; what it returns None for is the adapter's."""
+
+    @property
+    def is_events(self) -> bool:
+        """Say whether its body is judged entry by entry."""
+        return self.model is wire.EventsBody
+
+
+POSTS_PREFIX: Final = "/analytics/"
+"""Of the paths of all four POSTs, and of nothing else."""
+PIXEL_PATH: Final = "/icon.gif"
+PIXEL_ENDPOINT: Final = "icon"
+ARRIVED_HEADER: Final = b"x-headcount-arrived-ms"
+"""When HAProxy began to see about a request, in milliseconds since the epoch: what a player sends under this name is replaced."""
+
+_POSTS: Final = (
+    PostRoute("/analytics/live/session/start", "start", "Start a session", wire.START, wire.StartBody, answers.started, examples.STARTED),
+    PostRoute(
+        "/analytics/live/session/heartbeat",
+        "heartbeat",
+        "Say that the player is alive",
+        wire.HEARTBEAT,
+        wire.HeartbeatBody,
+        answers.beaten,
+        examples.BEATEN,
+        read_heartbeat,
+    ),
+    PostRoute("/analytics/live/session/end", "end", "End a session", wire.END, wire.EndBody, answers.ended, examples.ENDED),
+    PostRoute("/analytics/live/events", "events", "Report events", wire.EVENTS, wire.EventsBody, answers.taken, examples.TAKEN),
+)
+POSTS: Final[Mapping[str, PostRoute]] = MappingProxyType({route.path: route for route in _POSTS})
