@@ -102,7 +102,7 @@ async def _measure_load(commits: _Commits, *, sessions: int) -> float:
 async def _run(url: str, *, batches: list[int], seconds: float, loaded: int) -> dict[str, Any]:
     journal = RedisJournal(url)
     server = redis.Redis.from_url(url)
-    await journal.open_data_set(slots=SLOTS, instance="bench", run="bench", now=1_000.0)
+    await journal.open_data_set(slots=SLOTS, instance="bench", run="bench")
     await journal.claim(dict.fromkeys(range(SLOTS), 0), owner="bench")
     commits = _Commits(journal, seed=1)
     await _measure(commits, server, batch=100, seconds=seconds / 10)

@@ -57,7 +57,7 @@ def lived(session_id: str) -> list[Event]:
 async def fill(url: str, sessions: int, life: Callable[[str], list[Event]]) -> int:
     """Commit so many sessions; return the bytes of their values alone."""
     journal = RedisJournal(url)
-    await journal.open_data_set(slots=SLOTS, instance="bench", run="bench", now=parsers.NOW)
+    await journal.open_data_set(slots=SLOTS, instance="bench", run="bench")
     await journal.claim(dict.fromkeys(range(SLOTS), 0), owner="bench")
     trackers = [Tracker(slot, policy=Policy()) for slot in range(SLOTS)]
     for number in range(sessions):

@@ -98,17 +98,19 @@ class SlotWrite:
 
 
 class Journal(Protocol):
-    """See the module. All methods are coroutines; times are the server's, in seconds since the epoch."""
+    """See the module. All methods are coroutines; times are those of our own machines, in seconds since the epoch, but for the lease's."""
 
-    async def open_data_set(self, *, slots: int, instance: str, run: str, now: float) -> None:
+    async def open_data_set(self, *, slots: int, instance: str, run: str) -> None:
         """
         Create the data set, or take its lease for this run of this instance.
 
         Raises `DataSetConflictError` if it has another number of slots, or if another *instance* renewed its lease
         within the last `LEASE_S` seconds. The same instance takes over at once (its data folder's lock proves that its last run is over).
+        A lease is stamped and read by the journal's own clock, whatever those of the clusters say; a stamp that lies in the future (that
+        clock was set back) is brought back to now, so that it too holds for `LEASE_S` at most.
         """
 
-    async def renew_lease(self, *, run: str, now: float) -> bool:
+    async def renew_lease(self, *, run: str) -> bool:
         """Say that the cluster is alive. False: another run holds the lease; stop. Raises `WipedError` if there is no data set."""
 
     async def plan(self) -> bytes | None:

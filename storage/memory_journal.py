@@ -45,6 +45,8 @@ class _Lease(NamedTuple):
 class MemoryStore:
     """What the clients share."""
 
+    clock: Callable[[], float] = lambda: 0.0
+    """The server's own, in seconds; it stands still unless one is given."""
     lease: _Lease | None = None
     """None: there is no data set."""
     fences: dict[int, Fence] = field(default_factory=dict)
@@ -72,25 +74,27 @@ class MemoryJournal:
         if waiting is not None:
             await waiting
 
-    async def open_data_set(self, *, slots: int, instance: str, run: str, now: float) -> None:
+    async def open_data_set(self, *, slots: int, instance: str, run: str) -> None:
         """Create the data set, or take its lease."""
         await self._at("before", "open_data_set")
-        lease = self.store.lease
+        lease, now = self.store.lease, self.store.clock()
         if lease is not None:
             if lease.slots != slots:
                 raise slots_conflict(stored=lease.slots, wanted=slots)
-            if lease.instance != instance and now - lease.renewed_at < LEASE_S:
-                raise lease_conflict(instance=lease.instance, age_s=now - lease.renewed_at)
+            age_s = now - lease.renewed_at
+            if lease.instance != instance and age_s < LEASE_S:
+                self.store.lease = lease._replace(renewed_at=min(now, lease.renewed_at))
+                raise lease_conflict(instance=lease.instance, age_s=max(0.0, age_s))
         self.store.lease = _Lease(slots, instance, run, now, lease.plan if lease else None)
         await self._at("after", "open_data_set")
 
-    async def renew_lease(self, *, run: str, now: float) -> bool:
+    async def renew_lease(self, *, run: str) -> bool:
         """Say that the cluster is alive."""
         await self._at("before", "renew_lease")
         lease = self._open_lease()
         held = lease.run == run
         if held:
-            self.store.lease = lease._replace(renewed_at=now)
+            self.store.lease = lease._replace(renewed_at=self.store.clock())
         await self._at("after", "renew_lease")
         return held
 

@@ -14,7 +14,7 @@ A commit is one call of `commit.lua`, whatever the number of slots: the script c
 anything, and the server runs and persists it as a whole. Nothing is ever sent twice from here: the client's own retries
 are off, and a script that the server has forgotten was not run, so that loading it and calling it again is the first time.
 
-It does not know what the bytes mean, and reads no clock.
+It does not know what the bytes mean, and reads no clock; the scripts of the lease read the server's.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -140,17 +140,17 @@ class RedisJournal:
             raise WipedError
         return replies
 
-    async def open_data_set(self, *, slots: int, instance: str, run: str, now: float) -> None:
+    async def open_data_set(self, *, slots: int, instance: str, run: str) -> None:
         """Create the data set, or take its lease."""
-        reply = await self._run(self._upkeep.execute_command, self._open, [DATA_SET], [slots, instance, run, now, LEASE_S])
+        reply = await self._run(self._upkeep.execute_command, self._open, [DATA_SET], [slots, instance, run, LEASE_S])
         if reply[0] == b"SLOTS":
             raise slots_conflict(stored=int(reply[1]), wanted=slots)
         if reply[0] == b"LEASED":
             raise lease_conflict(instance=reply[1].decode(), age_s=float(reply[2]))
 
-    async def renew_lease(self, *, run: str, now: float) -> bool:
+    async def renew_lease(self, *, run: str) -> bool:
         """Say that the cluster is alive."""
-        reply = await self._run(self._upkeep.execute_command, self._renew, [DATA_SET], [run, now])
+        reply = await self._run(self._upkeep.execute_command, self._renew, [DATA_SET], [run])
         return reply[0] == b"OK"
 
     async def plan(self) -> bytes | None:

@@ -1,5 +1,5 @@
--- Say that the cluster is alive.
--- KEYS: dataset. ARGV: run, now. Returns {"OK"}, {"LOST"} (another run holds the lease) or {"WIPED"}.
+-- Say that the cluster is alive, by the server's clock.
+-- KEYS: dataset. ARGV: run. Returns {"OK"}, {"LOST"} (another run holds the lease) or {"WIPED"}.
 
 local run = redis.call('HGET', KEYS[1], 'run')
 if not run then
@@ -8,5 +8,6 @@ end
 if run ~= ARGV[1] then
   return {'LOST'}
 end
-redis.call('HSET', KEYS[1], 'renewed_at', ARGV[2])
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'renewed_at', string.format('%.3f', time[1] + time[2] / 1e6))
 return {'OK'}

@@ -1,7 +1,8 @@
 """
 What every journal promises, as tests: run against each journal by a class that inherits `JournalContract` and has a `bench`.
 
-`bench.journal` and `bench.rival` are two clients of one empty store, `bench.wait` runs a coroutine to its end.
+`bench.journal` and `bench.rival` are two clients of one empty store, `bench.wait` runs a coroutine to its end, `bench.move_clock` sets the
+clock of the journal itself ahead by some seconds, or back.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -36,10 +37,11 @@ class JournalBench:
     wait: Callable[[Coroutine[Any, Any, Any]], Any]
     finished: Callable[[], list[bytes]]
     wipe: Callable[[], object]
+    move_clock: Callable[[float], object]
 
-    def open(self, *, slots: int = 16, instance: str = "laptop", run: str = "run-1", now: float = 1_000.0) -> None:
+    def open(self, *, slots: int = 16, instance: str = "laptop", run: str = "run-1") -> None:
         """Create or take the data set."""
-        self.wait(self.journal.open_data_set(slots=slots, instance=instance, run=run, now=now))
+        self.wait(self.journal.open_data_set(slots=slots, instance=instance, run=run))
 
     def own(self, *slots: int) -> None:
         """Make `shard-0` the first owner of slots of a new data set."""
@@ -229,7 +231,7 @@ class WipeContract:
             lambda: bench.load(1),
             lambda: bench.commit(write(1, 1)),
             lambda: bench.wait(bench.journal.touch({1: 1}, alive_at=1_002.0)),
-            lambda: bench.wait(bench.journal.renew_lease(run="run-1", now=1_002.0)),
+            lambda: bench.wait(bench.journal.renew_lease(run="run-1")),
             lambda: bench.wait(bench.journal.plan()),
             lambda: bench.wait(bench.journal.keep_plan(b"plan", run="run-1")),
             lambda: bench.claim({1: 1}, owner="shard-0"),
@@ -277,31 +279,52 @@ class LeaseContract:
     """One cluster for one data set."""
 
     def test_another_instance_is_refused_until_the_lease_has_run_out(self, bench: JournalBench) -> None:
-        bench.open(instance="laptop", run="run-1", now=1_000.0)
-        assert bench.wait(bench.journal.renew_lease(run="run-1", now=1_010.0)) is True
-        with pytest.raises(DataSetConflictError, match=r"laptop.*5\.0 s ago"):
-            bench.open(instance="other", run="run-2", now=1_015.0)
-        bench.open(instance="other", run="run-2", now=1_010.0 + LEASE_S)
-        assert bench.wait(bench.journal.renew_lease(run="run-1", now=1_026.0)) is False
+        bench.open(instance="laptop", run="run-1")
+        bench.move_clock(10.0)
+        assert bench.wait(bench.journal.renew_lease(run="run-1")) is True
+        bench.move_clock(5.0)
+        with pytest.raises(DataSetConflictError, match=r"laptop.*5\.\d s ago"):
+            bench.open(instance="other", run="run-2")
+        bench.move_clock(LEASE_S - 5.0)
+        bench.open(instance="other", run="run-2")
+        assert bench.wait(bench.journal.renew_lease(run="run-1")) is False
+
+    def test_a_lease_stamped_an_hour_in_the_future_runs_out_like_any_other(self, bench: JournalBench) -> None:
+        bench.open(instance="laptop", run="run-1")
+        bench.move_clock(-3_600.0)
+        with pytest.raises(DataSetConflictError, match=r"laptop.*0\.0 s ago"):
+            bench.open(instance="other", run="run-2")
+        bench.move_clock(LEASE_S)
+        bench.open(instance="other", run="run-2")
+
+    def test_whoever_is_alive_keeps_its_lease_though_the_clock_was_set_back_or_ahead(self, bench: JournalBench) -> None:
+        bench.open(instance="laptop", run="run-1")
+        for step_s in (-3_600.0, 3_600.0):
+            bench.move_clock(step_s)
+            assert bench.wait(bench.journal.renew_lease(run="run-1")) is True
+            bench.move_clock(LEASE_S - 1.0)
+            with pytest.raises(DataSetConflictError, match=r"laptop.*14\.\d s ago"):
+                bench.open(instance="other", run="run-2")
 
     def test_the_same_instance_takes_over_at_once_and_the_old_run_loses_the_lease(self, bench: JournalBench) -> None:
         bench.own(3)
-        bench.open(run="run-2", now=1_000.5)
-        assert bench.wait(bench.journal.renew_lease(run="run-1", now=1_001.0)) is False
-        assert bench.wait(bench.journal.renew_lease(run="run-2", now=1_001.0)) is True
+        bench.open(run="run-2")
+        assert bench.wait(bench.journal.renew_lease(run="run-1")) is False
+        assert bench.wait(bench.journal.renew_lease(run="run-2")) is True
         assert bench.load(3).fence == Fence(1, 0, "shard-0")
 
     def test_a_lost_lease_is_not_renewed_by_asking(self, bench: JournalBench) -> None:
-        bench.open(instance="laptop", run="run-1", now=1_000.0)
-        bench.open(instance="laptop", run="run-2", now=1_001.0)
-        bench.wait(bench.journal.renew_lease(run="run-1", now=1_090.0))
-        bench.open(instance="other", run="run-3", now=1_001.0 + LEASE_S)
+        bench.open(instance="laptop", run="run-1")
+        bench.open(instance="laptop", run="run-2")
+        bench.move_clock(LEASE_S)
+        assert bench.wait(bench.journal.renew_lease(run="run-1")) is False
+        bench.open(instance="other", run="run-3")
 
     def test_a_plan_outlasts_runs_and_only_the_holder_of_the_lease_changes_it(self, bench: JournalBench) -> None:
         bench.open(run="run-1")
         assert bench.wait(bench.rival.plan()) is None
         assert bench.wait(bench.journal.keep_plan(b"\0plan 1", run="run-1")) is True
-        bench.open(run="run-2", now=1_001.0)
+        bench.open(run="run-2")
         assert bench.wait(bench.journal.keep_plan(b"too late", run="run-1")) is False
         assert bench.wait(bench.rival.plan()) == b"\0plan 1"
         assert bench.wait(bench.journal.keep_plan(b"plan 2", run="run-2")) is True

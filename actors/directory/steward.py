@@ -110,7 +110,7 @@ class Steward:
 
     async def open(self) -> None:
         """Create the data set or take its lease, and read the plan. Raises `DataSetConflictError`, `JournalUnavailableError`."""
-        await self._journal.open_data_set(slots=self._slots, instance=self._instance, run=self._run, now=self._clock())
+        await self._journal.open_data_set(slots=self._slots, instance=self._instance, run=self._run)
         if not self._opened:
             stored = await self._journal.plan()
             self._fleet.plan = Plan.begin(stored, run=self._run, shards=self._shards, shards_are_set=self._shards_are_set)
@@ -281,7 +281,7 @@ class Steward:
     async def _keep_lease(self) -> None:
         async with self._reopening:
             try:
-                held = await self._journal.renew_lease(run=self._run, now=self._clock())
+                held = await self._journal.renew_lease(run=self._run)
             except WipedError:
                 log.warning("the data set is gone: making it anew")
                 await self.open()

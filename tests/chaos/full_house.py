@@ -33,7 +33,7 @@ async def _fill(url: str, *, sessions: int, policy: Policy, instance: str, now: 
     for number in range(sessions):
         template.session_id = session_id = f"full-house-{number}"
         members[slot_of(session_id, slots=SLOTS)][session_id] = encode_session(template)
-    await journal.open_data_set(slots=SLOTS, instance=instance, run="filled", now=now)
+    await journal.open_data_set(slots=SLOTS, instance=instance, run="filled")
     claimed = await journal.claim(dict.fromkeys(range(SLOTS), 0), owner=names.shard_name(0))
     for first in range(0, SLOTS, SLOTS_PER_COMMIT):
         writes = [_write(slot, members[slot], epoch=claimed[slot].epoch) for slot in range(first, first + SLOTS_PER_COMMIT)]

@@ -17,7 +17,7 @@ import redis
 from storage.embedded import EmbeddedValkey
 from storage.journal import JournalError, JournalUnavailableError, SlotWrite, StoredSlot
 from storage.redis_address import RedisAddress
-from storage.redis_journal import FENCES, FINISHED, RedisJournal, slot_key
+from storage.redis_journal import DATA_SET, FENCES, FINISHED, RedisJournal, slot_key
 from tests.journal_contract import JournalBench, JournalContract, write
 
 
@@ -62,7 +62,11 @@ def bench(url: str, admin: "redis.Redis", loop: asyncio.AbstractEventLoop) -> It
     def wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return loop.run_until_complete(coroutine)
 
-    yield JournalBench(journal, rival, wait, finished, admin.flushall)
+    def move_clock(seconds: float) -> None:
+        # The server's clock is the machine's: what it has stamped moves instead, the other way.
+        admin.hincrbyfloat(DATA_SET, "renewed_at", -seconds)
+
+    yield JournalBench(journal, rival, wait, finished, admin.flushall, move_clock)
     wait(journal.close())
     wait(rival.close())
 
@@ -314,7 +318,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path, 
 
 async def _write_under_fire(journal: RedisJournal, valkey: EmbeddedValkey, *, kills: int) -> int:
     """Commit one session after the other, each until it is acknowledged, and kill the server now and then; return how many."""
-    await journal.open_data_set(slots=16, instance="laptop", run="run-1", now=1_000.0)
+    await journal.open_data_set(slots=16, instance="laptop", run="run-1")
     await journal.claim({1: 0}, owner="shard-0")
     killed = 0
     number = 0
@@ -378,7 +382,7 @@ def tls_url(server: EmbeddedValkey, tmp_path: Path, loop: asyncio.AbstractEventL
 
 def test_a_journal_behind_tls_works_and_an_unknown_certificate_is_refused(url: str, tls_url: str, loop: asyncio.AbstractEventLoop) -> None:
     journal, trusting_nobody = RedisJournal(tls_url), RedisJournal(tls_url.partition("?")[0])
-    loop.run_until_complete(journal.open_data_set(slots=16, instance="laptop", run="run-1", now=1_000.0))
+    loop.run_until_complete(journal.open_data_set(slots=16, instance="laptop", run="run-1"))
     loop.run_until_complete(journal.claim({1: 0}, owner="shard-0"))
     loop.run_until_complete(journal.commit([write(1, 1, {"a": b"a1" * 50_000})], alive_at=1_001.0))
     assert loop.run_until_complete(journal.load(1)).sessions == {"a": b"a1" * 50_000}

@@ -69,7 +69,7 @@ class Bench:
     """Shards on one store, and what a directory would say."""
 
     def __init__(self, *, slots: int = SLOTS, policy: Policy = POLICY, rhythm: Rhythm = RHYTHM) -> None:
-        self.store = MemoryStore()
+        self.store = MemoryStore(clock=now)
         self.slots = slots
         self.policy = policy
         self.rhythm = rhythm
@@ -82,7 +82,7 @@ class Bench:
         self._born = 0
 
     async def open(self) -> None:
-        await MemoryJournal(self.store).open_data_set(slots=self.slots, instance="laptop", run="run-1", now=now())
+        await MemoryJournal(self.store).open_data_set(slots=self.slots, instance="laptop", run="run-1")
 
     async def confirm(self, shard: str, epochs: Mapping[int, int]) -> Sequence[int]:
         self.confirms.append((shard, dict(epochs)))

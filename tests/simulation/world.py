@@ -123,7 +123,7 @@ class World:
             retry_first_s=0.1 * stretch,
             retry_most_s=stretch,
         )
-        self.store = MemoryStore()
+        self.store = MemoryStore(clock=self.clock)
         self.journal_away_until = float("-inf")
         self.door_shut_until = float("-inf")
         self.places = {f"shard-{n}": Place(f"shard-{n}", Network(self)) for n in range(scale.shards)}

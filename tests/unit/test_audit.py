@@ -113,7 +113,7 @@ def test_bytes_that_cannot_be_read_are_found() -> None:
 def test_every_owned_slot_of_the_journal_is_inspected() -> None:
     async def write_and_inspect() -> list[SlotAudit]:
         journal = MemoryJournal(MemoryStore())
-        await journal.open_data_set(slots=SLOTS, instance="i", run="r", now=0.0)
+        await journal.open_data_set(slots=SLOTS, instance="i", run="r")
         await journal.claim({0: 0, 1: 0, 2: 0}, owner="headcount-shard-0")
         slot = stored(tracked())
         assert slot.record is not None

@@ -22,8 +22,16 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 @pytest.fixture
 def bench() -> JournalBench:
-    store = MemoryStore()
-    return JournalBench(MemoryJournal(store), MemoryJournal(store), drive, lambda: list(store.finished), store.wipe)
+    hands = [1_000.0]
+    store = MemoryStore(clock=lambda: hands[-1])
+    return JournalBench(
+        MemoryJournal(store),
+        MemoryJournal(store),
+        drive,
+        finished=lambda: list(store.finished),
+        wipe=store.wipe,
+        move_clock=lambda seconds: hands.append(hands[-1] + seconds),
+    )
 
 
 class TestMemoryJournal(JournalContract):
@@ -37,7 +45,7 @@ def _failing_at(moment: Moment, operation: str) -> MemoryJournal:
 
     store = MemoryStore()
     journal = MemoryJournal(store)
-    drive(journal.open_data_set(slots=16, instance="laptop", run="run-1", now=1_000.0))
+    drive(journal.open_data_set(slots=16, instance="laptop", run="run-1"))
     drive(journal.claim({1: 0}, owner="shard-0"))
     journal.faults = faults
     return journal
@@ -66,8 +74,8 @@ def test_a_commit_whose_answer_was_lost_is_done_and_may_be_sent_again() -> None:
 def test_every_operation_can_be_made_to_fail(moment: Moment, operation: str) -> None:
     journal = _failing_at(moment, operation)
     asked: dict[str, Coroutine[Any, Any, Any]] = {
-        "open_data_set": journal.open_data_set(slots=16, instance="laptop", run="run-1", now=1_000.0),
-        "renew_lease": journal.renew_lease(run="run-1", now=1_000.0),
+        "open_data_set": journal.open_data_set(slots=16, instance="laptop", run="run-1"),
+        "renew_lease": journal.renew_lease(run="run-1"),
         "fences": journal.fences(),
         "claim": journal.claim({2: 0}, owner="shard-0"),
         "release": journal.release({1: 1}),
@@ -98,7 +106,7 @@ def test_a_fault_can_delay_an_operation() -> None:
             order.append("opened")
 
     journal = MemoryJournal(faults=lambda moment, _: _Gate() if moment == "before" else None)
-    opening = journal.open_data_set(slots=16, instance="laptop", run="run-1", now=1_000.0)
+    opening = journal.open_data_set(slots=16, instance="laptop", run="run-1")
     opening.send(None)
     assert order == []
     with pytest.raises(StopIteration):
