@@ -95,14 +95,15 @@ $(VENV)/.tools: $(VENV)/.needs requirements-dev.lock
 	@$(PIP) install --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
-# Debian's package, unpacked beside the tools unless the machine has one: no root, and no service is started. Where that
-# cannot be had, tests that want it are skipped with a word, and in CI fail.
+# Debian's package, unpacked beside the tools unless the machine has one: no root, and no service is started. From Debian 13 on
+# `promtool` is a package of its own. Where they cannot be had, tests that want them are skipped with a word, and in CI fail.
 $(VENV)/.prometheus: $(VENV)/.made
 	@if ! { command -v prometheus && command -v promtool; } >/dev/null; then \
 	    echo "Unpacking Prometheus for the tests"; \
 	    folder=$$(mktemp -d) && chmod 755 "$$folder" && cd "$$folder" && \
 	    { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
-	    dpkg-deb --extract prometheus_*.deb unpacked && \
+	    { [ "$$(apt-cache --names-only search '^promtool$$')" = "" ] || apt-get download -qq promtool; } && \
+	    for package in *.deb; do dpkg-deb --extract "$$package" unpacked || exit 1; done && \
 	    install unpacked/usr/bin/prometheus unpacked/usr/bin/promtool "$(CURDIR)/$(BIN)"; \
 	    status=$$?; rm -rf "$$folder"; \
 	    if [ $$status -ne 0 ]; then echo "no Prometheus: its tests will be skipped" >&2; exit 0; fi; \

@@ -189,7 +189,7 @@ def test_ids_forge_no_label_no_line_and_no_key_of_the_journal(tracker: Installat
     assert tracker.get(f"/v1/concurrency?stream_id={quote(HOSTILE, safe='')}").json()["sessions"] == 2
 
     port = next(line.split()[1] for line in (tracker.data / "valkey/valkey.conf").read_text().splitlines() if line.startswith("port "))
-    with redis.Redis(port=int(port), password=password_of(tracker)) as journal:
+    with redis.Redis(host="127.0.0.1", port=int(port), password=password_of(tracker)) as journal:
         keys = set(journal.scan_iter(count=1_000))
         assert not [key for key in keys if b"forged" in key or b"\n" in key or b"\0" in key]
         holding = [key for key in keys if journal.type(key) == b"hash" and journal.hexists(key, session_id)]
