@@ -20,7 +20,7 @@ import redis
 from bench import parsers
 from bench.results import machine, write_result
 from serve_app.players import examples
-from serve_app.players.decoding import read_body
+from serve_app.players.decoding import BadBody, read_body
 from serve_app.players.records import record_of
 from sessions.changes import Policy
 from sessions.events import Event
@@ -37,9 +37,10 @@ SLOTS: Final = 256
 def said(kind: str, session_id: str, **more: object) -> Event:
     """Return what a player says, as the shard gets it."""
     body = {**getattr(examples, kind.upper()), "session_id": session_id, **more}
-    parsed = read_body(parsers.BODIES[kind], json.dumps(body).encode())
-    event: Event = record_of(parsed)
-    return event
+    read = read_body(parsers.BODIES[kind], json.dumps(body).encode())
+    if isinstance(read, BadBody):
+        raise TypeError(read)
+    return record_of(read.body, read.dropped)
 
 
 def begun(session_id: str) -> list[Event]:

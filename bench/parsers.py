@@ -7,7 +7,7 @@ refusal. `bench/fuzz.py` looks for bytes that make one raise; `tests/unit/test_c
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,6 +30,8 @@ from serve_app.players import timestamps, wire
 from serve_app.players.answers import Refusal
 from serve_app.players.body import inflate
 from serve_app.players.decoding import BadBody, read_body
+from serve_app.players.fields import DROPPABLE
+from serve_app.players.mending import field_of
 from serve_app.players.pixel import read_pixel
 from serve_app.players.quick import read_heartbeat
 from serve_app.players.records import bad_events, record_of
@@ -44,7 +46,12 @@ from storage.redis_address import RedisAddress
 
 NOW: Final = 1_730_484_900.0
 """The seeds' own day."""
-BODIES: Final[Mapping[str, Any]] = {"start": wire.START, "heartbeat": wire.HEARTBEAT, "end": wire.END, "events": wire.EVENTS}
+BODIES: Final[Mapping[str, type[wire.Body]]] = {
+    "start": wire.StartBody,
+    "heartbeat": wire.HeartbeatBody,
+    "end": wire.EndBody,
+    "events": wire.EventsBody,
+}
 _STATIC: Final = Tokens(ingest="players-token", ops="operators-token")
 _KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _SIGNED: Final = Tokens(
@@ -78,9 +85,10 @@ def _body(kind: str) -> Callable[[bytes], None]:
         if isinstance(parsed, BadBody):
             assert len(parsed.fields) <= 20, "an answer names too many fields"
             return
-        if kind == "events":
-            bad_events(parsed)
-        event = record_of(parsed)
+        if isinstance(parsed.body, wire.EventsBody):
+            bad_events(parsed.body)
+        assert {field_of(path) for path in parsed.dropped} <= set(DROPPABLE[kind]), "a field is dropped that is not on the list"
+        event = record_of(parsed.body, parsed.dropped)
         assert "\0" not in event.session_id, "a post reaches the beacons' ids"
         _live_through(event)
 
@@ -195,10 +203,11 @@ def quick(body: bytes) -> None:
     taken = read_heartbeat(body)
     if taken is None:
         return
-    model = read_body(wire.HEARTBEAT, body)
+    model = read_body(wire.HeartbeatBody, body)
     assert not isinstance(model, BadBody), "the quick reader takes what the contract refuses"
+    assert not model.dropped, "the quick reader takes what is dropped"
     # As text, so that 5 is not 5.0.
-    assert repr(record_of(taken)) == repr(record_of(model)), "the quick reader reads another value"
+    assert repr(record_of(taken)) == repr(record_of(model.body)), "the quick reader reads another value"
 
 
 def frames(arrived: bytes) -> None:

@@ -132,6 +132,13 @@ ROWS: Final[Rows] = {
             unit=PER_SECOND,
         ),
         chart(
+            "Fields dropped",
+            "Fields of requests that were taken without them, or as `other` or `unknown`, per second: by endpoint, and by the platform of the session.",
+            Line("sum by (endpoint, field) (rate(headcount_dropped_fields_total[5m])) > 0", "{{endpoint}}: {{field}}"),
+            Line("sum by (platform, field) (rate(headcount_platform_dropped_fields_total[5m])) > 0", "{{platform}}: {{field}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
             "Players' clocks",
             "Distance between the players' clocks and ours, either way. It moves no duration.",
             Line(percentile(0.5, "headcount_clock_skew_seconds"), "median"),

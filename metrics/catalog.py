@@ -13,7 +13,7 @@ from typing import Final
 
 from sessions.changes import Key
 from sessions.errors import InvariantError
-from sessions.events import BEACON_TYPES, END_REASONS, EVENT_TYPES
+from sessions.events import BEACON_TYPES, DROPPABLE_FIELDS, END_REASONS, EVENT_TYPES
 from sessions.histograms import BOUNDS
 from sessions.limits import OTHER_LABELS_MAX, STREAM_LABELS_MAX
 from sessions.states import PLAYBACKS
@@ -212,6 +212,17 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _counter("beacons", "Pixels taken, by type.", "type", increments="beacons", values=BEACON_TYPES),
     _counter("heartbeats", "Heartbeats taken.", increments="heartbeats"),
     _counter("rejected", "Requests and events that were not taken.", "endpoint", "reason", increments="rejected"),
+    _counter(
+        "dropped_fields",
+        "Optional fields of requests that were taken without them, and values that were taken as other or unknown.",
+        "endpoint",
+        "field",
+        increments="dropped_fields",
+        values=DROPPABLE_FIELDS,
+    ),
+    _counter(
+        "platform_dropped_fields", "The same by the platform of the session.", "field", "platform", increments="platform_dropped_fields"
+    ),
     _counter("duplicates", "Inputs that had been taken before and moved nothing.", increments="duplicates"),
     _counter("late_events", "Inputs older than the reordering window: counted by type, moving nothing.", increments="late_events"),
     _counter(

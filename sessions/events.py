@@ -21,12 +21,15 @@ class Start(NamedTuple):
     creator_id: str
     program_id: str
     platform: str
+    """One of `PLATFORMS`, or `other`; so are connection and reason to their lists."""
     country: str
     connection_type: str
     quality: str
     """The initial one, `auto` included; later ones that differ are switches."""
     profile: bytes = b""
     """Who and on what: user, device, app, geo, referrer, titles."""
+    dropped: str = ""
+    """Fields of it that were dropped or taken as something else, with commas between; here and below."""
 
 
 class Heartbeat(NamedTuple):
@@ -42,13 +45,14 @@ class Heartbeat(NamedTuple):
     program_id: str | None = None
     quality: str | None = None
     bitrate_bps: int | None = None
-    """Already capped by `limits.BITRATE_BPS_MAX`."""
+    """Above 0, at most `limits.BITRATE_BPS_MAX`."""
     latency_us: int | None = None
-    """Already capped by `limits.LATENCY_US_MAX`."""
+    """At most `limits.LATENCY_US_MAX`."""
     rebuffer_count: int | None = None
     """The player's own counter of stalls since its start."""
     vitals: bytes = b""
     """The newest engagement, volume, buffer health, DVR offset, program progress."""
+    dropped: str = ""
 
 
 class Happening(NamedTuple):
@@ -75,6 +79,7 @@ class Happenings(NamedTuple):
     stream_id: str | None
     creator_id: str | None
     happenings: tuple[Happening, ...]
+    dropped: str = ""
 
 
 class End(NamedTuple):
@@ -84,12 +89,13 @@ class End(NamedTuple):
     at: float
     reason: str
     """One of `END_REASONS`."""
-    total_watch_s: int
-    """The player's own total, stored beside ours and given back."""
-    rebuffer_count: int
-    quality_switches: int
+    total_watch_s: int | None
+    """The player's own total, stored beside ours and given back. None, of this and the next two: it said what cannot be."""
+    rebuffer_count: int | None
+    quality_switches: int | None
     farewell: bytes = b""
     """The player's own summary, kept for the finished session."""
+    dropped: str = ""
 
 
 class Beacon(NamedTuple):
@@ -105,6 +111,7 @@ class Beacon(NamedTuple):
     visible: bool = True
     profile: bytes = b""
     """User id and referrer."""
+    dropped: str = ""
 
 
 Event = Start | Heartbeat | Happenings | End | Beacon
@@ -112,7 +119,9 @@ Event = Start | Heartbeat | Happenings | End | Beacon
 PLATFORMS: Final = ("web", "ios", "android", "roku", "firetv", "appletv")
 LATENCY_MODES: Final = ("low", "normal")
 CONNECTION_TYPES: Final = ("wifi", "cellular", "ethernet")
-END_REASONS: Final = ("user_exit", "error", "timeout", "inactivity")
+OTHER: Final = "other"
+"""Whatever a player says outside a closed list."""
+END_REASONS: Final = ("user_exit", "error", "timeout", "inactivity", OTHER)
 BEACON_TYPES: Final = ("view", "play", "check")
 EVENT_TYPES: Final = (
     "stream_start",
@@ -135,6 +144,19 @@ EVENT_TYPES: Final = (
     "subscribe",
     "tip",
 )
+DROPPABLE_FIELDS: Final = (
+    "app_version", "channel_id", "creator_id", "device.browser", "device.browser_version", "device.connection_type", "device.os",
+    "device.os_version", "device.screen_resolution", "device.type", "device_id", "engagement", "engagement.total_chat_messages_sent",
+    "engagement.total_reactions_sent", "epg", "epg.current_program_id", "epg.current_program_title", "epg.program_elapsed_seconds",
+    "epg.program_position_seconds", "epg.program_progress_percent", "events.metadata", "events.metadata.fatal",
+    "events.metadata.program_id", "events.metadata.program_title", "events.metadata.quality", "geo.city", "geo.country", "geo.state",
+    "geo.timezone", "performance", "performance.bitrate_kbps", "performance.buffer_health_seconds", "performance.latency_ms",
+    "performance.quality_switches", "performance.rebuffer_count", "performance.total_rebuffer_count", "platform", "playback",
+    "playback.dvr_offset_seconds", "playback.is_buffering", "playback.is_paused", "playback.is_playing", "playback.latency_mode",
+    "playback.quality", "playback.volume_level", "referrer", "referrer.page", "referrer.section", "referrer.source",
+    "stream.creator_name", "stream_id", "user_id", "visibility", "watch_summary.end_reason", "watch_summary.total_watch_seconds",
+)  # fmt: skip
+"""Fields of the requests whose wrong value costs only itself, of all endpoints: the wire's own list."""
 
 
 def beacon_id(*, pullzone: str, video_id: str, user_id: str) -> str:

@@ -20,10 +20,12 @@ FREE_VALUES_MAX: Final = 4_096
 LABEL_CHARS_MAX: Final = 128
 """Of one label value in a scrape; longer ones are cut."""
 
-# What a player reports is capped before it is summed
+# What a player reports has a plausible range; outside it is unknown
 BITRATE_BPS_MAX: Final = 1_000_000_000
 LATENCY_US_MAX: Final = 3_600_000_000
 PLAYER_COUNTER_MAX: Final = 1_000_000
+"""Of stalls, switches, messages, and of seconds watched: eleven days."""
+DVR_OFFSET_S_MAX: Final = 1_000_000
 
 # One session
 REORDER_WINDOW_S: Final = 60.0

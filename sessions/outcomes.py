@@ -91,9 +91,14 @@ def add_finish(increments: Increments, session: Session, account: Account) -> No
 def add_differences(increments: Increments, session: Session, end: End) -> None:
     """Add how far the player's own totals are from ours, without the sign; the session has just ended, which it does once."""
     account = session.settled()
-    observe(increments, "player_watch_difference", abs(end.total_watch_s - watch_time_s(account)))
-    observe(increments, "player_count_difference", abs(end.rebuffer_count - account.rebuffers), "rebuffers")
-    observe(increments, "player_count_difference", abs(end.quality_switches - account.switches), "quality_switches")
+    if end.total_watch_s is not None:
+        observe(increments, "player_watch_difference", abs(end.total_watch_s - watch_time_s(account)))
+    for total, said, ours in (
+        ("rebuffers", end.rebuffer_count, account.rebuffers),
+        ("quality_switches", end.quality_switches, account.switches),
+    ):
+        if said is not None:
+            observe(increments, "player_count_difference", abs(said - ours), total)
 
 
 def add_error(increments: Increments, stream_id: str, *, fatal: bool) -> None:

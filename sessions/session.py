@@ -65,8 +65,8 @@ class Ending(NamedTuple):
 
     at: float
     reason: str
-    total_watch_s: int
-    """The player's own total."""
+    total_watch_s: int | None
+    """The player's own total; None: it said what cannot be."""
     farewell: bytes
 
 

@@ -52,7 +52,17 @@ class Tracker(Roster):
         kind = type(event)
         if interval_s is None or not (kind is Heartbeat or kind is Start):
             interval_s = self.policy.heartbeat_interval_s
-        return _HANDLERS[kind](self, event, now, interval_s)
+        receipt = _HANDLERS[kind](self, event, now, interval_s)
+        if event.dropped:
+            self._count_dropped(event)
+        return receipt
+
+    def _count_dropped(self, event: Event) -> None:
+        """Count by platform what was dropped of an input: only here is it known whose players send it."""
+        session = self._sessions.get(event.session_id)
+        platform = UNKNOWN if session is None else session.platform
+        for name in event.dropped.split(","):
+            self._add(("platform_dropped_fields", name, platform))
 
     # One handler per kind of input; `receive` calls them.
 
@@ -92,7 +102,9 @@ class Tracker(Roster):
 
     def _heartbeat(self, event: Heartbeat, now: float, interval_s: int) -> Receipt:
         # All of it at once: a name at a time costs more than all the rest of this line.
-        session_id, at, playback, stream_id, channel_id, creator_id, program_id, quality, bitrate, latency, rebuffer_count, vitals = event
+        session_id, at, playback, stream_id, channel_id, creator_id, program_id, quality, bitrate, latency, rebuffer_count, vitals, _ = (
+            event
+        )
         session = self._sessions.get(session_id)
         if session is None or session.liveness is not Liveness.ACTIVE:
             if session is not None and session.liveness is Liveness.ENDED:
@@ -206,7 +218,7 @@ class Tracker(Roster):
         self._follow_clock(session, event.at, now)
         session.seen_at = now
         session.ending = Ending(event.at, event.reason, event.total_watch_s, event.farewell)
-        session.player_rebuffers = max(session.player_rebuffers, event.rebuffer_count)
+        session.player_rebuffers = max(session.player_rebuffers, event.rebuffer_count or 0)
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
         self._note(session, "end", cue, max(event.at, session.newest_at), now, interval_s)
         self._leave(session, Input.END, now)

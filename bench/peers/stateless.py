@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import redis.asyncio as redis
 from fastapi import FastAPI, Request, Response
-from pydantic import TypeAdapter
 
 from serve_app.players.decoding import BadBody, read_body
 from serve_app.players.records import record_of
@@ -35,7 +34,6 @@ redis.call('ZADD', KEYS[2], ARGV[4], ARGV[5])
 for index = 6, #ARGV, 2 do redis.call('HINCRBYFLOAT', KEYS[3], ARGV[index], ARGV[index + 1]) end
 return 1
 """
-_adapter: Final = TypeAdapter(HeartbeatBody)
 
 store: "redis.Redis"
 commit: Any
@@ -58,11 +56,11 @@ app = FastAPI(lifespan=lifespan)
 @app.post("/analytics/live/session/heartbeat")
 async def heartbeat(request: Request) -> Response:
     """Take a heartbeat: two round trips, more if another worker was quicker."""
-    body = read_body(_adapter, await request.body())
-    if isinstance(body, BadBody):
+    read = read_body(HeartbeatBody, await request.body())
+    if isinstance(read, BadBody):
         return Response(status_code=422)
-    event = record_of(body)
-    key = f"session:{body.session_id}"
+    event = record_of(read.body, read.dropped)
+    key = f"session:{event.session_id}"
     for _ in range(TRIES_MAX):
         version, stored = await store.hmget(key, "version", "session")
         sessions = [] if stored is None else [decode_session(stored)]
@@ -75,9 +73,9 @@ async def heartbeat(request: Request) -> Response:
         for name, amount in changes.increments.items():
             amounts += ["|".join(name), amount]
         written = str(int(version or 0) + 1)
-        values = [version or b"", written, encode_session(changes.sessions[0]), now + EXPIRES_AFTER_S, body.session_id, *amounts]
+        values = [version or b"", written, encode_session(changes.sessions[0]), now + EXPIRES_AFTER_S, event.session_id, *amounts]
         if await commit(keys=[key, "watching", "counted"], args=values):
-            return _answer(body.session_id, accepted=receipt.accepted, interval_s=receipt.interval_s, now=now)
+            return _answer(event.session_id, accepted=receipt.accepted, interval_s=receipt.interval_s, now=now)
     return Response(status_code=503)
 
 

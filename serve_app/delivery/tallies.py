@@ -6,7 +6,7 @@ exporter says that it has it; meanwhile the next report grows. What a replica th
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -37,6 +37,12 @@ class Tallies:
         """Count a request, or an event, that was not taken."""
         key: Key = ("rejected", endpoint, reason)
         self._open[key] = self._open.get(key, 0) + 1
+
+    def dropped(self, endpoint: str, fields: Iterable[str]) -> None:
+        """Count what was dropped of a request that was taken, or taken as something else."""
+        for name in fields:
+            key: Key = ("dropped_fields", endpoint, name)
+            self._open[key] = self._open.get(key, 0) + 1
 
     def acknowledged(self, endpoint: str, seconds: float) -> None:
         """Count a request that was taken, and how long that took."""

@@ -12,8 +12,9 @@ from enum import StrEnum
 from random import Random
 from typing import Final, NamedTuple
 
-from sessions.events import CONNECTION_TYPES, END_REASONS, PLATFORMS
+from sessions.events import CONNECTION_TYPES, END_REASONS, OTHER, PLATFORMS
 
+_REASONS: Final = tuple(reason for reason in END_REASONS if reason != OTHER)
 STREAMS: Final = 8
 ANCIENT_S: Final = 120.0
 """Older than the reordering window: such an event is counted as late, and moves nothing."""
@@ -156,7 +157,7 @@ def _opening(random: Random, at_s: float, pace: float) -> Iterator[Act]:
     """Yield how a session comes to be known: most often by its start, else by whatever came through first."""
     how = random.choices(("start", "heartbeat", "event", "end"), (86, 8, 4, 2))[0]
     if how == "end":
-        yield Act(at_s=at_s, does=Does.END, reason=random.choice(END_REASONS), times=_times(random))
+        yield Act(at_s=at_s, does=Does.END, reason=random.choice(_REASONS), times=_times(random))
     elif how == "event":
         yield Act(at_s=at_s, does=Does.EVENTS, events=(Happens("first-frame", "stream_start"),), playback="playing", times=_times(random))
     elif how == "heartbeat":
@@ -288,7 +289,7 @@ def _finale(random: Random, fate: str, at_s: float) -> Iterator[Act]:
         if _chance(random, 0.5):
             yield Act(at_s=at_s, does=Does.END, reason="error", times=_times(random))
     elif fate == "ends":
-        yield Act(at_s=at_s, does=Does.END, reason=random.choice(END_REASONS), times=_times(random))
+        yield Act(at_s=at_s, does=Does.END, reason=random.choice(_REASONS), times=_times(random))
         if _chance(random, 0.1):
             yield Act(at_s=at_s, does=random.choice((Does.HEARTBEAT, Does.START)))
         if _chance(random, 0.1):
@@ -304,5 +305,5 @@ def _encore(random: Random) -> tuple[Act, ...]:
     playback = "playing" if back is Does.HEARTBEAT else None
     return (
         Act(at_s=0.0, does=back, events=events, playback=playback, times=_times(random)),
-        Act(at_s=random.uniform(0.2, 0.8), does=Does.END, reason=random.choice(END_REASONS), times=_times(random)),
+        Act(at_s=random.uniform(0.2, 0.8), does=Does.END, reason=random.choice(_REASONS), times=_times(random)),
     )

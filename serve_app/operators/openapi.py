@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serve_app.operators.session_schema import SESSION
-from serve_app.players.answers import RETRY_AFTER_S, STATUSES, Code
+from serve_app.players.answers import DROPPED_NAMED_MAX, RETRY_AFTER_S, STATUSES, Code
+from serve_app.players.fields import CLOSED, NOT_SAID, count_max, field_at, model_in, walk
 from serve_app.players.pixel import VISIBILITIES
 from serve_app.players.routes import PIXEL_PATH, POSTS, PostRoute
-from serve_app.players.wire import EventFault
+from serve_app.players.wire import EventBody, EventFault, EventsBody
 from sessions import limits
 from sessions.changes import Reason
 from sessions.events import BEACON_TYPES, END_REASONS
@@ -96,7 +98,44 @@ _HEADERS: Final[Json] = {
 def _schemas() -> Json:
     models = [(route.model, "validation") for route in POSTS.values()]
     _, generated = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # literals, as it asks
+    for route in POSTS.values():
+        _tell_what_costs_only_itself(route.model, generated["$defs"])
     return {**generated["$defs"], **{_answer_name(route): _answer(route) for route in POSTS.values()}, "Error": _ERROR, "Session": SESSION}
+
+
+def _tell_what_costs_only_itself(model: type[BaseModel], schemas: Json) -> None:
+    """Let every field of a body take what is taken in its place, and say what becomes of that."""
+    tops = (model, EventBody) if model is EventsBody else (model,)
+    for top in tops:
+        for path, field in walk(top):
+            holder = top if len(path) == 1 else model_in(field_at(top, path[:-1]))  # type: ignore[arg-type]  # a group, as it has fields
+            properties = schemas[holder.__name__]["properties"]  # type: ignore[union-attr]
+            more: Json | None = None
+            if not field.is_required():
+                more = _DROPPED
+            elif path in CLOSED.get(top, {}):
+                more = _TAKEN_AS_OTHER
+            elif path in NOT_SAID.get(top, {}):
+                more = _NOT_SAID
+            elif count_max(top, path) is not None:
+                properties[path[-1]].pop("maximum")
+            if more is not None:
+                properties[path[-1]] = _or_else(properties[path[-1]], more)
+
+
+def _or_else(schema: Json, more: Json) -> Json:
+    if more in schema.get("anyOf", ()):
+        return schema
+    outer: Json = {name: schema.pop(name) for name in ("description", "default", "title") if name in schema}
+    return {**outer, "anyOf": [*schema.pop("anyOf", [schema]), more]}
+
+
+_DROPPED: Final[Json] = {"description": "Anything else is dropped, as if it had not been sent, and named in `data.dropped_fields`."}
+_TAKEN_AS_OTHER: Final[Json] = {
+    "type": "string",
+    "description": "Any other text is taken as `other`, and named in `data.dropped_fields`; an empty connection as `unknown`.",
+}
+_NOT_SAID: Final[Json] = {"const": "", "description": "Not known: taken as `unknown`, and named in `data.dropped_fields`."}
 
 
 _ERROR: Final[Json] = {
@@ -147,14 +186,24 @@ def _answer(route: PostRoute) -> Json:
         "end": {"watch_summary": _WATCH_SUMMARY},
         "events": _JUDGEMENTS,
     }[route.endpoint]
-    verdict: Json = {}
-    if not route.is_events:
-        verdict = {
-            "accepted": {"type": "boolean", "description": "False: the session has ended; nothing was changed."},
-            "reason": {"enum": [Reason.SESSION_ENDED.value], "description": "Only there if not accepted."},
+    verdict: Json = {
+        "accepted": {"type": "boolean", "description": "False: the session has ended; nothing was changed."},
+        "reason": {"enum": [Reason.SESSION_ENDED.value], "description": "Only there if not accepted."},
+    }
+    now_and_then: Json = {
+        "dropped_fields": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": DROPPED_NAMED_MAX,
+            "items": {"type": "string"},
+            "description": "Only there if something of the request was dropped, or taken as `other` or `unknown`: which fields.",
         }
-    properties = {"session_id": _ID, **verdict, **promised, "server_timestamp": _TIME}
-    data = {"type": "object", "required": [name for name in properties if name != "reason"], "properties": properties}
+    }
+    if route.endpoint in {"heartbeat", "events"}:
+        now_and_then["start_wanted"] = {"const": True, "description": "Only there as long as the session's start never arrived: send it."}
+    properties = {"session_id": _ID, **verdict, **promised, **now_and_then, "server_timestamp": _TIME}
+    optional = {"reason", *now_and_then, *({"accepted"} if route.is_events else ())}
+    data = {"type": "object", "required": [name for name in properties if name not in optional], "properties": properties}
     return {
         "type": "object",
         "required": ["status", "data"],

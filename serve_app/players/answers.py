@@ -18,6 +18,9 @@ from sessions.changes import Receipt
 
 Header = tuple[bytes, bytes]
 
+DROPPED_NAMED_MAX: Final = 20
+"""Dropped fields that one answer names; all of them are counted."""
+
 _json = msgspec.json.Encoder()
 
 
@@ -99,6 +102,8 @@ class Refusal:
     """(field or parameter, what is wrong with it)."""
     headers: tuple[Header, ...] = ()
     """Beyond those that the code brings."""
+    counted_as: str = ""
+    """The reason that it is counted under, if not its code."""
 
     @property
     def status(self) -> int:
@@ -117,21 +122,23 @@ class Refusal:
         return _json.encode({"status": "error", "error": {"code": self.code.value, "message": message, "fields": fields}})
 
 
-def started(session_id: str, receipt: Receipt, *, at: float) -> bytes:
-    """Answer a start (section 51)."""
+def started(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str] = ()) -> bytes:
+    """Answer a start (section 51). `dropped`, here and below: paths of the fields that cost only themselves."""
     data = _opening(session_id, receipt)
     data["heartbeat_interval_seconds"] = receipt.interval_s
-    return _closing(data, at)
+    return _closing(data, at, dropped)
 
 
-def beaten(session_id: str, receipt: Receipt, *, at: float) -> bytes:
+def beaten(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str] = ()) -> bytes:
     """Answer a heartbeat (section 52)."""
     data = _opening(session_id, receipt)
     data["next_heartbeat_seconds"] = receipt.interval_s
-    return _closing(data, at)
+    if getattr(receipt, "start_wanted", False):
+        data["start_wanted"] = True
+    return _closing(data, at, dropped)
 
 
-def ended(session_id: str, receipt: Receipt, *, at: float) -> bytes:
+def ended(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str] = ()) -> bytes:
     """Answer an end (section 53) with the end that stands."""
     data = _opening(session_id, receipt)
     total_s = receipt.total_watch_s or 0
@@ -140,20 +147,21 @@ def ended(session_id: str, receipt: Receipt, *, at: float) -> bytes:
         "total_watch_formatted": written_length(total_s),
         "end_reason": receipt.end_reason,
     }
-    return _closing(data, at)
+    return _closing(data, at, dropped)
 
 
-def taken(session_id: str, receipt: Receipt, bad: Sequence[BadEvent], *, at: float) -> bytes:
+def taken(session_id: str, receipt: Receipt, bad: Sequence[BadEvent], *, at: float, dropped: Sequence[str] = ()) -> bytes:
     """Answer events (section 54); `bad` are those that never reached the session."""
     rejected: list[dict[str, str | None]] = [{"event_id": entry.event_id, "reason": entry.fault.value} for entry in bad]
     rejected += [{"event_id": event_id, "reason": reason} for event_id, reason in receipt.rejected]
-    data: dict[str, object] = {
-        "session_id": session_id,
-        "accepted_count": receipt.accepted_count,
-        "rejected_count": len(rejected),
-        "rejected_events": rejected,
-    }
-    return _closing(data, at)
+    # The contract's answer knows no `accepted` here: it is told only where the session is over and took nothing.
+    data: dict[str, object] = {"session_id": session_id} if receipt.reason is None else _opening(session_id, receipt)
+    data["accepted_count"] = receipt.accepted_count
+    data["rejected_count"] = len(rejected)
+    data["rejected_events"] = rejected
+    if getattr(receipt, "start_wanted", False):
+        data["start_wanted"] = True
+    return _closing(data, at, dropped)
 
 
 def _opening(session_id: str, receipt: Receipt) -> dict[str, object]:
@@ -163,6 +171,8 @@ def _opening(session_id: str, receipt: Receipt) -> dict[str, object]:
     return data
 
 
-def _closing(data: dict[str, object], at: float) -> bytes:
+def _closing(data: dict[str, object], at: float, dropped: Sequence[str]) -> bytes:
+    if dropped:
+        data["dropped_fields"] = dropped[:DROPPED_NAMED_MAX]
     data["server_timestamp"] = written_utc(at)
     return _json.encode({"status": "success", "data": data})

@@ -20,10 +20,12 @@ from serve_app.players.answers import Code, Header, Refusal
 from serve_app.players.body import Message, Receive
 from serve_app.players.cors import Cors
 from serve_app.players.decoding import BadBody, BodyFault, read_body
+from serve_app.players.mending import field_of
 from serve_app.players.pixel import GIF, read_pixel
 from serve_app.players.quick import QuickHeartbeat
 from serve_app.players.records import bad_events, record_of
 from serve_app.players.routes import ARRIVED_HEADER, PIXEL_ENDPOINT, PIXEL_PATH, POSTS, PostRoute
+from serve_app.players.values import PLACEHOLDER_ID
 from serve_app.players.wire import BadEvent, Body, EventsBody
 from sessions import limits
 from sessions.changes import Reason, Receipt
@@ -140,18 +142,18 @@ class Ingest:
         if isinstance(parsed, Refusal):
             await self._refuse(route.endpoint, parsed, origin, send)
             return
-        bad = bad_events(parsed) if isinstance(parsed, EventsBody) else ()
-        receipt = await self._deliver(record_of(parsed), began_at)
+        said, dropped = parsed
+        bad = bad_events(said) if isinstance(said, EventsBody) else ()
+        receipt = await self._deliver(record_of(said, dropped), began_at)
         if isinstance(receipt, Refusal):
             await self._refuse(route.endpoint, receipt, origin, send)
             return
         self._count_rejected(route.endpoint, receipt, bad)
         self._tallies.acknowledged(route.endpoint, self._monotonic() - began_at)
-        at = self._now()
-        if route.is_events:
-            answer = route.answer(parsed.session_id, receipt, bad, at=at)
-        else:
-            answer = route.answer(parsed.session_id, receipt, at=at)
+        if dropped:
+            self._tallies.dropped(route.endpoint, map(field_of, dropped))
+        more = (bad,) if route.is_events else ()
+        answer = route.answer(said.session_id, receipt, *more, at=self._now(), dropped=dropped)
         await _send(send, 200, (_JSON, (b"content-length", b"%d" % len(answer)), *self._cors.headers(origin)), answer)
 
     def _count_rejected(self, endpoint: str, receipt: Receipt, bad: Sequence[BadEvent]) -> None:
@@ -206,7 +208,7 @@ class Ingest:
         return waited_s if 0.0 < waited_s < _BELIEVED_S_MAX else 0.0
 
     async def _refuse(self, endpoint: str, refusal: Refusal, origin: bytes | None, send: Send) -> None:
-        self._tallies.rejected(endpoint, refusal.code)
+        self._tallies.rejected(endpoint, refusal.counted_as or refusal.code)
         body = refusal.body()
         length = (b"content-length", b"%d" % len(body))
         await _send(send, refusal.status, (_JSON, length, *refusal.all_headers, *self._cors.headers(origin)), body)
@@ -220,15 +222,15 @@ class Ingest:
         await _send(send, 204, allowed, b"")
 
 
-def _parse(route: PostRoute, body: bytes) -> Body | QuickHeartbeat | Refusal:
-    """Decode and validate a body; return the route's model."""
+def _parse(route: PostRoute, body: bytes) -> tuple[Body | QuickHeartbeat, tuple[str, ...]] | Refusal:
+    """Decode and validate a body; return the route's model, and what was dropped of the body."""
     if route.quick is not None and (usual := route.quick(body)) is not None:
-        return usual
-    parsed: Body | BadBody = read_body(route.adapter, body)
-    if not isinstance(parsed, BadBody):
-        return parsed
-    message = parsed.problem or f"{len(parsed.fields)} field(s) are wrong"
-    return Refusal(_BODY_CODES[parsed.fault], message, parsed.fields)
+        return usual, ()
+    read = read_body(route.model, body)
+    if not isinstance(read, BadBody):
+        return read.body, read.dropped
+    message = read.problem or f"{len(read.fields)} field(s) are wrong"
+    return Refusal(_BODY_CODES[read.fault], message, read.fields, counted_as=PLACEHOLDER_ID if read.has_placeholder else "")
 
 
 def _not_allowed(methods: bytes) -> Refusal:

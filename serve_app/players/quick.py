@@ -12,13 +12,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from serve_app.players.timestamps import seconds_of
-from serve_app.players.values import judge_free
+from serve_app.players.values import BITRATE_KBPS_MAX, BITRATE_KBPS_MIN, LATENCY_MS_MAX, is_placeholder, judge_free
 from sessions import limits
 
 _Id = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
 _Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
-_Amount = Annotated[float, Meta(ge=0, le=1e300)]
-_Count = Annotated[int, Meta(ge=0, le=2**53)]
+_DvrOffset = Annotated[float, Meta(ge=0, le=limits.DVR_OFFSET_S_MAX)]
+_Bitrate = Annotated[float, Meta(ge=BITRATE_KBPS_MIN, le=BITRATE_KBPS_MAX)]
+_Latency = Annotated[float, Meta(ge=0, le=LATENCY_MS_MAX)]
+_Count = Annotated[int, Meta(ge=0, le=limits.PLAYER_COUNTER_MAX)]
 
 
 class _Quick(Struct, forbid_unknown_fields=True):
@@ -42,7 +44,7 @@ class QuickPlayback(_Quick):
     is_buffering: bool | None = None
     quality: _Id | None = None
     volume_level: _Finite | None = None
-    dvr_offset_seconds: _Finite | None = None
+    dvr_offset_seconds: _DvrOffset | None = None
 
 
 class QuickPerformance(_Quick):
@@ -50,8 +52,8 @@ class QuickPerformance(_Quick):
 
     buffer_health_seconds: _Finite | None = None
     rebuffer_count: _Count | None = None
-    bitrate_kbps: _Amount | None = None
-    latency_ms: _Amount | None = None
+    bitrate_kbps: _Bitrate | None = None
+    latency_ms: _Latency | None = None
 
 
 class QuickHeartbeat(_Quick):
@@ -73,8 +75,15 @@ class QuickHeartbeat(_Quick):
     def __post_init__(self) -> None:
         """Judge what is not judged by its type. What is raised here is a `ValueError`, and so `msgspec.ValidationError` to the caller."""
         self.timestamp = seconds_of(self.timestamp)
+        ids = (self.session_id, self.user_id, self.device_id, self.stream_id, self.channel_id, self.creator_id)
+        if any(map(_is_placeholder, ids)) or (self.epg is not None and _is_placeholder(self.epg.current_program_id)):
+            raise ValueError
         if self.engagement is not None:
             judge_free(self.engagement)
+
+
+def _is_placeholder(name: str | None) -> bool:
+    return name is not None and is_placeholder(name)
 
 
 _decoder: Final = msgspec.json.Decoder(QuickHeartbeat)

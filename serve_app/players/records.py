@@ -1,16 +1,17 @@
 """
 From a validated body to the record that its session's tracker takes.
 
-Decides units (bits per second, microseconds), caps what a player reports, picks the one playback flag that counts, and packs what is
+Decides units (bits per second, microseconds), picks the one playback flag that counts, and packs what is
 only kept. It refuses nothing: `wire.py` did. What it cuts: texts at `limits.TEXT_CHARS_MAX`, and if a request's kept data
 is then still larger than `limits.OPAQUE_BYTES_MAX`, its free objects and longest texts, in that order.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import asdict, replace
 
+from serve_app.players.mending import field_of
 from serve_app.players.quick import QuickHeartbeat, QuickPlayback
 from serve_app.players.wire import BadEvent, Body, EndBody, EventBody, EventsBody, HeartbeatBody, HeartbeatPlayback, StartBody
 from sessions import limits
@@ -23,9 +24,13 @@ _IDS: Final = frozenset({"user_id", "device_id"})
 """Never cut: half an id is another one."""
 
 
-def record_of(body: Body | QuickHeartbeat) -> Event:
-    """Return the tracker's record of a body. Of `events`, the bad entries are left out: see `bad_events`."""
-    return _CONVERT[type(body)](body)
+def record_of(body: Body | QuickHeartbeat, dropped: Sequence[str] = ()) -> Event:
+    """
+    Return the tracker's record of a body. Of `events`, the bad entries are left out: see `bad_events`.
+
+    `dropped`: paths of what was dropped of it (`mending.py`).
+    """
+    return _CONVERT[type(body)](body, ",".join(map(field_of, dropped)))
 
 
 def bad_events(body: EventsBody) -> tuple[BadEvent, ...]:
@@ -33,7 +38,7 @@ def bad_events(body: EventsBody) -> tuple[BadEvent, ...]:
     return tuple(entry for entry in body.events if isinstance(entry, BadEvent))
 
 
-def _start(body: StartBody) -> Start:
+def _start(body: StartBody, dropped: str) -> Start:
     stream, epg, playback, device, geo = body.stream, body.epg, body.playback, body.device, body.geo
     referrer = body.referrer
     return Start(
@@ -71,6 +76,7 @@ def _start(body: StartBody) -> Start:
                 referrer_section=None if referrer is None else referrer.section,
             )
         ),
+        dropped=dropped,
     )
 
 
@@ -94,7 +100,7 @@ def _cut_profile(profile: Profile, chars_max: int) -> Profile:
     return replace(profile, **cut)
 
 
-def _heartbeat(body: HeartbeatBody | QuickHeartbeat) -> Heartbeat:
+def _heartbeat(body: HeartbeatBody | QuickHeartbeat, dropped: str) -> Heartbeat:
     epg, playback, performance = body.epg, body.playback, body.performance
     bitrate_kbps = latency_ms = rebuffer_count = None
     if performance is not None:
@@ -108,10 +114,11 @@ def _heartbeat(body: HeartbeatBody | QuickHeartbeat) -> Heartbeat:
         creator_id=body.creator_id,
         program_id=None if epg is None else epg.current_program_id,
         quality=None if playback is None else playback.quality,
-        bitrate_bps=None if bitrate_kbps is None else int(min(bitrate_kbps * 1_000, limits.BITRATE_BPS_MAX)),
-        latency_us=None if latency_ms is None else int(min(latency_ms * 1_000, limits.LATENCY_US_MAX)),
-        rebuffer_count=None if rebuffer_count is None else min(rebuffer_count, limits.PLAYER_COUNTER_MAX),
+        bitrate_bps=None if bitrate_kbps is None else int(bitrate_kbps * 1_000),
+        latency_us=None if latency_ms is None else int(latency_ms * 1_000),
+        rebuffer_count=rebuffer_count,
         vitals=_packed_vitals(body),
+        dropped=dropped,
     )
 
 
@@ -145,15 +152,20 @@ def _packed_vitals(body: HeartbeatBody | QuickHeartbeat) -> bytes:
     packed = pack(vitals)
     if len(packed) <= limits.OPAQUE_BYTES_MAX:
         return packed
-    return pack(replace(vitals, engagement=None))
+    vitals = replace(vitals, engagement=None)
+    packed = pack(vitals)
+    if len(packed) <= limits.OPAQUE_BYTES_MAX:
+        return packed
+    return pack(replace(vitals, program_title=None if title is None else title[:_SHORT_TEXT_CHARS]))
 
 
-def _happenings(body: EventsBody) -> Happenings:
+def _happenings(body: EventsBody, dropped: str) -> Happenings:
     return Happenings(
         session_id=body.session_id,
         stream_id=body.stream_id,
         creator_id=body.creator_id,
         happenings=tuple(_happening(entry) for entry in body.events if not isinstance(entry, BadEvent)),
+        dropped=dropped,
     )
 
 
@@ -174,33 +186,33 @@ def _happening(event: EventBody) -> Happening:
     )
 
 
-def _end(body: EndBody) -> End:
+def _end(body: EndBody, dropped: str) -> End:
     summary, performance = body.watch_summary, body.performance
     return End(
         session_id=body.session_id,
         at=body.timestamp,
         reason=summary.end_reason,
         total_watch_s=summary.total_watch_seconds,
-        rebuffer_count=min(performance.total_rebuffer_count, limits.PLAYER_COUNTER_MAX),
-        quality_switches=min(performance.quality_switches, limits.PLAYER_COUNTER_MAX),
+        rebuffer_count=performance.total_rebuffer_count,
+        quality_switches=performance.quality_switches,
         farewell=_packed_farewell(body),
+        dropped=dropped,
     )
 
 
 def _packed_farewell(body: EndBody) -> bytes:
-    summary = {"total_watch_seconds": body.watch_summary.total_watch_seconds, "end_reason": body.watch_summary.end_reason}
-    performance = _capped(body.performance)
-    engagement = _capped(body.engagement)
+    said = _known(body.watch_summary)
     programs = body.watch_summary.programs_watched
+    performance, engagement = _known(body.performance), _known(body.engagement)
     while True:
-        packed = pack(Farewell({**summary, "programs_watched": programs}, performance, engagement))
+        packed = pack(Farewell({**said, "programs_watched": programs}, performance, engagement))
         if len(packed) <= limits.OPAQUE_BYTES_MAX or not programs:
             return packed
         programs = programs[: len(programs) // 2]
 
 
-def _capped(counters: Iterable[tuple[str, int]]) -> dict[str, int]:
-    return {name: min(count, limits.PLAYER_COUNTER_MAX) for name, count in counters}
+def _known(group: Iterable[tuple[str, object]]) -> dict[str, object]:
+    return {name: value for name, value in group if value is not None}
 
 
 _CONVERT: Final[dict[type, Callable[..., Event]]] = {

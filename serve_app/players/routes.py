@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from pydantic import TypeAdapter
-
 from serve_app.players import answers, examples, wire
 from serve_app.players.quick import QuickHeartbeat, read_heartbeat
 
@@ -23,14 +21,13 @@ class PostRoute:
     endpoint: str
     """Its name in metrics."""
     title: str
-    adapter: TypeAdapter[Any]
     model: type[wire.Body]
     answer: Callable[..., bytes]
-    """Of (session_id, receipt, at=server time); of events also the bad ones, third."""
+    """Of (session_id, receipt, at=server time, dropped=paths); of events also the bad ones, third."""
     example: Mapping[str, Any]
     """The seed's response."""
     quick: Callable[[bytes], QuickHeartbeat | None] | None = None
-    """Reads the usual body sooner than `adapter`, to the same values; what it returns None for is the adapter's."""
+    """Reads the usual body sooner than `model`, to the same values; what it returns None for is the model's."""
 
     @property
     def is_events(self) -> bool:
@@ -46,18 +43,17 @@ ARRIVED_HEADER: Final = b"x-headcount-arrived-ms"
 """When HAProxy began to see about a request, in milliseconds since the epoch: what a player sends under this name is replaced."""
 
 _POSTS: Final = (
-    PostRoute("/analytics/live/session/start", "start", "Start a session", wire.START, wire.StartBody, answers.started, examples.STARTED),
+    PostRoute("/analytics/live/session/start", "start", "Start a session", wire.StartBody, answers.started, examples.STARTED),
     PostRoute(
         "/analytics/live/session/heartbeat",
         "heartbeat",
         "Say that the player is alive",
-        wire.HEARTBEAT,
         wire.HeartbeatBody,
         answers.beaten,
         examples.BEATEN,
         read_heartbeat,
     ),
-    PostRoute("/analytics/live/session/end", "end", "End a session", wire.END, wire.EndBody, answers.ended, examples.ENDED),
-    PostRoute("/analytics/live/events", "events", "Report events", wire.EVENTS, wire.EventsBody, answers.taken, examples.TAKEN),
+    PostRoute("/analytics/live/session/end", "end", "End a session", wire.EndBody, answers.ended, examples.ENDED),
+    PostRoute("/analytics/live/events", "events", "Report events", wire.EventsBody, answers.taken, examples.TAKEN),
 )
 POSTS: Final[Mapping[str, PostRoute]] = MappingProxyType({route.path: route for route in _POSTS})

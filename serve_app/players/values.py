@@ -6,17 +6,27 @@ how much JSON of a player's own choosing is taken. It knows no body: see `wire.p
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, StringConstraints, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
 from serve_app.players.timestamps import seconds_of
 from sessions import limits
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Marks what a field may hold, in a player author's words."""
+
+    words: str
+    is_text: bool = False
+    """It describes something and names nothing: half a character in it is read as U+FFFD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +63,91 @@ class Whole:
         return int(value)
 
 
+PLACEHOLDER_ID: Final = "placeholder_id"
+"""Of pydantic's error, and what it is counted as: an id that nobody filled in, and that many viewers would share."""
+_PLACEHOLDERS: Final = frozenset(
+    {
+        "undefined",
+        "null",
+        "NULL",
+        "Null",
+        "None",
+        "nil",
+        "<nil>",
+        "NaN",
+        "(null)",
+        "(none)",
+        "[object Object]",
+        "[object Undefined]",
+        "[object Null]",
+    }
+)
+_MACRO_BEGINS: Final = frozenset("{$#%[<_")
+_MACRO: Final = re.compile(
+    r"\{\{.*\}\}|\{[A-Za-z_][\w.]*\}|[$#%]\{.*\}|\$\(.*\)|%%.+%%|%[A-Za-z_]\w*%|\[[A-Z][A-Z0-9_]*\]|<%.*%>|__[A-Z][A-Z0-9_]*__", re.DOTALL
+)
+"""What templates and advertising servers leave where they were to write a value. A GUID in braces is none."""
+_HALF_A_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+
+
+def is_placeholder(name: str) -> bool:
+    """Tell whether an id is what a program writes where there is none, or a macro that was never filled in."""
+    return name in _PLACEHOLDERS or (name[:1] in _MACRO_BEGINS and _MACRO.fullmatch(name) is not None)
+
+
+def _filled_in(name: str) -> str:
+    if is_placeholder(name):
+        raise PydanticCustomError(PLACEHOLDER_ID, "is a placeholder that nobody filled in")
+    return name
+
+
+def mended_text(text: str) -> str:
+    """Return a text with U+FFFD where half a character (a lone surrogate) stands."""
+    return _HALF_A_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+BITRATE_KBPS_MIN: Final = 0.001
+"""One bit per second: a bitrate of 0 is none."""
+BITRATE_KBPS_MAX: Final = limits.BITRATE_BPS_MAX // 1_000
+LATENCY_MS_MAX: Final = limits.LATENCY_US_MAX // 1_000
+
 _NO_NUL: Final = r"^[^\x00]*$"
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=_NO_NUL)]
-"""Names something: 1 to 256 characters, no NUL."""
-Text = Annotated[str, StringConstraints(pattern=_NO_NUL)]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=_NO_NUL),
+    Kind(f"text of 1 to {limits.ID_CHARS_MAX} characters, no NUL"),
+]
+"""Says which of a kind: a quality, a country."""
+Id = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=_NO_NUL),
+    AfterValidator(_filled_in),
+    Kind(f"id of 1 to {limits.ID_CHARS_MAX} characters, no NUL, no placeholder"),
+]
+"""Names something: 1 to 256 characters, no NUL, and filled in."""
+Text = Annotated[str, StringConstraints(pattern=_NO_NUL), Kind("text, no NUL", is_text=True)]
 """Describes something: any length (what is kept is cut to `limits.TEXT_CHARS_MAX`), no NUL."""
 Timestamp = Annotated[
     float,
     PlainValidator(seconds_of),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2024-11-01T18:15:00Z"]}),
+    Kind("ISO 8601 date and time with a zone"),
 ]
 """A moment of the player's clock: text on the wire, seconds since the epoch here."""
-Count = Annotated[int, Whole()]
-"""Of anything; whatever its size, it is capped before it is summed."""
-Amount = Annotated[float, Field(ge=0)]
+Flag = Annotated[bool, Kind("`true` or `false`")]
+Number = Annotated[float, Kind("any finite number")]
+Count = Annotated[int, Whole(limits.PLAYER_COUNTER_MAX), Kind(f"whole number, 0 to {limits.PLAYER_COUNTER_MAX:,}")]
+"""Of anything; `5.0` is whole."""
+CountOrUnknown = Annotated[
+    int | None, Whole(limits.PLAYER_COUNTER_MAX), Kind(f"whole number, 0 to {limits.PLAYER_COUNTER_MAX:,}; above: unknown")
+]
+"""One that is required, and so cannot be dropped: beyond its bound it is None. On the wire it is no null."""
+Bitrate = Annotated[
+    float, Field(ge=BITRATE_KBPS_MIN, le=BITRATE_KBPS_MAX), Kind(f"number, {BITRATE_KBPS_MIN} to {BITRATE_KBPS_MAX:,}: 1 bit/s to 1 Gbit/s")
+]
+Latency = Annotated[float, Field(ge=0, le=LATENCY_MS_MAX), Kind(f"number, 0 to {LATENCY_MS_MAX:,}: one hour")]
+DvrOffset = Annotated[float, Field(ge=0, le=limits.DVR_OFFSET_S_MAX), Kind(f"number, 0 to {limits.DVR_OFFSET_S_MAX:,}")]
 
 
 class _NamedWithoutNul:
@@ -150,5 +230,9 @@ def _not_free(problem: str) -> PydanticCustomError:
     return PydanticCustomError("not_free", "{problem}", {"problem": problem})
 
 
-FreeObject = Annotated[dict[str, Any], PlainValidator(_free_object, json_schema_input_type=Annotated[dict[Text, Free], _NamedWithoutNul])]
-FreeList = Annotated[list[Any], PlainValidator(_free_list, json_schema_input_type=list[Free])]
+FreeObject = Annotated[
+    dict[str, Any],
+    PlainValidator(_free_object, json_schema_input_type=Annotated[dict[Text, Free], _NamedWithoutNul]),
+    Kind(f"object of any JSON. {FREE_BOUNDS}"),
+]
+FreeList = Annotated[list[Any], PlainValidator(_free_list, json_schema_input_type=list[Free]), Kind(f"list of any JSON. {FREE_BOUNDS}")]

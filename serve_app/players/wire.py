@@ -1,12 +1,13 @@
 """
 The contract's request bodies, exact to the seed (sections 51 to 54 of the live-session document).
 
-Decides which bodies are well formed: what the seed marks required is required, its lists are closed, everything else may
-be missing or null, unknown fields are ignored, and no type is bent (`"false"` is no boolean, `5.0` no integer). A list of
-events is judged entry by entry. It knows nothing of HTTP, and nothing of what the fields mean: see `records.py`.
+Decides which bodies are right: what the seed marks required is required, its lists are closed, everything else may
+be missing or null, unknown fields are ignored, and no type is bent (`"false"` is no boolean). A list of
+events is judged entry by entry. What becomes of a body that is not right is `mending.py`'s. It knows nothing of HTTP, and nothing of what the
+fields mean: see `records.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -25,11 +26,23 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from serve_app.players import examples
-from serve_app.players.values import FREE_BOUNDS, Amount, Count, FreeList, FreeObject, Id, Text, Timestamp, Whole
+from serve_app.players.values import (
+    FREE_BOUNDS,
+    Bitrate,
+    Count,
+    CountOrUnknown,
+    DvrOffset,
+    Flag,
+    FreeList,
+    FreeObject,
+    Id,
+    Latency,
+    Name,
+    Number,
+    Text,
+    Timestamp,
+)
 from sessions import limits
-
-TOTAL_SECONDS_MAX: Final = 2**31 - 1
-"""Of the player's own total watch time: 68 years."""
 
 
 class _Body(BaseModel):
@@ -54,16 +67,16 @@ class StartEpg(_Body):
     current_program_id: Id
     """Current program ID"""
     current_program_title: Text | None = None
-    program_position_seconds: float | None = None
+    program_position_seconds: Number | None = None
 
 
 class StartPlayback(_Body):
     """How the player is set up."""
 
-    quality: Id
+    quality: Name
     """Initial stream quality"""
     latency_mode: Literal["low", "normal"]
-    dvr_enabled: bool
+    dvr_enabled: Flag
     """Whether DVR is on"""
 
 
@@ -125,31 +138,29 @@ class HeartbeatEpg(_Body):
 
     current_program_id: Id | None = None
     current_program_title: Text | None = None
-    program_elapsed_seconds: float | None = None
-    program_progress_percent: float | None = None
+    program_elapsed_seconds: Number | None = None
+    program_progress_percent: Number | None = None
 
 
 class HeartbeatPlayback(_Body):
     """What the player does."""
 
-    is_playing: bool | None = None
-    is_paused: bool | None = None
-    is_buffering: bool | None = None
-    quality: Id | None = None
-    volume_level: float | None = None
-    dvr_offset_seconds: float | None = None
+    is_playing: Flag | None = None
+    is_paused: Flag | None = None
+    is_buffering: Flag | None = None
+    quality: Name | None = None
+    volume_level: Number | None = None
+    dvr_offset_seconds: DvrOffset | None = None
 
 
 class HeartbeatPerformance(_Body):
     """How well it does it."""
 
-    buffer_health_seconds: float | None = None
+    buffer_health_seconds: Number | None = None
     rebuffer_count: Count | None = None
-    """Stalls since the start; counted up to 10⁶"""
-    bitrate_kbps: Amount | None = None
-    """Counted up to 1 Gbit/s"""
-    latency_ms: Amount | None = None
-    """Counted up to one hour"""
+    """Stalls since the start"""
+    bitrate_kbps: Bitrate | None = None
+    latency_ms: Latency | None = None
 
 
 class HeartbeatBody(_Body):
@@ -173,7 +184,7 @@ class HeartbeatBody(_Body):
 class WatchSummary(_Body):
     """The player's own account of the session."""
 
-    total_watch_seconds: Annotated[int, Whole(TOTAL_SECONDS_MAX)]
+    total_watch_seconds: CountOrUnknown
     """Total watch time"""
     end_reason: Literal["user_exit", "error", "timeout", "inactivity"]
     programs_watched: Annotated[FreeList, Field(description=f"Programs watched during session. {FREE_BOUNDS}")]
@@ -182,18 +193,18 @@ class WatchSummary(_Body):
 class EndPerformance(_Body):
     """How well the session went, as the player saw it."""
 
-    total_rebuffer_count: Count
+    total_rebuffer_count: CountOrUnknown
     """Total rebuffer events"""
-    quality_switches: Count
+    quality_switches: CountOrUnknown
     """Quality changes"""
 
 
 class EndEngagement(_Body):
     """What the viewer took part in."""
 
-    total_chat_messages_sent: Count
+    total_chat_messages_sent: CountOrUnknown
     """Chat messages sent"""
-    total_reactions_sent: Count
+    total_reactions_sent: CountOrUnknown
     """Reactions sent"""
 
 
@@ -214,9 +225,9 @@ class EndBody(_Body):
 class Metadata(_Body):
     """What is read of what an event says of itself, each field of its own type of event only; all else is free."""
 
-    fatal: bool | None = None
+    fatal: Flag | None = None
     """`stream_error`: whether playback is over"""
-    quality: Id | None = None
+    quality: Name | None = None
     """`quality_change`: the new one"""
     program_id: Id | None = None
     """`program_change`: the new one"""
@@ -293,6 +304,8 @@ class BadEvent:
     event_id: str | None
     """None: it has none that we would give back."""
     fault: EventFault
+    raw: object = field(default=None, compare=False, repr=False)
+    """The entry itself, to be looked at more closely."""
 
 
 class _JudgedAlone:
@@ -313,14 +326,19 @@ def _judge(entry: object, validate: core_schema.ValidatorFunctionWrapHandler) ->
     except ValidationError as error:
         where = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
         fault = _FAULTS[str(where[0])] if where else EventFault.NO_OBJECT
-        return BadEvent(_id_of(entry), fault)
+        return BadEvent(_id_of(entry), fault, entry)
     return judged
 
 
 def _id_of(entry: object) -> str | None:
     event_id = entry.get("event_id") if isinstance(entry, dict) else None
-    fits = isinstance(event_id, str) and 0 < len(event_id) <= limits.ID_CHARS_MAX and "\0" not in event_id
-    return event_id if fits else None
+    try:
+        return _ID.validate_python(event_id)
+    except ValidationError:
+        return None
+
+
+_ID: Final[TypeAdapter[str]] = TypeAdapter(Id, config=ConfigDict(strict=True))
 
 
 class EventsBody(_Body):
@@ -338,8 +356,3 @@ class EventsBody(_Body):
 
 
 Body = StartBody | HeartbeatBody | EndBody | EventsBody
-
-START: Final[TypeAdapter[StartBody]] = TypeAdapter(StartBody)
-HEARTBEAT: Final[TypeAdapter[HeartbeatBody]] = TypeAdapter(HeartbeatBody)
-END: Final[TypeAdapter[EndBody]] = TypeAdapter(EndBody)
-EVENTS: Final[TypeAdapter[EventsBody]] = TypeAdapter(EventsBody)

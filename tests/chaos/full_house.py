@@ -44,7 +44,7 @@ async def _fill(url: str, *, sessions: int, policy: Policy, instance: str, now: 
 def _template(policy: Policy, *, now: float) -> Session:
     tracker = Tracker(0, policy=policy)
     for path, body in BODIES:
-        tracker.receive(record_of(POSTS[path].adapter.validate_python(body)), now=now)
+        tracker.receive(record_of(POSTS[path].model.model_validate(body)), now=now)
     (session,) = tracker.take_changes().sessions
     return session
 

@@ -116,11 +116,16 @@ PADDED = json.dumps({**examples.HEARTBEAT, "padding": "x" * 300_000}).encode()
 BAD_BODIES = {
     "not JSON": (HEARTBEAT, b"hello", 400, "bad_json"),
     "empty": (HEARTBEAT, b"", 400, "bad_json"),
-    "lone surrogate": (HEARTBEAT, b'{"session_id":"\\ud800","timestamp":"2024-11-01T18:15:00Z"}', 400, "bad_json"),
+    "lone surrogate": (HEARTBEAT, b'{"session_id":"\\ud800","timestamp":"2024-11-01T18:15:00Z"}', 422, "invalid_field"),
     "deep": (HEARTBEAT, b"[" * 100_000, 400, "bad_json"),
     "NaN": (HEARTBEAT, b'{"session_id":"a","timestamp":"2024-11-01T18:15:00Z","x":NaN}', 400, "bad_json"),
     "wrong type": (START, json.dumps({**examples.START, "device_id": 5}).encode(), 422, "invalid_field"),
-    "string for false": (HEARTBEAT, json.dumps({**examples.HEARTBEAT, "playback": {"is_paused": "false"}}).encode(), 422, "invalid_field"),
+    "string for false": (
+        START,
+        json.dumps({**examples.START, "playback": {**examples.START["playback"], "dvr_enabled": "false"}}).encode(),
+        422,
+        "invalid_field",
+    ),
     "missing": (HEARTBEAT, b'{"session_id":"a"}', 422, "invalid_field"),
     "NUL": (HEARTBEAT, b'{"session_id":"a\\u0000","timestamp":"2024-11-01T18:15:00Z"}', 422, "invalid_field"),
     "10,000 characters": (HEARTBEAT, json.dumps({**examples.HEARTBEAT, "session_id": "x" * 10_000}).encode(), 422, "invalid_field"),
@@ -151,7 +156,69 @@ def test_bad_input_gets_its_documented_error_and_reaches_no_shard(path: str, bod
 
 def test_the_wrong_fields_are_named() -> None:
     answer = post(HEARTBEAT, {"session_id": "", "timestamp": "2024-11-01", "playback": {"is_playing": 1}})
-    assert answer.fields == ["session_id", "playback.is_playing", "timestamp"]
+    assert answer.fields == ["session_id", "timestamp"]
+
+
+def test_a_field_that_costs_only_itself_is_named_and_counted() -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        body = {**examples.HEARTBEAT, "user_id": "", "performance": {"latency_ms": -120, "bitrate_kbps": 4_500}}
+        beaten = await ask(door.app, "POST", HEARTBEAT, json.dumps(body).encode())
+        started = await ask(door.app, "POST", START, json.dumps({**examples.START, "platform": "tizen"}).encode())
+        return beaten, started, door.tallies.report(), door.shard.get(SESSION)
+
+    beaten, started, report, session = run(scenario)
+    assert (beaten.status, beaten.json["data"]["dropped_fields"]) == (200, ["user_id", "performance.latency_ms"])
+    assert (started.status, started.json["data"]["dropped_fields"]) == (200, ["platform"])
+    assert session.platform == "other"
+    counted = {key[1:]: amount for key, amount in report.increments.items() if key[0] == "dropped_fields"}
+    assert counted == {("heartbeat", "user_id"): 1, ("heartbeat", "performance.latency_ms"): 1, ("start", "platform"): 1}
+
+
+def test_what_is_dropped_of_a_batch_is_counted_whole_and_named_up_to_a_bound() -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        error = {"event_type": "stream_error", "timestamp": "2024-11-01T18:15:00Z", "metadata": {"fatal": "yes"}}
+        body = {"session_id": SESSION, "events": [{**error, "event_id": str(number)} for number in range(30)]}
+        return await ask(door.app, "POST", EVENTS, json.dumps(body).encode()), door.tallies.report()
+
+    answer, report = run(scenario)
+    assert answer.json["data"]["dropped_fields"] == [f"events.{number}.metadata.fatal" for number in range(20)]
+    assert report.increments["dropped_fields", "events", "events.metadata.fatal"] == 30
+
+
+def test_an_id_that_nobody_filled_in_is_counted_by_its_own_name() -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        answer = await ask(door.app, "POST", HEARTBEAT, json.dumps({**examples.HEARTBEAT, "session_id": "undefined"}).encode())
+        return answer, door.tallies.report()
+
+    answer, report = run(scenario)
+    assert (answer.status, answer.code, answer.fields) == (422, "invalid_field", ["session_id"])
+    assert report.increments == {("rejected", "heartbeat", "placeholder_id"): 1}
+
+
+@pytest.mark.parametrize("endpoint", ["heartbeat", "events"])
+def test_a_session_without_its_start_is_asked_for_it(endpoint: str) -> None:
+    class Wanting(Receipt):
+        start_wanted = True
+
+    (route,) = [route for route in POSTS.values() if route.endpoint == endpoint]
+    more = ((),) if route.is_events else ()
+    assert json.loads(route.answer("s", Wanting(accepted=True, interval_s=30), *more, at=NOW))["data"]["start_wanted"] is True
+    assert "start_wanted" not in json.loads(route.answer("s", Receipt(accepted=True, interval_s=30), *more, at=NOW))["data"]
+
+
+def test_events_of_a_session_that_is_over_are_told_so() -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        await ask(door.app, "POST", END, json.dumps(examples.END).encode())
+        late = {"event_id": "late", "event_type": "tip", "timestamp": "2024-11-01T18:54:01Z"}
+        early = {**late, "event_id": "early", "timestamp": "2024-11-01T18:53:59Z"}
+        batches = ([late], [], [early, late])
+        return [await ask(door.app, "POST", EVENTS, json.dumps({"session_id": SESSION, "events": events}).encode()) for events in batches]
+
+    refused, empty, mixed = [answer.json["data"] for answer in run(scenario)]
+    assert (refused["accepted"], refused["reason"], refused["accepted_count"]) == (False, "session_ended", 0)
+    assert (empty["accepted"], empty["reason"]) == (False, "session_ended")
+    assert "accepted" not in mixed
+    assert (mixed["accepted_count"], mixed["rejected_events"]) == (1, [{"event_id": "late", "reason": "session_ended"}])
 
 
 @pytest.mark.parametrize("path", POSTS)

@@ -100,6 +100,6 @@ def test_every_request_is_one_that_the_wire_takes(seed: int) -> None:
                 assert isinstance(read_pixel(request.path.partition("?")[2].encode(), pullzones=frozenset()), Beacon)
             else:
                 route = POSTS[request.path]
-                body = route.adapter.validate_json(json.dumps(request.body))
+                body = route.model.model_validate_json(json.dumps(request.body))
                 assert body.session_id == said.session
     assert kinds == set(Does)

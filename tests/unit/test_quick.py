@@ -16,7 +16,7 @@ from serve_app.players import examples
 from serve_app.players.decoding import BadBody, read_body
 from serve_app.players.quick import read_heartbeat
 from serve_app.players.records import record_of
-from serve_app.players.wire import HEARTBEAT
+from serve_app.players.wire import HeartbeatBody
 
 USUAL: dict[str, Any] = dict(examples.HEARTBEAT)
 NAMES = [*USUAL, *(f"{group}.{name}" for group, held in USUAL.items() if isinstance(held, dict) for name in held), "new", "epg.new"]
@@ -40,11 +40,12 @@ def agree(body: bytes) -> bool:
     quick = read_heartbeat(body)
     if quick is None:
         return False
-    model = read_body(HEARTBEAT, body)
+    model = read_body(HeartbeatBody, body)
     assert not isinstance(model, BadBody), (body, model)
+    assert not model.dropped, (body, model)
     # As text, so that 5 is not 5.0.
-    assert repr(record_of(quick)) == repr(record_of(model)), body
-    assert quick.session_id == model.session_id
+    assert repr(record_of(quick)) == repr(record_of(model.body)), body
+    assert quick.session_id == model.body.session_id
     return True
 
 

@@ -298,3 +298,21 @@ def test_a_broken_invariant_carries_the_sessions_story() -> None:
     assert isinstance(caught.value.story, dict)
     assert caught.value.story["session_id"] == PIXEL
     assert ledger(tracker) == {"active": 1, "started": 1}
+
+
+def test_what_was_dropped_of_an_input_is_counted_by_the_platform_of_its_session(tracker: Tracker) -> None:
+    tracker.receive(beat(1_000)._replace(dropped="user_id"), now=1_000)
+    tracker.receive(start(1_001)._replace(dropped="platform,geo.country", platform="other"), now=1_001)
+    tracker.receive(beat(1_030)._replace(dropped="user_id"), now=1_030)
+    tracker.receive(beat(1_030)._replace(dropped="user_id"), now=1_031)
+    counted = {key[1:]: amount for key, amount in tracker.take_changes().increments.items() if key[0] == "platform_dropped_fields"}
+    # The first beat came before anybody knew the platform; who sends a beat again has sent it wrongly again.
+    assert counted == {("user_id", "unknown"): 1, ("platform", "other"): 1, ("geo.country", "other"): 1, ("user_id", "other"): 2}
+
+
+def test_an_end_whose_totals_cannot_be_ends_the_session_and_compares_nothing(tracker: Tracker) -> None:
+    tracker.receive(start(1_000), now=1_000)
+    unknown = end(1_010)._replace(total_watch_s=None, rebuffer_count=None, quality_switches=None)
+    receipt = tracker.receive(unknown, now=1_010)
+    assert (receipt.accepted, receipt.total_watch_s, receipt.end_reason) == (True, None, "user_exit")
+    assert not {key[0] for key in tracker.take_changes().increments} & {"player_watch_difference", "player_count_difference"}

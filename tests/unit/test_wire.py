@@ -18,7 +18,7 @@ from sessions import limits
 from sessions.events import CONNECTION_TYPES, END_REASONS, EVENT_TYPES, LATENCY_MODES, PLATFORMS, End, Happenings, Heartbeat, Start
 from storage.codec import unpack_farewell, unpack_profile, unpack_vitals
 
-ADAPTERS = {"start": wire.START, "heartbeat": wire.HEARTBEAT, "end": wire.END, "events": wire.EVENTS}
+MODELS: dict[str, Any] = {"start": wire.StartBody, "heartbeat": wire.HeartbeatBody, "end": wire.EndBody, "events": wire.EventsBody}
 EXAMPLES = {"start": examples.START, "heartbeat": examples.HEARTBEAT, "end": examples.END, "events": examples.EVENTS}
 
 
@@ -36,8 +36,14 @@ def changed(endpoint: str, path: str, value: Any) -> dict[str, Any]:
     return body
 
 
+def judged(endpoint: str, body: Any) -> Any:
+    return read_body(MODELS[endpoint], body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
 def read(endpoint: str, body: Any) -> Any:
-    return read_body(ADAPTERS[endpoint], body if isinstance(body, bytes) else json.dumps(body).encode())
+    """Return the body's model, or what is wrong with it."""
+    outcome = judged(endpoint, body)
+    return outcome if isinstance(outcome, BadBody) else outcome.body
 
 
 def fields_of(endpoint: str, body: Any) -> list[str]:
@@ -155,7 +161,7 @@ def test_everything_else_may_be_missing_or_null(endpoint: str, path: str) -> Non
     assert not isinstance(read(endpoint, changed(endpoint, path, None)), BadBody)
 
 
-@pytest.mark.parametrize("endpoint", ADAPTERS)
+@pytest.mark.parametrize("endpoint", MODELS)
 def test_unknown_fields_are_ignored(endpoint: str) -> None:
     body = {**EXAMPLES[endpoint], "from_the_future": {"deep": [1, "two"]}}
     assert record_of(read(endpoint, body)) == record_of(read(endpoint, EXAMPLES[endpoint]))
@@ -168,53 +174,42 @@ def test_closed_lists_are_those_of_the_core() -> None:
     assert listed(wire.StartBody, "platform") == PLATFORMS
     assert listed(wire.StartPlayback, "latency_mode") == LATENCY_MODES
     assert listed(wire.Device, "connection_type") == CONNECTION_TYPES
-    assert listed(wire.WatchSummary, "end_reason") == END_REASONS
+    assert (*listed(wire.WatchSummary, "end_reason"), "other") == END_REASONS
     assert listed(wire.EventBody, "event_type") == EVENT_TYPES
 
 
-BENT = [
-    ("start", "platform", "tv"),
-    ("start", "platform", "Web"),
+COSTLY = [
+    ("start", "platform", 5),
     ("start", "session_id", 5),
     ("start", "session_id", ""),
     ("start", "session_id", "x" * 257),
     ("start", "session_id", "x" * 10_000),
     ("start", "session_id", "a\0b"),
-    ("start", "user_id", "a\0b"),
-    ("start", "stream.creator_name", "a\0b"),
     ("start", "playback.dvr_enabled", "false"),
     ("start", "playback.dvr_enabled", 0),
-    ("start", "playback.latency_mode", "ultra"),
-    ("start", "device.connection_type", "5g"),
+    ("start", "playback.latency_mode", True),
+    ("start", "playback.quality", ""),
+    ("start", "device.connection_type", None),
+    ("start", "geo.country", 5),
+    ("start", "geo.country", "x" * 257),
     ("start", "stream", []),
     ("start", "geo", "US"),
-    ("start", "epg.program_position_seconds", "900"),
-    ("heartbeat", "performance.rebuffer_count", 1.5),
-    ("heartbeat", "performance.rebuffer_count", -1),
-    ("heartbeat", "performance.rebuffer_count", "1"),
-    ("heartbeat", "performance.rebuffer_count", True),
-    ("heartbeat", "performance.bitrate_kbps", -1),
-    ("heartbeat", "performance.bitrate_kbps", "4500"),
-    ("heartbeat", "performance.latency_ms", -0.5),
-    ("heartbeat", "performance.latency_ms", True),
-    ("heartbeat", "playback.is_playing", "true"),
-    ("heartbeat", "playback.is_playing", 1),
-    ("heartbeat", "engagement", []),
-    ("heartbeat", "engagement", {"note": "a\0b"}),
-    ("heartbeat", "engagement", {"a\0b": 1}),
+    ("heartbeat", "timestamp", 1_730_484_900),
     ("end", "watch_summary.total_watch_seconds", 2_340.5),
     ("end", "watch_summary.total_watch_seconds", -1),
-    ("end", "watch_summary.total_watch_seconds", 2**31),
-    ("end", "watch_summary.end_reason", "bored"),
+    ("end", "watch_summary.total_watch_seconds", "2340"),
+    ("end", "watch_summary.total_watch_seconds", True),
+    ("end", "watch_summary.end_reason", 5),
     ("end", "watch_summary.programs_watched", "prog_002"),
     ("end", "watch_summary.programs_watched", [{"id": "a\0b"}]),
+    ("end", "performance.total_rebuffer_count", -1),
+    ("end", "engagement.total_reactions_sent", 1.5),
     ("events", "events", {}),
-    ("events", "stream_id", ""),
 ]
 
 
-@pytest.mark.parametrize(("endpoint", "path", "value"), BENT)
-def test_a_wrong_value_is_named_and_refused(endpoint: str, path: str, value: object) -> None:
+@pytest.mark.parametrize(("endpoint", "path", "value"), COSTLY)
+def test_a_required_field_that_is_wrong_costs_the_request_and_is_named(endpoint: str, path: str, value: object) -> None:
     assert fields_of(endpoint, changed(endpoint, path, value)) == [path]
 
 
@@ -237,12 +232,15 @@ NOT_JSON = {
     "more": b'{"session_id":"a"} x',
     "comma": b'{"session_id":"a",}',
     "single quotes": b"{'session_id':'a'}",
-    "byte order mark": b'\xef\xbb\xbf{"session_id":"a","timestamp":"2024-11-01T18:15:00Z"}',
     "utf-16": '{"session_id":"a"}'.encode("utf-16"),
     "not utf-8": b'{"session_id":"\xff","timestamp":"2024-11-01T18:15:00Z"}',
     "utf-8 surrogate": b'{"session_id":"\xed\xa0\x80","timestamp":"2024-11-01T18:15:00Z"}',
-    "lone surrogate": b'{"session_id":"\\ud800","timestamp":"2024-11-01T18:15:00Z"}',
-    "lone surrogate that is ignored": b'{"session_id":"a","timestamp":"2024-11-01T18:15:00Z","new":"\\udfff"}',
+    "lone surrogate and no JSON": b'{"session_id":"\\ud800","timestamp":"2024-11-01T18:15:00Z"',
+    "lone surrogate and NaN": b'{"session_id":"a","timestamp":"2024-11-01T18:15:00Z","new":["\\ud800",NaN]}',
+    "lone surrogate, deep": b'{"session_id":"a","timestamp":"2024-11-01T18:15:00Z","new":["\\ud800"'
+    + b",[" * 10_000
+    + b"]" * 10_000
+    + b"]}",
     "raw NUL": b'{"session_id":"a\0b","timestamp":"2024-11-01T18:15:00Z"}',
     "deep": b'{"session_id":"a","timestamp":"2024-11-01T18:15:00Z","new":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
     "deep and open": b"[" * 100_000,
@@ -266,13 +264,6 @@ def test_what_is_not_json_is_told_so(body: bytes) -> None:
 def test_a_text_that_says_nan_is_fine() -> None:
     beat = read("heartbeat", changed("heartbeat", "epg.current_program_title", "NaN and Infinity"))
     assert beat.epg.current_program_title == "NaN and Infinity"
-
-
-def test_a_number_beyond_any_float_is_refused() -> None:
-    body = json.dumps(examples.HEARTBEAT).replace("4500", "1e999").encode()
-    assert fields_of("heartbeat", body) == ["performance.bitrate_kbps"]
-    body = json.dumps(examples.HEARTBEAT).replace('"chat_messages_sent": 2', '"chat_messages_sent": 1e999').encode()
-    assert fields_of("heartbeat", body) == ["engagement"]
 
 
 def test_a_whole_number_may_be_written_with_a_fraction_of_zero() -> None:
@@ -332,17 +323,6 @@ def test_the_first_true_flag_counts(flags: dict[str, bool], playback: str | None
     assert beat.playback == playback
 
 
-def test_what_is_summed_is_capped() -> None:
-    body = changed("heartbeat", "performance", {"bitrate_kbps": 1e308, "latency_ms": 10**300, "rebuffer_count": 10**400})
-    beat = record_of(read("heartbeat", body))
-    assert isinstance(beat, Heartbeat)
-    assert (beat.bitrate_bps, beat.latency_us, beat.rebuffer_count) == (1_000_000_000, 3_600_000_000, 1_000_000)
-    body = changed("end", "performance", {"total_rebuffer_count": 10**30, "quality_switches": 10**7})
-    end = record_of(read("end", body))
-    assert isinstance(end, End)
-    assert (end.rebuffer_count, end.quality_switches) == (1_000_000, 1_000_000)
-
-
 def event(**fields: object) -> dict[str, object]:
     return {"event_id": "e", "event_type": "tip", "timestamp": "2024-11-01T18:15:00Z", **fields}
 
@@ -360,13 +340,10 @@ def event(**fields: object) -> dict[str, object]:
         (event(event_type="dance"), BadEvent("e", EventFault.TYPE)),
         (event(event_type=None), BadEvent("e", EventFault.TYPE)),
         (event(timestamp="2024-11-01"), BadEvent("e", EventFault.TIMESTAMP)),
-        (event(metadata=[]), BadEvent("e", EventFault.METADATA)),
+        (event(event_id="a\ud83c"), BadEvent(None, EventFault.ID)),
+        (event(event_id="undefined"), BadEvent(None, EventFault.ID)),
         (event(event_type="dance", metadata={"fatal": "true"}), BadEvent("e", EventFault.TYPE)),
         (event(event_type=[], metadata={"fatal": "true"}), BadEvent("e", EventFault.TYPE)),
-        (event(event_type="stream_error", metadata={"fatal": "true"}), BadEvent("e", EventFault.METADATA)),
-        (event(event_type="quality_change", metadata={"quality": 1080}), BadEvent("e", EventFault.METADATA)),
-        (event(event_type="program_change", metadata={"program_id": 42}), BadEvent("e", EventFault.METADATA)),
-        (event(event_type="program_change", metadata={"program_title": "a\0b"}), BadEvent("e", EventFault.METADATA)),
     ],
 )
 def test_a_bad_event_is_rejected_alone(entry: object, bad: BadEvent) -> None:
@@ -390,14 +367,15 @@ USED = {"stream_error": {"fatal"}, "quality_change": {"quality"}, "program_chang
 
 @pytest.mark.parametrize("name", ["fatal", "quality", "program_id", "program_title"])
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
-def test_metadata_is_judged_only_for_the_type_that_uses_it(event_type: str, name: str) -> None:
+def test_metadata_is_judged_only_for_the_type_that_uses_it_and_costs_only_itself(event_type: str, name: str) -> None:
     odd = event(event_type=event_type, metadata={name: {"of its own": ["kind\0", 1e300]}})
-    body = read("events", {"session_id": "s", "events": [odd]})
-    taken = name not in USED.get(event_type, ())
-    assert bad_events(body) == (() if taken else (BadEvent("e", EventFault.METADATA),))
-    if taken:
-        (happening,) = record_of(body).happenings
-        assert (happening.fatal, happening.quality, happening.program_id, happening.program_title) == (False, None, None, None)
+    outcome = judged("events", {"session_id": "s", "events": [event(event_id="first"), odd]})
+    assert outcome.dropped == ((f"events.1.metadata.{name}",) if name in USED.get(event_type, ()) else ())
+    assert bad_events(outcome.body) == ()
+    _, happening = record_of(outcome.body).happenings
+    assert (happening.type, happening.fatal, happening.quality, happening.program_id, happening.program_title) == (
+        event_type, False, None, None, None,
+    )  # fmt: skip
 
 
 @pytest.mark.reaches("EVENTS_PER_REQUEST_MAX")
@@ -414,14 +392,14 @@ def nested(levels: int, leaf: str, *, holder: str = "[]") -> str:
     return opened * levels + leaf + closed * levels
 
 
-def problems_of_free(written: str) -> list[list[tuple[str, str]]]:
-    """Return what is wrong with a heartbeat, and an end, that hold this JSON in their free fields, if anything."""
+def problems_of_free(written: str) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    """Return what is dropped of a heartbeat, and what is wrong with an end, that hold this JSON in their free fields."""
     beat = json.dumps(changed("heartbeat", "engagement", {"here": 0})).replace('"here": 0', f'"here": {written}')
     end = json.dumps(changed("end", "watch_summary.programs_watched", [0])).replace(
         '"programs_watched": [0]', f'"programs_watched": [{written}]'
     )
-    judged = [read("heartbeat", beat.encode()), read("end", end.encode())]
-    return [list(body.fields) if isinstance(body, BadBody) else [] for body in judged]
+    ended = read("end", end.encode())
+    return judged("heartbeat", beat.encode()).dropped, list(ended.fields) if isinstance(ended, BadBody) else []
 
 
 UNFREE = {
@@ -444,10 +422,10 @@ UNFREE = {
 
 @pytest.mark.reaches("FREE_LEVELS_MAX", "FREE_VALUES_MAX")
 @pytest.mark.parametrize(("written", "problem"), UNFREE.values(), ids=UNFREE.keys())
-def test_free_json_out_of_its_bounds_is_one_error(written: str, problem: str) -> None:
+def test_free_json_out_of_its_bounds_is_dropped_where_optional_and_one_error_where_required(written: str, problem: str) -> None:
     # Commas make several of what is one value of an object; a list takes them as they are.
     beat, end = problems_of_free(f"[{written}]" if written[0] not in "{[" or "],[" in written else written)
-    assert beat == [("engagement", problem)]
+    assert beat == ("engagement",)
     assert end == [("watch_summary.programs_watched", problem)]
 
 
@@ -468,7 +446,7 @@ def test_a_body_of_too_many_objects_and_lists_is_refused_wherever_they_lie(field
     assert read("heartbeat", body_of(limits.BODY_HOLDERS_MAX + 1, closed="")).fault is BodyFault.NOT_JSON
     within = read("heartbeat", body_of(limits.BODY_HOLDERS_MAX))
     if field == HELD["free"]:
-        assert within.fields == (("engagement", "must be an object"),)
+        assert within.engagement is None
     else:
         assert within.session_id == "s[{"
 
@@ -481,10 +459,10 @@ def test_brackets_in_a_text_are_no_lists(text: str) -> None:
 
 def test_free_json_is_taken_up_to_its_bounds() -> None:
     # The free object or list is the first level, and each thing in it one value.
-    assert problems_of_free(nested(limits.FREE_LEVELS_MAX - 1, "")) == [[], []]
-    assert problems_of_free(nested(limits.FREE_LEVELS_MAX - 1, "0", holder="{}")) == [[], []]
-    assert problems_of_free(f"[{','.join(['0'] * (limits.FREE_VALUES_MAX - 1))}]") == [[], []]
-    assert problems_of_free('[true, null, -1.5, "text", {}, [], 9223372036854775808, -9223372036854775809]') == [[], []]
+    assert problems_of_free(nested(limits.FREE_LEVELS_MAX - 1, "")) == ((), [])
+    assert problems_of_free(nested(limits.FREE_LEVELS_MAX - 1, "0", holder="{}")) == ((), [])
+    assert problems_of_free(f"[{','.join(['0'] * (limits.FREE_VALUES_MAX - 1))}]") == ((), [])
+    assert problems_of_free('[true, null, -1.5, "text", {}, [], 9223372036854775808, -9223372036854775809]') == ((), [])
 
 
 def test_judging_free_json_looks_at_no_more_than_its_bound() -> None:
@@ -505,29 +483,17 @@ def test_judging_free_json_looks_at_no_more_than_its_bound() -> None:
 
 
 def test_a_free_field_of_another_kind_is_told_what_to_be() -> None:
-    assert read("heartbeat", changed("heartbeat", "engagement", 5)).fields == (("engagement", "must be an object"),)
+    assert judged("heartbeat", changed("heartbeat", "engagement", 5)).dropped == ("engagement",)
     assert read("end", changed("end", "watch_summary.programs_watched", {})).fields == (
         ("watch_summary.programs_watched", "must be a list"),
     )
 
 
 @pytest.mark.reaches("ID_CHARS_MAX")
-@pytest.mark.parametrize("field", ["session_id", "user_id", "device_id"])
+@pytest.mark.parametrize("field", ["session_id", "device_id"])
 def test_an_id_has_256_characters_at_most(field: str) -> None:
     assert getattr(read("start", changed("start", field, "x" * 256)), field) == "x" * 256
     assert read("start", changed("start", field, "x" * 257)).fields == ((field, "should have at most 256 characters"),)
-
-
-@pytest.mark.reaches("BITRATE_BPS_MAX", "LATENCY_US_MAX", "PLAYER_COUNTER_MAX")
-def test_what_a_player_reports_is_capped() -> None:
-    def kept(bitrate_kbps: float, latency_ms: float, rebuffers: int) -> tuple[Any, ...]:
-        said = changed("heartbeat", "performance", {"bitrate_kbps": bitrate_kbps, "latency_ms": latency_ms, "rebuffer_count": rebuffers})
-        beat = record_of(read("heartbeat", said))
-        return beat.bitrate_bps, beat.latency_us, beat.rebuffer_count
-
-    most = (1_000_000_000, 3_600_000_000, 1_000_000)
-    assert kept(999_999, 3_599_999, 999_999) == (999_999_000, 3_599_999_000, 999_999)
-    assert kept(1_000_000, 3_600_000, 1_000_000) == kept(1_000_001, 3_600_001, 1_000_001) == kept(1e300, 1e300, 10**30) == most
 
 
 LONG = "x" * 20_000
@@ -541,6 +507,15 @@ def test_what_is_only_kept_is_cut_to_its_bounds() -> None:
     start["geo"] |= {"city": LONG, "state": LONG}
     assert len(record_of(read("start", start)).profile) <= limits.OPAQUE_BYTES_MAX
     assert len(record_of(read("heartbeat", changed("heartbeat", "engagement", {"note": LONG}))).vitals) <= limits.OPAQUE_BYTES_MAX
+    # 2,048 characters of four bytes each are all that is kept, and two ids of 256 stand beside them: 10,256 bytes.
+    wide = {
+        **changed("heartbeat", "epg.current_program_title", "\N{GRINNING FACE}" * 3_000),
+        "user_id": "😀" * 256,
+        "device_id": "😀" * 256,
+    }
+    vitals = record_of(read("heartbeat", wide)).vitals
+    assert 2_048 < len(vitals) <= limits.OPAQUE_BYTES_MAX
+    assert unpack_vitals(vitals)["user_id"] == "😀" * 256
     end = record_of(read("end", changed("end", "watch_summary.programs_watched", ["prog"] * 4_000)))
     assert isinstance(end, End)
     assert 4_000 < len(end.farewell) <= limits.OPAQUE_BYTES_MAX
