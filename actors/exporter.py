@@ -98,7 +98,7 @@ class Exporter:
         A report that cannot be right is dropped and acknowledged: offered for ever, it would hold back all that come after it.
         """
         try:
-            return self._totals.add_replica(report)
+            return self._totals.add_replica(report, now=clock.now())
         except InvariantError as error:
             _log.error("replica's report dropped", replica=report.replica, number=report.number, error=str(error))
             return report.number

@@ -1,10 +1,11 @@
 """
 The counters and histograms that increments add up to, by metric and labels.
 
-Labels that players choose are put into their place, or into `other`, when the increment comes: every amount lands in
-exactly one series, so that rates add up, and `other` never jumps when a label loses its place. The series that lost its
-place is dropped; should it come back, it begins at zero, which Prometheus takes as the reset that it is. A label that is
-given a place gets all its counters at zero there and then: to `rate()` a series that is first seen at five has not grown by five.
+Labels that players choose get a place with the first increment, while there is room, and are put into it, or into `other`, when
+the increment comes: every amount lands in exactly one series, so that rates add up, and `other` never jumps when a label loses
+its place. The series that lost its place is dropped; should it come back, it begins at zero, which Prometheus takes as the reset
+that it is. A label that is given a place gets all its counters at zero there and then: to `rate()` a series that is first seen at
+five has not grown by five.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -52,11 +53,11 @@ class Counted:
         for dimension in DIMENSIONS:
             self.begin(dimension, (OTHER,))
 
-    def add(self, key: Key, amount: float, *, shard: str = "") -> None:
+    def add(self, key: Key, amount: float, *, now: float, shard: str = "") -> None:
         """Add one increment; raises `InvariantError` if the catalog does not take it."""
         metric, values = labels_of(key)
         places = tuple(
-            shard if label == SHARD else self._labels[BOUNDED[label]].shown(value) if label in BOUNDED else value
+            shard if label == SHARD else self._labels[BOUNDED[label]].claim(value, now=now) if label in BOUNDED else value
             for label, value in zip(metric.labels, (*values, ""), strict=False)
         )
         if metric.kind is Kind.HISTOGRAM:

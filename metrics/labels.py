@@ -5,8 +5,8 @@ The rule, for one dimension with `most` places:
 
 - A value is cut to `LABEL_CHARS_MAX` characters; values that cut to the same label are one label, and are summed. The
   empty value (the player did not say) is `unknown`, together with players who say just that.
-- While there are free places, each new label gets one at once. A label keeps its place, at zero too: one that goes and
-  comes back looks like a counter reset.
+- While there are free places, each new label gets one at once: when it has a session, or when something is counted for it, whatever
+  comes first. A label keeps its place, at zero too: one that goes and comes back looks like a counter reset.
 - When all places are taken, one whose label has had no session for `HOLD_S` is given up to whoever asks.
 - Otherwise a newcomer takes the place of the smallest label only when it has been clearly bigger (`BIGGER` times, and
   at least by one) at every look of the last `HOLD_S`, and the smallest has had its place for as long.
@@ -70,6 +70,18 @@ class Labels:
         """Return what a scrape calls this value: its label, if it has a place, else `other`."""
         label = label_of(value)
         return label if label in self._granted_at else OTHER
+
+    def claim(self, value: str, *, now: float) -> str:
+        """Hear that something is counted for a value, which gets a place while there is room; return what a scrape calls it."""
+        label = label_of(value)
+        if label in self._granted_at:
+            return label
+        if label == OTHER or len(self._granted_at) >= self._most:
+            return OTHER
+        self._grant(label, now=now)
+        if label not in self._sizes:
+            self._empty_since[label] = now
+        return label
 
     def take_granted(self) -> list[str]:
         """Return the labels that were given a place since the last call."""

@@ -136,27 +136,29 @@ class Totals:
                 shard.out_of_step = True
         self._refresh(now=now)
         for key, amount in report.increments.items():
-            self.counted.add(key, amount, shard=report.shard)
+            self.counted.add(key, amount, now=now, shard=report.shard)
         for slot_report in report.slots:
             slot = self._slots.setdefault(slot_report.slot, _Slot())
             if slot_report.batch > slot.batch:
                 slot.batch = slot_report.batch
                 for key, amount in slot_report.increments.items():
-                    self.counted.add(key, amount)
+                    self.counted.add(key, amount, now=now)
+        self._begin()
         return True
 
     def forget_shard(self, shard: str) -> None:
         """Hear that a shard has left for good: what it said of itself is no longer shown. What its slots said has its own term."""
         self._shards.pop(shard, None)
 
-    def add_replica(self, report: ReplicaReport) -> int:
+    def add_replica(self, report: ReplicaReport, *, now: float) -> int:
         """Add one replica's report unless its number was added before; return the last number added, to acknowledge it."""
         for key, amount in report.increments.items():
             check_increment(key, amount)
         added = self._replicas.pop(report.replica, 0)
         if report.number > added:
             for key, amount in report.increments.items():
-                self.counted.add(key, amount)
+                self.counted.add(key, amount, now=now)
+            self._begin()
             added = report.number
         self._replicas[report.replica] = added
         if len(self._replicas) > REPLICAS_REMEMBERED_MAX:
@@ -310,6 +312,11 @@ class Totals:
             lost = labels.refresh(now=now)
             if lost:
                 self.counted.forget(name, set(lost))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Show all counters of the labels that were given a place."""
+        for name, labels in self.labels.items():
             self.counted.begin(name, labels.take_granted())
 
 

@@ -179,7 +179,7 @@ def test_while_the_exporter_is_away_500_streams_wait_by_name_and_what_further_on
     record = written(held, added(*range(498, 503)))
     totals = Totals(now=0.0)
     for key, amount in record.open.items():
-        totals.counted.add(key, amount)
+        totals.counted.add(key, amount, now=1.0)
     assert {key[1] for key in record.open if key[0] == "playing"} == {*(f"s{stream}" for stream in range(500)), "other"}
     assert [record.open["playing", name] for name in ("s497", "s498", "s499", "other")] == [3.0, 6.0, 3.0, 9.0]
     assert record.open["rebuffers", "other", "seek"] == 9
@@ -308,7 +308,7 @@ def test_4_096_replicas_are_remembered_and_past_them_the_longest_silent_go() -> 
     totals = Totals(now=0.0)
 
     def report(replica: int, number: int) -> int:
-        return totals.add_replica(ReplicaReport(f"r{replica}", number, {("rejected", "start", "bad_json"): 1}))
+        return totals.add_replica(ReplicaReport(f"r{replica}", number, {("rejected", "start", "bad_json"): 1}), now=1.0)
 
     for replica in range(4_096):
         report(replica, 1)

@@ -110,7 +110,7 @@ def test_the_numbers_of_a_report_are_those_of_the_scrape(openmetrics: bool) -> N
     audience: Audience = {("state", "playing"): 3, ("stream", "s", "playing"): 3, ("channel", "c"): 3}
     first = report(audience, increments=increments)
     totals.add_shard(first._replace(increments={("commit_seconds", "le", "2"): 4, ("commit_seconds", "sum"): 0.02}), now=1.0)
-    totals.add_replica(ReplicaReport("r", 1, {("rejected", "start", "bad_json"): 1}))
+    totals.add_replica(ReplicaReport("r", 1, {("rejected", "start", "bad_json"): 1}), now=1.0)
     totals.tick(now=1.0)
     families = read(totals, openmetrics=openmetrics)
     assert values(families["headcount_sessions"])[("playing",)] == 3

@@ -119,10 +119,30 @@ def test_a_players_own_other_is_counted_in_other_and_takes_no_place() -> None:
     assert labels.total == 9
 
 
+def test_a_label_that_came_by_a_count_alone_gives_its_place_up_after_the_hold_to_whoever_asks() -> None:
+    labels = Labels(most=1)
+    assert labels.claim("brief", now=10.0) == "brief"
+    labels.add("a", 1)
+    assert look_every_second(labels, start=11, end=10 + int(HOLD_S)) == []
+    assert look_every_second(labels, start=10 + int(HOLD_S), end=10 + int(SOON) + 1) == ["brief"]
+    assert labels.claim("brief", now=100.0) == OTHER
+
+
+def test_a_label_that_came_by_a_count_and_then_has_a_session_keeps_its_place() -> None:
+    labels = Labels(most=1)
+    labels.claim("a", now=10.0)
+    labels.add("a", 1)
+    labels.refresh(now=11.0)
+    labels.add("b", 1)
+    assert look_every_second(labels, start=12, end=500) == []
+
+
 def test_what_the_player_did_not_say_is_unknown() -> None:
     assert label_of("") == UNKNOWN
 
 
+moves_of_others = ("f", "a", OTHER)
+"""Of whom something is counted, session or not."""
 moves = st.lists(
     st.tuples(st.sampled_from(["a", "b", "c", "d", "e", OTHER, "", "y" * 200, "y" * 150]), st.integers(0, 9), st.integers(0, 40)),
     max_size=60,
@@ -138,6 +158,8 @@ def test_places_never_exceed_the_bound_and_the_sum_is_always_exact(steps: list[t
         labels.add(value, size - held.get(value, 0))
         held[value] = size
         now += pause
+        if pause % 3 == 0:
+            labels.claim(moves_of_others[size % 3], now=now)
         before = set(labels.placed)
         lost = labels.refresh(now=now)
         assert set(lost) == before - set(labels.placed)

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from metrics.catalog import INCREMENTS, Kind
+from metrics.catalog import INCREMENTS, STATES, Kind
 from metrics.labels import OTHER
 from metrics.reports import Known, ReplicaReport, ShardReport, SlotReport
 from metrics.totals import LOST_S, Totals
@@ -279,6 +279,28 @@ def test_a_stream_that_gets_its_label_has_every_counter_at_zero_before_it_counts
         assert {value for values in shown.values() for value in values} == {0}
 
 
+def test_a_stream_whose_only_session_is_over_within_one_report_is_counted_under_its_own_label() -> None:
+    """Started, played and gone in 0.4 s: no report ever had it in its audience, and one play of `s` is one play of `s`."""
+    totals = Totals(now=0.0)
+    brief = slot(batch=1, increments={("plays", "s"): 1, ("playing", "s"): 0.4})
+    totals.add_shard(shard(brief), now=1.0)
+    totals.tick(now=1.0)
+    assert counted(totals, "plays") == {("s",): 1, (OTHER,): 0}
+    assert counted(totals, "playing") == {("s",): 0.4, (OTHER,): 0}
+    assert counted(totals, "rebuffers")["s", "connection"] == 0
+    assert dict(totals.streams())["s"] == dict.fromkeys(STATES, 0)
+
+
+def test_what_is_counted_for_a_stream_goes_to_other_only_when_every_place_is_taken() -> None:
+    totals = Totals(now=0.0)
+    audience: Audience = {("stream", f"s{number}", "playing"): 1 for number in range(999)}
+    increments: Increments = {("plays", "first"): 1, ("plays", "second"): 2, ("plays", OTHER): 4}
+    totals.add_shard(shard(slot(audience=audience, batch=1, increments=increments)), now=1.0)
+    shown = counted(totals, "plays")
+    # 999 streams with somebody and the first without: a thousand labels. What is left for `other` is the second's 2 and its own 4.
+    assert (shown["first",], shown[OTHER,], len(shown)) == (1, 6, 1_001)
+
+
 def test_long_ids_share_a_label_and_keep_their_own_count() -> None:
     totals = Totals(now=0.0)
     one, two = "x" * 200, "x" * 200 + "y"
@@ -293,16 +315,16 @@ def test_long_ids_share_a_label_and_keep_their_own_count() -> None:
 def test_a_replicas_report_sent_again_counts_once_and_is_acknowledged_again() -> None:
     totals = Totals(now=0.0)
     report = ReplicaReport("r", 3, {("rejected", "start", "bad_field"): 2})
-    assert totals.add_replica(report) == 3
-    assert totals.add_replica(report) == 3
-    assert totals.add_replica(report._replace(number=4)) == 4
+    assert totals.add_replica(report, now=1.0) == 3
+    assert totals.add_replica(report, now=1.0) == 3
+    assert totals.add_replica(report._replace(number=4), now=1.0) == 4
     assert counted(totals, "rejected") == {("start", "bad_field"): 4}
 
 
 @pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf")])
 def test_an_amount_that_no_counter_can_take_is_a_broken_invariant(amount: float) -> None:
     with pytest.raises(InvariantError):
-        Totals(now=0.0).add_replica(ReplicaReport("r", 1, {("heartbeats",): amount}))
+        Totals(now=0.0).add_replica(ReplicaReport("r", 1, {("heartbeats",): amount}), now=1.0)
 
 
 def test_an_unknown_key_is_a_broken_invariant_and_nothing_of_its_report_is_added() -> None:
@@ -318,7 +340,7 @@ def test_an_unknown_key_is_a_broken_invariant_and_nothing_of_its_report_is_added
         with pytest.raises(InvariantError):
             totals.add_shard(bad, now=1.0)
     with pytest.raises(InvariantError):
-        totals.add_replica(ReplicaReport("r", 1, {**good, ("nonsense",): 1}))
+        totals.add_replica(ReplicaReport("r", 1, {**good, ("nonsense",): 1}), now=1.0)
     assert totals.known("shard-0") == Known()
     assert totals.states()["playing"] == 0
     assert counted(totals, "heartbeats") == {(): 0}
