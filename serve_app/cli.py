@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve_app.settings import Settings, SettingsError, load_settings
+from serve_app.settings import VERSION, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from serve_app.access.tokens import Door
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # they would show locals, which hold tokens
-    help="Count who is watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables; see the README.",
 )
 
 token = typer.Typer(no_args_is_help=True, help="Change the bearer tokens while everything runs.")
@@ -37,6 +35,20 @@ def _settings() -> Settings:
         for problem in error.problems:
             typer.secho(problem, err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from None
+
+
+def _say_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it
+    if asked:
+        typer.echo(f"headcount {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")] = False,  # noqa: FBT002
+) -> None:
+    """Count who is watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables; see the README."""
+    del version  # its callback has acted
 
 
 @app.command()

@@ -7,6 +7,7 @@ judged together, so that one start names every mistake.
 
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from actors.config import NEW_SESSIONS_PER_MINUTE
 from storage.redis_address import RedisAddress
 
+VERSION: Final = version("headcount")
+"""Of the installed package, and so of everything that names one."""
 PREFIX: Final = "HEADCOUNT_"
 RUN_VARIABLE: Final = "HEADCOUNT_RUN"
 """Not a setting: the id that `headcount up` gives to every process of one run (see `serve_app/machine/runs.py`)."""

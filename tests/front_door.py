@@ -138,6 +138,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
+        assert self.body.endswith(b"}\n"), "an answer ends its line"
         return json.loads(self.body)
 
     @property

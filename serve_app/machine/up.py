@@ -9,6 +9,7 @@ import fcntl
 import http.client
 import os
 import secrets
+import shlex
 import signal
 import sys
 import threading
@@ -21,7 +22,9 @@ from types import FrameType
 from typing import IO, Final, TypeVar
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
+from rich.spinner import Spinner
 
 from actors import clock
 from actors.logs import write_plainly
@@ -31,7 +34,7 @@ from serve_app.machine import ports
 from serve_app.machine.actors_config import NAMESPACE, config_of
 from serve_app.machine.cluster import Cluster, ClusterError, reap
 from serve_app.machine.ports import InternalPorts, PortTakenError
-from serve_app.settings import Settings, SettingsError, unknown_variables
+from serve_app.settings import VERSION, Settings, SettingsError, unknown_variables
 from storage.embedded import EmbeddedValkey, EmbeddedValkeyError
 
 RAY_LOG: Final = "ray.log"
@@ -108,15 +111,20 @@ class _Progress:
         return clock.monotonic() - self._began_at
 
     @contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Show `text` while it lasts; then leave one line."""
-        with self._console.status(text):
-            yield
-        self._console.print(f"[dim]{self.elapsed_s:5.1f} s[/dim]  {text}", highlight=False)
+    def step(self, text: str, *, done: str = "") -> Iterator[None]:
+        """
+        Show `text` while it lasts; then leave one line, with `done` if that reads better afterwards.
 
-    def during(self, text: str, work: Callable[[], object]) -> None:
+        What is printed meanwhile goes where it always goes. A live display of Rich's draws standard output to itself unless told
+        not to, and then Ray's messages, which belong into a file, stand on the terminal.
+        """
+        with Live(Spinner("dots", text), console=self._console, transient=True, redirect_stdout=False):
+            yield
+        self._console.print(f"[dim]{self.elapsed_s:5.1f} s[/dim]  {done or text}", highlight=False)
+
+    def during(self, text: str, work: Callable[[], object], *, done: str) -> None:
         """Do some work as one step."""
-        with self.step(text):
+        with self.step(text, done=done):
             work()
 
 
@@ -325,25 +333,36 @@ def _stop(parts: _Parts, signals: _Signals, progress: _Progress) -> None:
     with ExitStack() as ends:  # the last named goes first, and each goes whatever became of those before
         ends.callback(done.set)
         if cluster is not None:
-            ends.callback(progress.during, "Ray ended", cluster.stop_ray)
+            ends.callback(progress.during, "Ending Ray", cluster.stop_ray, done="Ray ended")
         if parts.valkey is not None:
-            ends.callback(progress.during, "Journal closed", parts.valkey.stop)
+            ends.callback(progress.during, "Closing the journal", parts.valkey.stop, done="Journal closed")
         if cluster is not None:
             if parts.launched and cluster.lost() is None:
                 from actors import launch  # noqa: PLC0415 - imports Ray
 
-                ends.callback(progress.during, "Shards released", lambda: launch.shutdown(NAMESPACE))
-            ends.callback(progress.during, "Ingress closed", cluster.stop_serve)
+                ends.callback(progress.during, "Ending the shards", lambda: launch.shutdown(NAMESPACE), done="Shards ended")
+            ends.callback(progress.during, "Closing the ingress", cluster.stop_serve, done="Ingress closed")
+
+
+def _source(settings: Settings, door: Door) -> tuple[str, str]:
+    """Return where a token stands, for people and for a shell."""
+    if settings.tokens_given(door):
+        variable = f"HEADCOUNT_{door.upper()}_TOKEN"
+        return variable, f"${{{variable}%%,*}}"  # of two the first
+    file = settings.tokens_folder / door.file
+    return str(file), f"$(cat {shlex.quote(str(file))})"
 
 
 def _describe(settings: Settings, internal: InternalPorts, *, console: Console, tokens: Tokens, ready_s: float) -> None:
-    """Print where everything is."""
+    """Print where everything is. The tokens themselves are for a terminal; a log is told where they are."""
     url = settings.front_door_url
-    ingest_source = "HEADCOUNT_INGEST_TOKEN" if settings.ingest_token else str(settings.tokens_folder / Door.INGEST.file)
-    ops_source = "HEADCOUNT_OPS_TOKEN" if settings.ops_token else str(settings.tokens_folder / Door.OPS.file)
+    shown = console.is_terminal
+    ingest_at, _ = _source(settings, Door.INGEST)
+    ops_at, ops_word = _source(settings, Door.OPS)
     journal = "HEADCOUNT_REDIS_URL" if settings.redis_url else f"{settings.data_dir / 'valkey'} (embedded Valkey, 127.0.0.1)"
+    bearer = f"'Authorization: Bearer {tokens.ops}'" if shown else f'"Authorization: Bearer {ops_word}"'
     lines = [
-        f"[bold green]Headcount is up[/bold green] after {ready_s:.1f} s. Ctrl-C stops it; live sessions are kept.",
+        f"[bold green]Headcount is up[/bold green] after {ready_s:.1f} s (version {VERSION}). Ctrl-C stops it; live sessions are kept.",
         "",
         f"  Players and operators  {url}    (listens on {settings.host}:{settings.port})",
         f"  API documents          {url}/docs   {url}/openapi.json",
@@ -352,8 +371,8 @@ def _describe(settings: Settings, internal: InternalPorts, *, console: Console, 
         f"  Health                 {url}/healthz   {url}/readyz",
         f"  Data folder            {escape(str(settings.data_dir))}",
         f"  Journal                {escape(journal)}",
-        f"  Ingest token           {escape(tokens.ingest)}   ({escape(ingest_source)})",
-        f"  Ops token              {escape(tokens.ops)}   ({escape(ops_source)})",
+        f"  Ingest token           {escape(f'{tokens.ingest}   ({ingest_at})' if shown else ingest_at)}",
+        f"  Ops token              {escape(f'{tokens.ops}   ({ops_at})' if shown else ops_at)}",
         f"  Inner ports            {internal.first}-{internal.first + 2} HAProxy's pages and fallback, on 127.0.0.1",
         f"                         {internal.replicas.start}-{internal.replicas.stop - 1} ingest replicas, on {settings.host}",
         "                         Ray's and the shards', random, on 127.0.0.1; but one for each replica on every interface (Serve's gRPC,",
@@ -361,7 +380,7 @@ def _describe(settings: Settings, internal: InternalPorts, *, console: Console, 
         "",
         "  Try it:",
         f"  curl -s '{url}/icon.gif?type=play&v=video-1&p=zone-1&u=viewer-1' -o /dev/null -w '%{{http_code}}\\n'",
-        f"  curl -s -H 'Authorization: Bearer {escape(tokens.ops)}' '{url}/v1/concurrency'",
+        f"  curl -s -H {escape(bearer)} '{url}/v1/concurrency'",
     ]
     if settings.host == "0.0.0.0":  # noqa: S104 - compared, not bound
         lines.insert(-3, "  [yellow]Every interface is open: let only the front door's port through your firewall.[/yellow]")

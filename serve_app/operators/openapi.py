@@ -17,11 +17,11 @@ from serve_app.players.fields import CLOSED, NOT_SAID, count_max, field_at, mode
 from serve_app.players.pixel import VISIBILITIES
 from serve_app.players.routes import PIXEL_PATH, POSTS, PostRoute
 from serve_app.players.wire import EventBody, EventFault, EventsBody
+from serve_app.settings import VERSION
 from sessions import limits
 from sessions.changes import Reason
 from sessions.events import BEACON_TYPES, END_REASONS
 
-VERSION: Final = "1.0.0"
 Json = dict[str, Any]
 
 _ID: Final[Json] = {"type": "string", "minLength": 1, "maxLength": limits.ID_CHARS_MAX, "pattern": r"^[^\u0000]*$"}

@@ -23,6 +23,7 @@ from serve_app.access.auth import Doorkeeper
 from serve_app.delivery.actor_calls import ActorAwayError
 from serve_app.operators.backstage import Backstage
 from serve_app.players.answers import Code, Refusal
+from serve_app.settings import VERSION
 from sessions import limits
 from sessions.events import beacon_id
 
@@ -91,7 +92,7 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, openapi: Mapp
 
     @app.api_route("/v1/status", methods=READ_METHODS, dependencies=guarded)
     async def status() -> Response:
-        return _json(msgspec.json.encode(await backstage.status()))
+        return _json(msgspec.json.encode({"version": VERSION, **await backstage.status()}))
 
     _add_health(app, backstage)
     _add_documentation(app, msgspec.json.encode(openapi))
@@ -140,7 +141,7 @@ async def _described(backstage: Backstage, session_id: str) -> Response:
 
 
 def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+    return Response(body + b"\n", media_type="application/json", headers={"cache-control": "no-store"})
 
 
 def _refused(refusal: Refusal) -> Response:

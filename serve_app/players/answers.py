@@ -2,7 +2,7 @@
 What we answer: the seed's success bodies, and every error in one shape.
 
 Decides the closed list of error codes, the status and the `Retry-After` of each, and how a receipt reads to a player. It
-knows nothing of how an answer is sent.
+knows nothing of how an answer is sent. Each ends in a line feed, so that a prompt behind it begins a line of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,7 +119,7 @@ class Refusal:
         """Return the error in the one shape that every endpoint uses."""
         fields = [{"field": field, "problem": problem} for field, problem in self.fields]
         message = self.message or MESSAGES[self.code]
-        return _json.encode({"status": "error", "error": {"code": self.code.value, "message": message, "fields": fields}})
+        return _json.encode({"status": "error", "error": {"code": self.code.value, "message": message, "fields": fields}}) + b"\n"
 
 
 def started(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str] = ()) -> bytes:
@@ -175,4 +175,4 @@ def _closing(data: dict[str, object], at: float, dropped: Sequence[str]) -> byte
     if dropped:
         data["dropped_fields"] = dropped[:DROPPED_NAMED_MAX]
     data["server_timestamp"] = written_utc(at)
-    return _json.encode({"status": "success", "data": data})
+    return _json.encode({"status": "success", "data": data}) + b"\n"

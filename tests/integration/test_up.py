@@ -1,6 +1,11 @@
 """`headcount up`, for real: ready through the front door, gone without a trace, and back after the worst."""
 
+import os
+import pty
+import re
+import select
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +16,7 @@ from serve_app.players import examples
 from serve_app.settings import Settings
 from sessions.changes import Key
 from storage.processes import is_alive
-from tests.integration.installation import Installation, wait_until
+from tests.integration.installation import COMMAND, READY_WITHIN_S, Installation, wait_until
 
 STOP_WITHIN_S = 10.0
 EXPIRY_S = 6.0
@@ -111,11 +116,34 @@ def test_the_next_start_ends_what_a_killed_up_left(install: Install) -> None:
     assert not Path(record.folder).exists()
 
 
+def test_ctrl_c_on_a_terminal_ends_it_in_words_of_ours_alone(tmp_path: Path) -> None:
+    tracker = Installation(tmp_path / "terminal")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tracker.folder)
+        os.execve(COMMAND, [str(COMMAND), "up"], {**tracker.environment, "TERM": "xterm"})
+    shown = b""
+    pressed_at = 0
+    try:
+        while select.select([terminal], [], [], READY_WITHIN_S)[0]:
+            try:
+                shown += os.read(terminal, 65_536)
+            except OSError:  # it has ended, and the terminal with it
+                break
+            if not pressed_at and b"/v1/concurrency" in shown:
+                pressed_at = len(shown)
+                os.write(terminal, b"\x03")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
+    finally:
+        os.close(terminal)
+        tracker.clean_up()
+    told = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]|\r", b"", shown[pressed_at:]).decode()
+    assert "Ingress closed" in told
+    assert "Ray ended" in told
+    assert "raylet" not in told
+
+
 def test_a_stop_while_it_starts_leaves_nothing(install: Install) -> None:
-    import subprocess
-
-    from tests.integration.installation import COMMAND
-
     tracker = install()
     with (tracker.folder / "up.log").open("w") as log:
         process = subprocess.Popen([COMMAND, "up"], cwd=tracker.folder, env=tracker.environment, stdout=log, stderr=log)

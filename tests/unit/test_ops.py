@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -78,6 +79,10 @@ def test_the_scrape_comes_in_the_format_that_is_accepted(accept: str, content_ty
     answer = one("/metrics", headers={"accept": accept})
     assert answer.headers["content-type"] == content_type
     assert answer.body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
+
+
+def test_the_status_names_the_version() -> None:
+    assert one("/v1/status").json["version"] == one("/openapi.json").json["info"]["version"] == version("headcount")
 
 
 def test_a_session_is_described_and_an_unknown_one_is_404() -> None:

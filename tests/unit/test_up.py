@@ -1,0 +1,53 @@
+"""What `headcount up` shows, and what it keeps to itself."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from serve_app.access.tokens import Tokens
+from serve_app.machine import up
+from serve_app.machine.ports import InternalPorts
+from serve_app.settings import VERSION, Settings
+
+TOKENS = Tokens(ingest="players-secret", ops="operators-secret")
+
+
+def described(settings: Settings, *, terminal: bool) -> str:
+    console = Console(file=StringIO(), force_terminal=terminal, color_system=None, width=200)
+    up._describe(settings, InternalPorts(10_000), console=console, tokens=TOKENS, ready_s=9.0)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_what_ray_prints_during_a_step_stays_out_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(file=StringIO(), force_terminal=True, color_system=None)
+    with up._Progress(console).step("Closing the ingress", done="Ingress closed"):
+        print("(raylet) Task ServeController.graceful_shutdown failed.")  # noqa: T201 - as Ray does
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert "Closing the ingress" in shown
+    assert "Ingress closed" in shown
+    assert "graceful_shutdown" not in shown
+    assert "graceful_shutdown" in capsys.readouterr().out
+
+
+def test_a_terminal_is_shown_the_tokens_and_a_log_where_they_are(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    on_a_terminal, in_a_log = described(settings, terminal=True), described(settings, terminal=False)
+    for secret, file in (("players-secret", "ingest.token"), ("operators-secret", "ops.token")):
+        assert secret in on_a_terminal
+        assert secret not in in_a_log
+        assert f"{tmp_path / file}" in in_a_log
+    assert f'curl -s -H "Authorization: Bearer $(cat {tmp_path}/ops.token)"' in in_a_log
+
+
+def test_of_two_tokens_in_the_environment_the_command_to_try_takes_the_first(tmp_path: Path) -> None:
+    told = described(Settings(data_dir=tmp_path, ops_token="new-one,old-one"), terminal=False)
+    assert 'curl -s -H "Authorization: Bearer ${HEADCOUNT_OPS_TOKEN%%,*}"' in told
+    assert "new-one" not in told
+
+
+def test_the_banner_names_the_version(tmp_path: Path) -> None:
+    assert f"Headcount is up after 9.0 s (version {VERSION})." in described(Settings(data_dir=tmp_path), terminal=False)
