@@ -9,6 +9,10 @@ Ray's calls are not; where Ray is told to encrypt (`RAY_USE_TLS`), there is no c
 
 A frame is its length in four bytes, and that many bytes. Whatever goes wrong ends the connection: `ChannelLostError`, and whether the
 batch was applied is not known. It knows neither batches nor Ray.
+
+How it grows: an `Address` as `sessions/growing.py` says, at its end, by fields with a default. What a frame holds grows by its own rule
+(`messages.py`). The proofs do not grow: another way of proving would be offered in a further field of the `Address`, beside this one, and whoever
+finds nobody that it can prove anything to sends its batches through Ray.
 """
 
 import asyncio
@@ -20,6 +24,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import structlog
 
+from sessions.growing import grows
 from sessions.limits import CHANNEL_FRAME_BYTES_MAX, CHANNELS_PER_SHARD_MAX
 
 log = structlog.get_logger(__name__)
@@ -37,12 +42,13 @@ class ChannelLostError(Exception):
     """The connection ended before the answer came, or nobody trustworthy is at its other end."""
 
 
+@grows
 class Address(NamedTuple):
     """Where one incarnation of a shard listens."""
 
     host: str
     port: int
-    key: bytes
+    key: bytes = b""
 
     def __repr__(self) -> str:
         """Leave the key out."""

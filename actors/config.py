@@ -1,12 +1,19 @@
-"""What every actor and ingest replica is told at its birth; picklable, and free of Ray."""
+"""
+What every actor and ingest replica is told at its birth; picklable, and free of Ray.
+
+Ray keeps it for those that it starts anew, perhaps of a newer build: it grows as `sessions/growing.py` says, at its end, by fields with a default.
+"""
 
 from dataclasses import dataclass
 from typing import Final
+
+from sessions.growing import grows
 
 NEW_SESSIONS_PER_MINUTE: Final = 60_000
 """What a shard opens, unless it is set otherwise."""
 
 
+@grows
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerConfig:
     """The part of the settings that actors need. Holds the journal's password: never log it."""

@@ -5,7 +5,7 @@ It asks every shard twice a second, each on its own: one call in flight per shar
 is added up and how is `metrics.totals`; here is only what Ray needs. Everything runs on one event loop in short
 pieces: a scrape never waits for a collection, it shows what is known. After a restart nothing is shown before every slot was heard
 of, or a shard must be taken for lost: half of the audience would look like a fall. The counters that come from increments then begin
-at zero, once; the ledger's are absolute, and are there again with the last slot.
+at zero, once; the ledger's are absolute, and are there again with the last slot. Methods grow as in `ray_actors.py`.
 """
 
 import asyncio
@@ -60,22 +60,23 @@ class Exporter:
         self._shows_from = clock.monotonic() + HEARD_WITHIN_S
         self._complete = asyncio.Event()
         """Every slot was heard of."""
+        self._told_left_out: set[str] = set()
         self._shards: dict[str, Any] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._loops = [asyncio.create_task(loop) for loop in (self._collect_forever(), self._look_up_forever())]
         for loop in self._loops:
             loop.add_done_callback(_die_with)
 
-    async def ping(self) -> None:
+    async def ping(self, *_more: object) -> None:
         """Return if the actor is up."""
 
-    async def render(self, openmetrics: bool) -> bytes | None:  # noqa: FBT001 - an actor call, always by keyword or position alone
+    async def render(self, openmetrics: bool, *_more: object) -> bytes | None:  # noqa: FBT001 - an actor call, always by keyword or position alone
         """Return the body of a scrape, OpenMetrics 1.0 or Prometheus text 0.0.4; None: not everybody was heard yet."""
         if not await self._has_heard_all():
             return None
         return render(self._totals, openmetrics=openmetrics, now=clock.now())
 
-    async def concurrency(self, stream_id: str | None = None) -> dict[str, object] | None:
+    async def concurrency(self, stream_id: str | None = None, *_more: object) -> dict[str, object] | None:
         """
         Return who is watching now: one stream, or all together with the biggest streams. None: not everybody was heard yet.
 
@@ -91,7 +92,7 @@ class Exporter:
         streams = [{"stream_id": label, **_shown(watched)} for label, watched in totals.biggest(BIGGEST_STREAMS)]
         return {"stream_id": None, **_shown(totals.everyone()), **answer, "streams": streams}
 
-    async def report(self, report: ReplicaReport) -> int:
+    async def report(self, report: ReplicaReport, *_more: object) -> int:
         """
         Add what an ingest replica counted; return the number of its last report that was dealt with.
 
@@ -102,6 +103,8 @@ class Exporter:
         except InvariantError as error:
             _log.error("replica's report dropped", replica=report.replica, number=report.number, error=str(error))
             return report.number
+        finally:
+            self._tell_left_out()
 
     async def _has_heard_all(self) -> bool:
         """Wait a moment until every slot was heard of; after the first seconds what there is has to do."""
@@ -131,6 +134,7 @@ class Exporter:
         try:
             call: Awaitable[ShardReport] = shard.collect.remote(self._totals.known(name))
             self._totals.add_shard(await asyncio.wait_for(call, CALL_S_MAX), now=clock.now())
+            self._tell_left_out()
             if self._totals.ledgers.complete:
                 self._complete.set()
         except ActorDiedError:
@@ -142,6 +146,12 @@ class Exporter:
             _log.error("shard's report refused", shard=name, error=str(error))
         finally:
             del self._calls[name]
+
+    def _tell_left_out(self) -> None:
+        """Say once of each name that a newer build counts it, and that it is not shown here."""
+        for name in sorted(self._totals.left_out - self._told_left_out):
+            _log.warning("what a newer build counts is not shown: this exporter does not know it", name=name)
+        self._told_left_out |= self._totals.left_out
 
     async def _look_up_forever(self) -> None:
         while True:

@@ -1,9 +1,16 @@
-"""What a shard and the directory tell each other: the shard its health, the directory whether the shard is still an owner."""
+"""
+What a shard and the directory tell each other: the shard its health, the directory whether the shard is still an owner.
+
+It grows as `sessions/growing.py` says: at its end, by fields with a default.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from sessions.growing import grows
 
+
+@grows
 class Health(NamedTuple):
     """What a shard tells the directory, every second."""
 

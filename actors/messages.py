@@ -2,7 +2,13 @@
 What crosses the border between an ingest replica and a shard: one `bytes` each way, for many requests.
 
 A batch is how long its items have waited, in four bytes as milliseconds, and a msgpack array of items `[slot, kind, fields…]`; a reply is an array with one entry per item, in order:
-a receipt's fields, or one of the `NOT_TAKEN` codes.
+a receipt's fields, or one of the `NotTaken` codes.
+
+How it grows: items, events, what happened in them, receipts and their rejections each as `sessions/growing.py` says, at their end, by fields with
+a default. What a build reads that was written by its like costs nothing for that: only what does not fit is read again, with care. A kind
+of event that a shard does not know is answered *moved*, as is a slot that is not its own, and so is sent again until a newer shard has the
+slot; a code of `NotTaken` that a replica does not know is taken as `RECOVERING`: send again. A new word in a closed list, as a type of event, needs shards that
+know it: they are renewed before the replicas (`docs/operations.md`, "Upgrade").
 """
 
 from collections.abc import Sequence
@@ -13,6 +19,7 @@ import msgspec
 
 from sessions.changes import Receipt
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
+from sessions.growing import fit
 
 
 class GarbledError(ValueError):
@@ -35,10 +42,14 @@ class NotTaken(IntEnum):
 KINDS: Final[tuple[type[Event], ...]] = (Start, Heartbeat, Happenings, End, Beacon)
 _CODES: Final[dict[type[Event], int]] = {kind: code for code, kind in enumerate(KINDS)}
 
+NOWHERE: Final = -1
+"""The slot of an item that this build cannot read: nobody owns it."""
 _WAITED_BYTES: Final = 4
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
+_UNLIKE: Final = (LookupError, TypeError, ValueError)
+"""What reading as our like wrote it ends in, if it did not."""
 _GARBLED: Final = (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What reading such bytes ends in: they are judged by trying, which costs a good batch nothing."""
 
@@ -66,9 +77,13 @@ def waited_before_s(batch: bytes) -> float:
 
 
 def decode_batch(batch: bytes) -> list[tuple[int, Event]]:
-    """Return (slot, event) of each item, in order. Raises `GarbledError`."""
+    """Return (slot, event) of each item, in order; `NOWHERE`, if it is of a kind that only a newer build knows. Raises `GarbledError`."""
     try:
-        return [(slot, _event_of(code, fields)) for slot, code, fields in _decoder.decode(memoryview(batch)[_WAITED_BYTES:])]
+        items = _decoder.decode(memoryview(batch)[_WAITED_BYTES:])
+        try:
+            return [(slot, _event_of(code, fields)) for slot, code, fields in items]
+        except _UNLIKE:
+            return [_item_of_another_build(*item[:3]) for item in items]
     except _GARBLED as error:
         msg = f"no batch of requests: {error}"
         raise GarbledError(msg) from error
@@ -81,6 +96,15 @@ def _event_of(code: int, fields: Sequence[Any]) -> Event:
     return event
 
 
+def _item_of_another_build(slot: int, code: int, fields: Sequence[Any]) -> tuple[int, Event]:
+    if code >= len(KINDS):
+        return NOWHERE, Heartbeat("", 0.0)
+    event = fit(KINDS[code], fields)
+    if isinstance(event, Happenings):
+        return slot, event._replace(happenings=tuple(fit(Happening, happening) for happening in event.happenings))
+    return slot, event
+
+
 def encode_reply(outcomes: Sequence[Receipt | NotTaken]) -> bytes:
     """Encode one outcome per item, in order."""
     return _encoder.encode(outcomes)
@@ -89,10 +113,26 @@ def encode_reply(outcomes: Sequence[Receipt | NotTaken]) -> bytes:
 def decode_reply(reply: bytes) -> list[Receipt | NotTaken]:
     """Return one outcome per item, in order. Raises `GarbledError`."""
     try:
-        return [
-            NotTaken(entry) if isinstance(entry, int) else Receipt._make((*entry[:4], tuple(map(tuple, entry[4])), *entry[5:]))
-            for entry in _decoder.decode(reply)
-        ]
+        entries = _decoder.decode(reply)
+        try:
+            return [NotTaken(entry) if isinstance(entry, int) else _receipt_of(entry) for entry in entries]
+        except _UNLIKE:
+            return [_outcome_of_another_build(entry) for entry in entries]
     except _GARBLED as error:
         msg = f"no reply of a shard: {error}"
         raise GarbledError(msg) from error
+
+
+def _receipt_of(entry: list[Any]) -> Receipt:
+    entry[4] = tuple([(event_id, reason) for event_id, reason, *_ in entry[4]]) if entry[4] else ()
+    return Receipt._make(entry)
+
+
+def _outcome_of_another_build(entry: int | list[Any]) -> Receipt | NotTaken:
+    if isinstance(entry, int):
+        return NotTaken(entry) if entry in _REASONS else NotTaken.RECOVERING
+    receipt = fit(Receipt, entry)
+    return receipt._replace(rejected=tuple((event_id, reason) for event_id, reason, *_ in receipt.rejected))
+
+
+_REASONS: Final = frozenset(NotTaken)

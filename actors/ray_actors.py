@@ -4,6 +4,9 @@ The shell in which a shard lives as a Ray actor, and what it shares with the dir
 Nothing is decided here: a `Shard` is built, fed and ended. Two things of Ray shape it. Methods of a concurrency group run
 on an event loop, and in a thread, of their own: they hop to the main one, where all state lives (`on`). And a class is pickled by
 reference only if its module's name for it is the class itself: so it is wrapped where it is created (`create_shard`), not by a decorator.
+
+What actors call each other with grows as `sessions/growing.py` says. So each method takes `*_more`: what only a newer caller knows to say. An
+argument that is added stands before that, with a default.
 """
 
 import asyncio
@@ -73,7 +76,7 @@ class SessionShard:
         self._shard.start()
         self._listener = Listener(self._shard.receive)
 
-    async def channel(self) -> Address | None:
+    async def channel(self, *_more: object) -> Address | None:
         """Return where replicas may send batches without a call of Ray's; None: nowhere, or Ray encrypts, and that would not be encrypted."""
         if RAY_ENCRYPTS:
             return None
@@ -84,42 +87,42 @@ class SessionShard:
             log.warning("no port can be opened here: batches come through Ray", host=host, error=str(error))
             return None
 
-    async def receive(self, batch: bytes) -> bytes:
+    async def receive(self, batch: bytes, *_more: object) -> bytes:
         """Apply a batch of requests and answer once it is durable (`actors/messages.py`)."""
         return await self._shard.receive(batch)
 
-    async def describe(self, slot: int, session_id: str) -> bytes | None:
+    async def describe(self, slot: int, session_id: str, *_more: object) -> bytes | None:
         """Return one session with its story as JSON; None: it is not here."""
         return self._shard.describe(slot, session_id)
 
     @ray.method(concurrency_group="collection")
-    async def collect(self, known: Known) -> ShardReport:
+    async def collect(self, known: Known, *_more: object) -> ShardReport:
         """Report to the exporter what it does not know yet."""
         return await on(self._loop, lambda: self._shard.collect(known))
 
     @ray.method(concurrency_group="health")
-    async def watch(self, front_door_up: bool, restarts: int) -> Health:  # noqa: FBT001 - Ray's types know no keyword-only arguments
+    async def watch(self, front_door_up: bool, restarts: int, *_more: object) -> Health:  # noqa: FBT001 - Ray's types know no keyword-only arguments
         """Tell the directory how we are."""
         health = await on(self._loop, lambda: self._shard.watch(front_door_up=front_door_up, restarts=restarts))
         return health._replace(node=self._node)
 
     @ray.method(concurrency_group="health")
-    async def own(self, expected: Mapping[int, int], after_wipe: bool) -> None:  # noqa: FBT001 - as above
+    async def own(self, expected: Mapping[int, int], after_wipe: bool, *_more: object) -> None:  # noqa: FBT001 - as above
         """Begin to take slots."""
         await on(self._loop, lambda: self._shard.own(expected, after_wipe=after_wipe))
 
     @ray.method(concurrency_group="health")
-    async def release(self, slots: Sequence[int]) -> None:
+    async def release(self, slots: Sequence[int], *_more: object) -> None:
         """Give slots up."""
         await await_on(self._loop, self._shard.release(slots))
 
     @ray.method(concurrency_group="health")
-    async def status(self) -> dict[str, object]:
+    async def status(self, *_more: object) -> dict[str, object]:
         """Return how the shard is, for people; `pid` is that of its process."""
         return {**await on(self._loop, self._shard.status), "pid": os.getpid()}
 
     @ray.method(concurrency_group="health")
-    async def stop(self) -> None:
+    async def stop(self, *_more: object) -> None:
         """Write what is left; ready to be killed once this returns."""
         await await_on(self._loop, self._shard.stop())
 

@@ -1,4 +1,4 @@
-"""The shell in which the directory lives as a Ray actor. Nothing is decided here: a `Steward` is built, driven and asked."""
+"""The shell in which the directory lives as a Ray actor. Nothing is decided here: a `Steward` is built, driven and asked. Methods grow as in `ray_actors.py`."""
 
 import asyncio
 import os
@@ -17,6 +17,7 @@ from actors.health import DirectoryAwayError
 from actors.logs import write_plainly
 from actors.ray_actors import CALLS_MAX, OPTIONS, REMOTE, await_on, end_with, on, on_head
 from actors.ray_shards import RayShards
+from sessions.growing import grows
 from storage.journal import DataSetConflictError, JournalError, JournalUnavailableError, WipedError
 from storage.redis_journal import RedisJournal
 
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 TAKEN_OVER: Final = "another run of this installation has taken the data set over"
 
 
+@grows
 class Answer(NamedTuple):
     """What an operator hears to an order."""
 
@@ -59,41 +61,41 @@ class Directory:
         self._work = self._loop.create_task(self._run())
         self._work.add_done_callback(end_with)
 
-    async def settled(self) -> str | None:
+    async def settled(self, *_more: object) -> str | None:
         """Return once every slot is served, or with the line that says why that cannot be."""
         await self._settled.wait()
         return self._problem
 
-    async def confirm(self, shard: str, epochs: Mapping[int, int]) -> list[int] | None:
+    async def confirm(self, shard: str, epochs: Mapping[int, int], *_more: object) -> list[int] | None:
         """Say which slots are still a shard's after the journal lost the data set; None: that cannot be said yet."""
         try:
             return await self._steward.confirm(shard, epochs)
         except (DirectoryAwayError, LeaseLostError):
             return None
 
-    async def scale(self, shards: int) -> Answer:
+    async def scale(self, shards: int, *_more: object) -> Answer:
         """Have another number of shards."""
         return await _heard(self._steward.scale(shards))
 
-    async def drain(self, node: str) -> Answer:
+    async def drain(self, node: str, *_more: object) -> Answer:
         """Have no shard on a node."""
         return await _heard(self._steward.drain(node))
 
-    async def undrain(self, node: str) -> Answer:
+    async def undrain(self, node: str, *_more: object) -> Answer:
         """Let shards live on a node again."""
         return await _heard(self._steward.undrain(node))
 
-    async def rollout(self) -> Answer:
+    async def rollout(self, *_more: object) -> Answer:
         """Have every shard replaced by a new one."""
         return await _heard(self._steward.rollout())
 
     @ray.method(concurrency_group="health")
-    async def status(self) -> dict[str, object]:
+    async def status(self, *_more: object) -> dict[str, object]:
         """Return how the cluster is, for people; `pid` is that of the directory's process."""
         return {**await on(self._loop, self._steward.status), "pid": os.getpid()}
 
     @ray.method(concurrency_group="health")
-    async def stop(self) -> None:
+    async def stop(self, *_more: object) -> None:
         """Let every shard write what is left, and look after nothing any more."""
         await await_on(self._loop, self._stop())
 

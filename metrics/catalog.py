@@ -289,15 +289,22 @@ def labels_of(key: Key) -> tuple[Metric, Key]:
     return metric, values
 
 
-def check_increment(key: Key, amount: float) -> None:
-    """Raise `InvariantError` unless the catalog takes this key, and the amount can be added to a counter."""
-    labels_of(key)
+def check_amount(key: Key, amount: float) -> None:
+    """Raise `InvariantError` unless the amount can be added to a counter."""
     if not (isfinite(amount) and amount >= 0):
         raise InvariantError("not an amount to add to a counter", story=(key, amount))
 
 
-def check_audience(key: Key) -> None:
-    """Raise `InvariantError` unless a gauge of the catalog shows this key."""
+def takes(key: Key) -> bool:
+    """Tell whether the catalog takes this key of an increment: a newer build may count what this one does not know."""
+    try:
+        labels_of(key)
+    except InvariantError:
+        return False
+    return True
+
+
+def shows(key: Key) -> bool:
+    """Tell whether a gauge of the catalog shows this key of an audience."""
     metric = AUDIENCE.get(key[0]) if key else None
-    if metric is None or len(key) != len(metric.labels) + 1 or ("state" in metric.labels and key[-1] not in STATES):
-        raise InvariantError("no gauge shows this audience key", story=key)
+    return metric is not None and len(key) == len(metric.labels) + 1 and ("state" not in metric.labels or key[-1] in STATES)

@@ -1,16 +1,21 @@
 """
-What a shard tells the exporter every second, and what an ingest replica does: plain data, no Ray.
+What a shard tells the exporter whenever it asks, twice a second, and what an ingest replica tells it every second: plain data, no Ray.
 
 A shard sends the whole of a slot once, then only what changed, until the exporter says that it has it: the exporter
 asks with the number of the last report that it added (`Known`), so that a lost report is sent again.
+
+All of it grows as `sessions/growing.py` says: at its end, by fields with a default. What is counted under a name that the exporter's build does
+not know is left out there (`catalog.py`).
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sessions.changes import Audience, Increments, Ledger
+from sessions.changes import Key, Ledger
+from sessions.growing import grows
 
 
+@grows
 class SlotReport(NamedTuple):
     """One slot, as of its last successful commit or later."""
 
@@ -18,13 +23,14 @@ class SlotReport(NamedTuple):
     epoch: int
     full: bool
     """True: `audience` is all there is; False: only the keys that changed, with their new values (0: gone)."""
-    audience: Audience
+    audience: Mapping[Key, int]
     ledger: Ledger
     batch: int
     """Number of the handed increments, growing over the life of the data set; 0: none are handed."""
-    increments: Increments
+    increments: Mapping[Key, float] = {}
 
 
+@grows
 class ShardReport(NamedTuple):
     """Everything new in one shard."""
 
@@ -46,12 +52,13 @@ class ShardReport(NamedTuple):
     """Applied, but not yet in the journal."""
     map_version: int
     """Sum of the epochs owned: grows with every change of ownership."""
-    increments: Increments
+    increments: Mapping[Key, float] = {}
     """Of the shard itself since the reported `number` - 1, such as ("batch_events", "le", "3"): lost if the shard dies."""
     stretch: float = 1.0
     """How many times the configured heartbeat interval it promises now."""
 
 
+@grows
 class Known(NamedTuple):
     """What the exporter has of one shard, sent with each collection."""
 
@@ -61,10 +68,11 @@ class Known(NamedTuple):
     """The last batch of increments added, by slot: an acknowledgement."""
 
 
+@grows
 class ReplicaReport(NamedTuple):
     """What an ingest replica counted: increments, numbered, sent again until they were taken."""
 
     replica: str
     number: int
-    increments: Increments
+    increments: Mapping[Key, float] = {}
     """As ("rejected", endpoint, reason), ("ingest_seconds", "le", "4", endpoint), ("ingest_seconds", "sum", endpoint)."""

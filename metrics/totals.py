@@ -12,12 +12,12 @@ Theory of operation: reports come in at any time, some twice, some never; once a
 Running sums change with what a report changes, so that a quiet second costs nothing. It knows no clock: `now` is told.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Final, NamedTuple, TypeVar
 
-from metrics.catalog import DIMENSIONS, STATES, check_audience, check_increment
+from metrics.catalog import DIMENSIONS, STATES, check_amount, shows, takes
 from metrics.counted import Counted
 from metrics.labels import OTHER, Labels, label_of
 from metrics.ledgers import Ledgers
@@ -34,6 +34,7 @@ PAST_INCARNATIONS_MAX: Final = 16
 _EVERYONE: Final = "\0everyone"
 _OTHERS: Final = "\0others"
 _Name = TypeVar("_Name", str, Key)
+_Amount = TypeVar("_Amount", int, float)
 
 
 class Watched(NamedTuple):
@@ -100,6 +101,8 @@ class Totals:
         self.peaks = Peaks()
         self.ledgers = Ledgers(slots=slots)
         self.counted = Counted(self.labels)
+        self.left_out: set[str] = set()
+        """Names under which something was counted that this build's catalog does not know: a newer build's."""
 
     def known(self, shard: str) -> Known:
         """Return what to ask this shard with: what is held of it, and which of its increments were added."""
@@ -116,12 +119,13 @@ class Totals:
         """
         Add one shard's report; False: it was added before, or comes too late.
 
-        Raises `InvariantError` if it holds something that the catalog does not know; then nothing of it was added.
+        What the catalog does not know is left out. Raises `InvariantError` if it holds an amount that cannot be; then nothing of it was added.
         """
         held = self._shards.get(report.shard)
         past = _earlier(report, held)
         if past is None:
             return False
+        report = self._legible(report)
         _check(report)
         self._count_restarts(report, held)
         self._shards[report.shard] = shard = _Shard(report, now, past)
@@ -152,11 +156,12 @@ class Totals:
 
     def add_replica(self, report: ReplicaReport, *, now: float) -> int:
         """Add one replica's report unless its number was added before; return the last number added, to acknowledge it."""
-        for key, amount in report.increments.items():
-            check_increment(key, amount)
+        increments = self._only(takes, report.increments)
+        for key, amount in increments.items():
+            check_amount(key, amount)
         added = self._replicas.pop(report.replica, 0)
         if report.number > added:
-            for key, amount in report.increments.items():
+            for key, amount in increments.items():
                 self.counted.add(key, amount, now=now)
             self._begin()
             added = report.number
@@ -241,6 +246,23 @@ class Totals:
         """Return the age of the oldest report in use; since the beginning, if none is."""
         return now - min((shard.at for shard in self._shards.values() if now - shard.at <= LOST_S), default=self._began_at)
 
+    def _legible(self, report: ShardReport) -> ShardReport:
+        """Return a report without what a newer build's shard may count, and this build does not know."""
+        return report._replace(
+            increments=self._only(takes, report.increments),
+            slots=[
+                slot._replace(audience=self._only(shows, slot.audience), increments=self._only(takes, slot.increments))
+                for slot in report.slots
+            ],
+        )
+
+    def _only(self, is_known: Callable[[Key], bool], counts: Mapping[Key, _Amount]) -> Mapping[Key, _Amount]:
+        unknown = {key for key in counts if not is_known(key)}
+        if not unknown:
+            return counts
+        self.left_out |= {key[0] for key in unknown if key}
+        return {key: amount for key, amount in counts.items() if key not in unknown}
+
     def _count_restarts(self, report: ShardReport, held: _Shard | None) -> None:
         said_before = held.report.restarts if held is not None and held.report.incarnation == report.incarnation else 0
         if report.restarts == 0 and said_before == 0:
@@ -281,7 +303,7 @@ class Totals:
             slot.counted = True
             self._move({}, slot.audience)
 
-    def _move(self, before: Audience, after: Audience) -> None:
+    def _move(self, before: Mapping[Key, int], after: Mapping[Key, int]) -> None:
         """Bring the running sums from what was counted to what is to be."""
         for key in before.keys() | after.keys():
             amount = after.get(key, 0) - before.get(key, 0)
@@ -333,12 +355,11 @@ def _earlier(report: ShardReport, held: _Shard | None) -> tuple[str, ...] | None
 
 def _check(report: ShardReport) -> None:
     for key, amount in report.increments.items():
-        check_increment(key, amount)
+        check_amount(key, amount)
     for slot in report.slots:
         for key, amount in slot.increments.items():
-            check_increment(key, amount)
+            check_amount(key, amount)
         for audience_key, count in slot.audience.items():
-            check_audience(audience_key)
             if count < 0:
                 raise InvariantError("an audience below zero", story=(slot.slot, audience_key, count))
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -138,6 +138,12 @@ class Settings(BaseSettings):
         """Return the tokens of one door, `ingest` or `ops`, that the environment names."""
         given = self.ingest_token if door == "ingest" else self.ops_token
         return tuple(given.split(",")) if given else ()
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take what Ray kept for a replica, perhaps of another build: what that did not know has its default, what we do not know goes."""
+        defaults = {name: field.get_default(call_default_factory=True) for name, field in type(self).model_fields.items()}
+        known = {name: value for name, value in state["__dict__"].items() if name in defaults}
+        super().__setstate__({**state, "__dict__": defaults | known})
 
     @field_validator("beacon_pullzones", "cors_origins", mode="before")
     @classmethod

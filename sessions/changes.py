@@ -3,6 +3,8 @@ What comes out of a `Tracker`: receipts for players, changes for the journal, re
 
 All of it is plain data. `Increments` and `Audience` map a key to a number; a key is a tuple whose first entry
 names what is counted and whose others are its labels. `metrics/catalog.py` gives each a metric.
+
+A `Receipt` and a `Ledger` cross between processes, and grow as `growing.py` says: at their end, by fields with a default.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from sessions.growing import grows
 
 if TYPE_CHECKING:
     from sessions.session import Session
@@ -53,6 +57,7 @@ def taken(interval_s: int) -> Receipt:
     return Receipt(accepted=True, interval_s=interval_s)
 
 
+@grows
 @dataclass(slots=True)
 class Ledger:
     """

@@ -5,7 +5,8 @@ Theory of operation: `serve_app` validates the wire and turns it into these; the
 shard as plain arrays (`actors/messages.py`); `Tracker.receive` takes one with the server's time.
 `at` is always the player's own clock, in seconds since the epoch; it never decides liveness.
 `None` means that the player did not say. `bytes` fields are opaque here: descriptive data that is
-kept and given back (see `storage/codec.py`), never measured.
+kept and given back (see `storage/codec.py`), never measured. All of them grow as `growing.py` says: at their end, by
+fields with a default.
 """
 
 from typing import Final, NamedTuple
@@ -78,7 +79,7 @@ class Happenings(NamedTuple):
     session_id: str
     stream_id: str | None
     creator_id: str | None
-    happenings: tuple[Happening, ...]
+    happenings: tuple[Happening, ...] = ()
     dropped: str = ""
 
 

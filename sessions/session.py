@@ -9,6 +9,8 @@ takes `gains`, by stream: what is folded is final, and is counted there and then
 Clocks: `created_at`, `seen_at` are the server's; `newest_at`, `heartbeat_at`, `ending.at` the
 player's; `bucket` is in the slot's clock (`tracker.py`). `offset` is the server's minus the player's, the smallest seen: what
 the network delayed least.
+
+What is stored of it (`FIELDS`, `Tallies`, `Pixel`, `Ending`) grows as `growing.py` says: at its end, by fields with a default.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from sessions.account import NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
 from sessions.diary import ENTRY, Why, after_streams_went, with_entry, with_ignored, with_intervals
+from sessions.growing import fit
 from sessions.limits import (
     EVENT_IDS_MAX,
     QUEUE_SPAN_S_MAX,
@@ -67,7 +70,7 @@ class Ending(NamedTuple):
     reason: str
     total_watch_s: int | None
     """The player's own total; None: it said what cannot be."""
-    farewell: bytes
+    farewell: bytes = b""
 
 
 class Session:
@@ -373,11 +376,11 @@ class Session:
         session.playback = _PLAYBACKS[session.playback]
         session.streams = tuple(session.streams)
         session.account = bytearray(session.account) if session.account else _NOTHING_FOLDED
-        session.tallies = Tallies(*session.tallies[: len(Tallies._fields)]) if any(session.tallies) else _NO_TALLIES
+        session.tallies = fit(Tallies, session.tallies) if any(session.tallies) else _NO_TALLIES
         if session.pixel is not None:
-            pullzone, types, visible = session.pixel
-            session.pixel = Pixel(pullzone, tuple(types), visible)
-        session.ending = None if session.ending is None else Ending(*session.ending)
+            pixel = fit(Pixel, session.pixel)
+            session.pixel = pixel._replace(types=tuple(pixel.types))
+        session.ending = None if session.ending is None else fit(Ending, session.ending)
         return session
 
 

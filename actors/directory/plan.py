@@ -2,7 +2,7 @@
 What the cluster is to look like: how many shards, on which nodes none, and which of them are to be renewed.
 
 People change it (`headcount scale`, `drain`, `rollout`); the directory keeps it with the data set, so that a directory that begins
-anew, and the next start, go on with it. Pure: how the cluster gets there is the business of `fleet.py` and `orders.py`.
+anew, and the next start, go on with it; by name, so that it grows by fields with a default: a build ignores what it does not know. Pure: how the cluster gets there is the business of `fleet.py` and `orders.py`.
 """
 
 import json
@@ -36,7 +36,7 @@ class Plan:
         if stored is None:
             return cls(shards, run)
         values = json.loads(stored)
-        plan = cls(int(values["shards"]), str(values["run"]), tuple(values["drained"]), tuple(values["outdated"]))
+        plan = cls(int(values["shards"]), str(values.get("run", "")), tuple(values.get("drained", ())), tuple(values.get("outdated", ())))
         if shards_are_set and plan.run != run:
             plan = replace(plan, shards=shards)
         return replace(plan, run=run)

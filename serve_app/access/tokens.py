@@ -24,6 +24,7 @@ import structlog
 
 from serve_app.access.keys import NOT_A_KEY, public_keys
 from serve_app.settings import TOKENS_MAX, Settings, SettingsError
+from sessions.growing import grows
 
 LOOK_EVERY_S: Final = 1.0
 """How often a replica looks whether the files have changed."""
@@ -49,9 +50,14 @@ class Door(StrEnum):
         return f"{self.value}.valid"
 
 
+@grows
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The secrets of one installation, picklable, and kept out of every print and log."""
+    """
+    The secrets of one installation, picklable, and kept out of every print and log.
+
+    Ray keeps it for replicas that it starts anew: it grows as `sessions/growing.py` says, at its end, by fields with a default.
+    """
 
     ingest: str = field(repr=False)
     """The one to use."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from serve_app.settings import RUN_VARIABLE
+from sessions.growing import fit, names_of
 from storage.processes import ProcessName, is_alive
 
 RECORD_NAME: Final = "up.json"
@@ -33,7 +34,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What the next `up` must know to clean up behind this one."""
+    """What the next `up` must know to clean up behind this one: kept by name, and grows by fields with a default, as it may be of another build."""
 
     run: str
     """The id in the environment of this run's processes."""
@@ -64,8 +65,8 @@ def load(data_dir: Path) -> RunRecord | None:
     """Return the record of the run that used this folder last; None if it ended in order, or left no readable one."""
     try:
         values = json.loads((data_dir / RECORD_NAME).read_text())
-        values["processes"] = tuple(ProcessName(*process) for process in values["processes"])
-        return RunRecord(**values)
+        values["processes"] = tuple(fit(ProcessName, process) for process in values.get("processes", ()))
+        return RunRecord(**{name: values[name] for name in names_of(RunRecord) if name in values})
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return None
 

@@ -54,7 +54,11 @@ async def sleeps(shard: Shard, known: Known) -> ShardReport:
 
 
 async def lies(shard: Shard, known: Known) -> ShardReport:
-    return shard.report(known, increments={("nonsense",): 1})
+    return shard.report(known, increments={("batch_events", "le", "3"): -1})
+
+
+async def comes_from_a_newer_build(shard: Shard, known: Known) -> ShardReport:
+    return shard.report(known, increments={("of tomorrow",): 1})
 
 
 async def is_away(shard: Shard, known: Known) -> ShardReport:
@@ -224,7 +228,7 @@ def test_a_shard_that_left_for_good_leaves_no_gauges(monkeypatch: pytest.MonkeyP
     collected_from(monkeypatch, lambda: shards, left)
 
 
-def test_a_report_that_the_catalog_does_not_know_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_cannot_be_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     shards = two(answers, lies)
 
     async def asked_often(exporter: Exporter) -> bool:
@@ -234,6 +238,18 @@ def test_a_report_that_the_catalog_does_not_know_is_refused_alone(monkeypatch: p
         collected_from(monkeypatch, lambda: shards, asked_often)
     assert {log["event"] for log in logs} == {"shard's report refused"}
     assert {known.number for known in shards["headcount-shard-1"].asked} == {0}
+
+
+def test_what_a_newer_shard_counts_is_named_once_and_costs_the_rest_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = two(answers, comes_from_a_newer_build)
+
+    async def asked_often(exporter: Exporter) -> bool:
+        return len(shards["headcount-shard-1"].asked) > 5 and await sessions(exporter) == 10
+
+    with capture_logs() as logs:
+        collected_from(monkeypatch, lambda: shards, asked_often)
+    assert [log["name"] for log in logs] == ["of tomorrow"]
+    assert shards["headcount-shard-1"].asked[-1].number > 0
 
 
 def test_one_stream_and_all_of_them_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +286,7 @@ def test_what_a_replica_reports_is_acknowledged_and_rendered(monkeypatch: pytest
 def test_a_replicas_report_that_the_catalog_does_not_know_is_dropped_and_holds_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
     async def reported(exporter: Exporter) -> bool:
         assert await exporter.report(ReplicaReport("r", 1, {("rejected", "start", "bad_json"): 2})) == 1
-        assert await exporter.report(ReplicaReport("r", 2, {("rejected", "start", "bad_json"): 4, ("nonsense",): 1})) == 2
+        assert await exporter.report(ReplicaReport("r", 2, {("rejected", "start", "bad_json"): float("nan")})) == 2
         assert await exporter.report(ReplicaReport("r", 3, {("rejected", "start", "bad_json"): 1})) == 3
         text = await body(exporter)
         assert 'headcount_rejected_total{endpoint="start",reason="bad_json"} 3.0' in text
