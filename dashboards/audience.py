@@ -20,6 +20,7 @@ from dashboards.panels import (
     number,
     stream_variable,
 )
+from sessions.dimensions import DIMENSIONS
 from sessions.limits import STREAM_LABELS_MAX
 
 MANY_STREAMS = Levels(yellow=0.9 * STREAM_LABELS_MAX, red=STREAM_LABELS_MAX)
@@ -97,20 +98,13 @@ ROWS: Final[Rows] = {
         ),
         *(
             chart(
-                f"Sessions by {name}",
-                f"Active sessions {text}; all streams. The biggest have a line of their own, `other` is the sum of the rest.",
-                Line(biggest(f"sum by ({name}) (headcount_{name}_sessions)"), f"{{{{{name}}}}}"),
+                f"Sessions by {each.name}",
+                f"Active sessions {each.text}; all streams. The biggest have a line of their own, `other` is the sum of the rest.",
+                Line(biggest(f"sum by ({each.name}) (headcount_{each.name}_sessions)"), f"{{{{{each.name}}}}}"),
                 unit=COUNT,
             )
-            for name, text in (
-                ("program", "by the programme that is on"),
-                ("creator", "by creator"),
-                ("platform", "by the player's platform"),
-                ("country", "by the country that the player names"),
-                ("quality", "by the quality that is shown"),
-                ("connection", "by kind of connection"),
-                ("pullzone", "of beacons, by pull zone"),
-            )
+            for each in DIMENSIONS
+            if each.name != "channel"
         ),
     ),
 }

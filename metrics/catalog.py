@@ -11,6 +11,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Final
 
+from sessions import dimensions
 from sessions.changes import Key
 from sessions.errors import InvariantError
 from sessions.events import BEACON_TYPES, DROPPABLE_FIELDS, END_REASONS, EVENT_TYPES
@@ -82,10 +83,7 @@ def _histogram(name: str, text: str, *labels: str, unit: str = "", increments: s
 
 DIMENSIONS: Final[dict[str, Dimension]] = {
     "stream": Dimension(label="stream_id", most=STREAM_LABELS_MAX),
-    **{
-        name: Dimension(label=name, most=OTHER_LABELS_MAX)
-        for name in ("channel", "creator", "program", "platform", "country", "quality", "connection", "pullzone")
-    },
+    **{each.name: Dimension(label=each.name, most=OTHER_LABELS_MAX) for each in dimensions.DIMENSIONS},
 }
 """By first entry of the audience key. The platform and the connection are closed lists on the wire, and bounded all the same."""
 
@@ -125,9 +123,8 @@ CATALOG: Final[tuple[Metric, ...]] = (
     STREAM_SESSIONS,
     STREAM_PEAK,
     *(
-        _gauge(f"{name}_sessions", f"Sessions that are active now, by {name}.", dimension.label, audience=name)
-        for name, dimension in DIMENSIONS.items()
-        if name != "stream"
+        _gauge(f"{each.name}_sessions", f"Sessions that are active now, {each.text}.", each.name, audience=each.name)
+        for each in dimensions.DIMENSIONS
     ),
     _ledger("sessions_started", "Sessions opened by a start, or by a first beacon.", "started"),
     _ledger("sessions_provisional", "Sessions opened by something else, their start being late or lost.", "provisional"),

@@ -23,8 +23,7 @@ Key = tuple[str, ...]
 Increments = dict[Key, float]
 """Amounts to add to counters. Histograms arrive as (name, "le", bound index) counts and (name, "sum")."""
 Audience = dict[Key, int]
-"""Active sessions by key: ("state", s), ("stream", id, s), ("channel", v), ("creator", v), ("program", v),
-("platform", v), ("country", v), ("quality", v), ("connection", v), ("pullzone", v). Keys that reach zero are removed."""
+"""Active sessions by key: ("state", s), ("stream", id, s), and (name, v) of each of `dimensions.DIMENSIONS`. Keys that reach zero are removed."""
 
 
 class Reason(StrEnum):

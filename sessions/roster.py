@@ -16,6 +16,7 @@ from sessions.account import Gains
 from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy
 from sessions.deadlines import Deadlines, bucket_of, due_at_of
 from sessions.diary import What
+from sessions.dimensions import DIMENSIONS
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS
 from sessions.histograms import observe
@@ -25,25 +26,14 @@ from sessions.states import Input, Liveness
 from sessions.story import describe
 from sessions.transitions import LIVENESS
 
-DIMENSION_OF: Final = {
-    "channel_id": "channel",
-    "creator_id": "creator",
-    "program_id": "program",
-    "platform": "platform",
-    "country": "country",
-    "quality": "quality",
-    "connection_type": "connection",
-}
-"""By attribute of a session, the first entry of its key in `Audience`."""
-
 
 def audience_keys(session: Session) -> list[Key]:
     """Return every key of `Audience` under which an active session counts."""
     keys: list[Key] = [("state", session.playback), ("stream", session.stream_id, session.playback)]
-    keys += [(dimension, getattr(session, name)) for name, dimension in DIMENSION_OF.items()]
-    if session.pixel is not None:
-        keys.append(("pullzone", session.pixel.pullzone))
-    return keys
+    return keys + [(name, value) for name, attribute in _NAMED if (value := getattr(session, attribute)) is not None]
+
+
+_NAMED: Final = tuple((dimension.name, dimension.attribute) for dimension in DIMENSIONS)
 
 
 class Roster:

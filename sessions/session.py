@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from sessions.account import NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
 from sessions.diary import ENTRY, Why, after_streams_went, with_entry, with_ignored, with_intervals
+from sessions.dimensions import OF_PLAYERS
 from sessions.growing import fit
 from sessions.limits import (
     EVENT_IDS_MAX,
@@ -145,6 +146,11 @@ class Session:
     def end_reason(self) -> str | None:
         """Why it ended, in the player's words."""
         return None if self.ending is None else self.ending.reason
+
+    @property
+    def pullzone(self) -> str | None:
+        """Of a beacon."""
+        return None if self.pixel is None else self.pixel.pullzone
 
     @property
     def is_beacon(self) -> bool:
@@ -384,11 +390,6 @@ class Session:
         return session
 
 
-DIMENSIONS: Final = frozenset({
-    "stream_id", "channel_id", "creator_id", "program_id", "platform", "country", "quality", "connection_type",
-})  # fmt: skip
-"""Strings that many sessions share: kept once."""
-
 FIELDS: Final = (
     "session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s", "stream_id", "channel_id",
     "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
@@ -398,6 +399,6 @@ FIELDS: Final = (
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)
-_SETTERS: Final = tuple((getattr(Session, name).__set__, name in DIMENSIONS) for name in FIELDS)
+_SETTERS: Final = tuple((getattr(Session, name).__set__, name in OF_PLAYERS) for name in FIELDS)
 _LIVENESSES: Final = {str(liveness): liveness for liveness in Liveness}
 _PLAYBACKS: Final = {str(playback): playback for playback in Playback}

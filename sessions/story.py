@@ -10,6 +10,7 @@ from typing import Final
 
 from sessions.account import Account
 from sessions.diary import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of
+from sessions.dimensions import DIMENSIONS, STREAM
 from sessions.events import END_REASONS
 from sessions.qoe import exited_before_start, figures
 from sessions.session import Session
@@ -99,16 +100,9 @@ def attributes(session: Session) -> dict[str, object]:
         "visible": session.pixel is None or session.pixel.visible,
         "provisional": session.provisional,
         "beacon": session.is_beacon,
-        "stream_id": session.stream_id,
-        "channel_id": session.channel_id,
-        "creator_id": session.creator_id,
-        "program_id": session.program_id,
+        STREAM: session.stream_id,
+        **{dimension.attribute: getattr(session, dimension.attribute) for dimension in DIMENSIONS},
         "program_title": session.program_title,
-        "platform": session.platform,
-        "country": session.country,
-        "quality": session.quality,
-        "connection_type": session.connection_type,
-        "pullzone": None if session.pixel is None else session.pixel.pullzone,
         "end_reason": session.end_reason,
     }
 

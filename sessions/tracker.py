@@ -16,27 +16,23 @@ from typing import Any, Final
 from sessions.account import NEVER, UNKNOWN_NUMBER
 from sessions.changes import Key, Reason, Receipt, taken
 from sessions.diary import What, Why
+from sessions.dimensions import DIMENSIONS, FROM_START, STREAM
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
-from sessions.roster import DIMENSION_OF, Roster
+from sessions.roster import Roster
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
-from sessions.window import SAYS_CREATOR, SAYS_MORE, SAYS_PROGRAM, SAYS_QUALITY, SAYS_STREAM, fingerprint
+from sessions.window import SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint
 
 _HEARTBEATS: Final[Key] = ("heartbeats",)
 _DUPLICATES: Final[Key] = ("duplicates",)
 _LATE: Final[Key] = ("late_events",)
 _WILD: Final[Key] = ("wild_timestamps",)
 
-_SAYS_OF: Final = {
-    "stream_id": SAYS_STREAM,
-    "channel_id": SAYS_STREAM,  # who names the one names the other
-    "creator_id": SAYS_CREATOR,
-    "program_id": SAYS_PROGRAM,
-    "quality": SAYS_QUALITY,
-}
+_BY_ATTRIBUTE: Final = {dimension.attribute: dimension for dimension in DIMENSIONS}
+_SAYS_OF: Final = {STREAM: SAYS_STREAM, **{name: dimension.says for name, dimension in _BY_ATTRIBUTE.items()}}
 
 
 class Tracker(Roster):
@@ -84,7 +80,7 @@ class Tracker(Roster):
             said = session.said_since(event.at)
             dimensions = (event.stream_id, event.channel_id, event.creator_id, event.program_id, event.quality)
             self._follow(session, *dimensions, now=now, said=said)
-            for name in ("platform", "country", "connection_type"):
+            for name in FROM_START:
                 self._set(session, name, getattr(event, name), now, said)
             self._note(
                 session,
@@ -322,10 +318,10 @@ class Tracker(Roster):
     def _set(self, session: Session, name: str, value: str | None, now: float, said: int) -> None:
         """Set a dimension: the newest input that names it counts; any other only fills what was unknown."""
         before: str = getattr(session, name)
-        if value is None or value == before or (said & _SAYS_OF.get(name, SAYS_MORE) and before != UNKNOWN):
+        if value is None or value == before or (said & _SAYS_OF[name] and before != UNKNOWN):
             return
         value = intern(value)
-        if name == "stream_id":
+        if name == STREAM:
             if before != UNKNOWN:
                 session.tell(What.STREAM, now=now)
             session.watch(value, self._gains)
@@ -334,7 +330,7 @@ class Tracker(Roster):
             setattr(session, name, value)
             if name == "program_id":
                 session.program_title = None
-            dimension = DIMENSION_OF[name]
+            dimension = _BY_ATTRIBUTE[name].name
             self._move_if_counted(session, (dimension, before), (dimension, value))
 
     def _is_new_event(self, session: Session, happening: Happening, now: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sessions import limits
 from sessions.diary import INPUTS, What, Why
+from sessions.dimensions import OF_PLAYERS
 from sessions.events import END_REASONS
 from sessions.states import PLAYBACKS, Liveness
 
@@ -104,7 +105,7 @@ SESSION: Final = _object(
         "why": {**_TEXT, "description": "Why it is, or is not."},
         "playback": _PLAYBACK,
         **_each(("visible", "provisional", "beacon"), _FLAG),
-        **_each(("stream_id", "channel_id", "creator_id", "program_id", "platform", "country", "quality", "connection_type"), _TEXT),
+        **_each(OF_PLAYERS, _TEXT),
         **_each(("program_title", "pullzone"), _or_null(_TEXT)),
         "end_reason": _or_null({"enum": list(END_REASONS)}),
         **_each(("created_at", "seen_at"), {**_NUMBER, "description": "Our clock, in seconds since the epoch."}),
