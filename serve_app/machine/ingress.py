@@ -3,8 +3,9 @@ What HAProxy and Serve are told before they start; knows nothing of our own rout
 
 Ray reads these variables when it is imported, so they are set before. HAProxy's configuration is Serve's own; what it
 cannot be told there a wrapper around the binary edits in the file just before HAProxy reads it: no log of request lines,
-as they can hold tokens; statistics on loopback only; a private admin socket; an end to headers that never come; and
-answers in our own shape while no replica can be reached.
+as they can hold tokens; statistics on loopback only; a private admin socket; an end to headers that never come;
+answers in our own shape while no replica can be reached, to a body that never comes and to half a request, with what a browser needs to read
+them; and no `abortonclose`: a client that closes its side after its request still waits for the answer.
 
 HAProxy's 400 and 408, to headers that it cannot read, are too long or never come, stay HTML: version 2.8, which Ray brings,
 says them before it looks at any `errorfile` (measured; haproxy/haproxy issue 3032, corrected in later versions).
@@ -12,12 +13,14 @@ says them before it looks at any `errorfile` (measured; haproxy/haproxy issue 30
 
 import resource
 import shlex
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from serve_app.machine.ports import InternalPorts
 from serve_app.players.answers import RETRY_AFTER_S, Code, Refusal
-from serve_app.players.routes import ARRIVED_HEADER, PIXEL_PATH, POSTS_PREFIX
+from serve_app.players.cors import PREFLIGHT_MAX_AGE_S, TO_FRIENDS, USUAL_HEADERS
+from serve_app.players.routes import ARRIVED_HEADER, PLAYERS_METHODS, PLAYERS_PREFIXES
 from serve_app.settings import Settings
 from sessions.limits import FRONT_DOOR_WAITING_S_MAX, REPLICA_REQUESTS_MAX
 
@@ -29,8 +32,6 @@ _DESCRIPTORS_PER_CONNECTION: Final = 2.5
 _DESCRIPTORS_RESERVED: Final = 200
 _DESCRIPTORS_MAX: Final = 65_536
 
-KEEP_ALIVE_S: Final = 5
-"""How long an idle connection may stay: far less than a heartbeat interval, or each viewer would hold one."""
 _REQUEST_S: Final = 10
 """For the headers and, up to HAProxy's 16 KB, the body: until then a slow client costs HAProxy a connection, and nobody else anything."""
 _CLIENT_SILENCE_S: Final = 30
@@ -88,6 +89,10 @@ def variables(settings: Settings, ports: InternalPorts, *, folder: Path, descrip
 
 
 _UNAVAILABLE: Final = Refusal(Code.UNAVAILABLE, "the tracker is starting, or has too much to do; send it again later")
+_BAD_REQUEST: Final = Refusal(Code.BAD_REQUEST)
+_TOO_SLOW: Final = Refusal(Code.REQUEST_TIMEOUT)
+
+_PLAYERS: Final = " ".join(PLAYERS_PREFIXES)
 
 _WRAPPER: Final = r"""#!/bin/sh
 # Made by Headcount: corrects the configuration that Ray Serve generated, then becomes HAProxy.
@@ -100,28 +105,60 @@ sed -i \
     -e '/^ *log /d' \
     -e '/^ *option httplog/d' \
     -e '/^ *option log-health-checks/d' \
+    -e '/^ *option abortonclose/d' \
     -e 's/^\( *bind \)\*\{{0,1\}}:\({statistics}\|{metrics}\)$/\1127.0.0.1:\2/' \
     -e 's/ mode 666 level admin/ mode 600 level admin/' \
     -e 's#^\( *errorfile 50[234]\) .*$#\1 {folder}/unavailable.http#' \
+    -e 's#^ *errorfile 504 .*$#&\n    errorfile 400 {folder}/bad.http\n    errorfile 408 {folder}/slow.http#' \
     -e 's#^\( *http-request return\) status 404 .*not found.*$#\1 status 503 content-type application/json file {folder}/unavailable.json hdr Retry-After {retry_s}#' \
     -e 's/^\( *timeout http-keep-alive .*\)$/\1\n    timeout http-request {request_s}s\n    timeout queue {queue_s}s\n    option http-buffer-request/' \
-    -e '/^frontend http_frontend/a\    http-request set-header {arrived} %[date(0,ms)]' \
-    -e '/^ *http-reuse always/a\    http-request set-priority-class int(-1) unless {{ path_beg {players} }} or {{ path {pixel} }}' \
+    -e '/^frontend http_frontend/r {folder}/front.cfg' \
+    -e '/^ *http-reuse always/a\    http-request set-priority-class int(-1) unless {{ path_beg {players} }}' \
     -e '/ backup$/!s/^\( *server .* check.*\)$/\1 maxconn {requests_max}/' \
     "$file"
 exec {binary} "$@"
 """
 
+_FRONT: Final = """\
+    acl for_players path_beg {players}
+    acl allowed_origin {allowed}
+    http-request set-header {arrived} %[date(0,ms)]
+    # The same headers as our own answers, on those that HAProxy gives itself: without them a page cannot read a 503, or its Retry-After.
+    http-request set-var(txn.players) bool(true) if for_players
+    http-request set-var(txn.origin) req.fhdr(origin) if for_players {{ req.hdr(origin) -m found }} allowed_origin
+    http-request set-var(txn.stays) bool(true) if {{ req.ver 1.1 }} !{{ req.hdr(connection) -i close }}
+    acl asks_for_headers req.fhdr(access-control-request-headers) -m len gt 0
+    # A preflight needs nobody: it is answered here, also while there is no replica or all have too much to do.
+    http-request return status 204 hdr access-control-allow-methods "{methods}" hdr access-control-allow-headers %[req.fhdr(access-control-request-headers)] hdr access-control-max-age {max_age} if METH_OPTIONS for_players asks_for_headers
+    http-request return status 204 hdr access-control-allow-methods "{methods}" hdr access-control-allow-headers "{usual}" hdr access-control-max-age {max_age} if METH_OPTIONS for_players
+    http-request return status 204 hdr allow "GET, HEAD, POST, OPTIONS" if METH_OPTIONS !{{ path -m beg / }}
+    http-after-response set-header vary origin if {{ var(txn.players) -m bool }} !{{ res.hdr(vary) -m found }}
+{after}
+    http-after-response set-header keep-alive timeout={keep_alive_s} if {{ var(txn.stays) -m bool }} !{{ res.hdr(connection) -i close }}
+"""
 
-def write_wrapper(folder: Path, *, statistics: int, metrics: int, binary: str) -> None:
+
+def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics: int, binary: str) -> None:
     """Write the program that Serve starts as HAProxy, and what HAProxy answers by itself."""
-    body = _UNAVAILABLE.body()
-    head = (
-        f"HTTP/1.1 {_UNAVAILABLE.status} Service Unavailable\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
-        f"Retry-After: {RETRY_AFTER_S[Code.UNAVAILABLE]}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    (folder / "unavailable.json").write_bytes(_UNAVAILABLE.body())
+    for name, refusal in (("unavailable", _UNAVAILABLE), ("bad", _BAD_REQUEST), ("slow", _TOO_SLOW)):
+        (folder / f"{name}.http").write_bytes(_whole_answer(refusal))
+    unless_there = "{ var(txn.origin) -m found } !{ res.hdr(access-control-allow-origin) -m found }"
+    # The origin comes last: that it is there is what the others ask.
+    headers = [*((name.decode(), value.decode()) for name, value in TO_FRIENDS), ("access-control-allow-origin", "%[var(txn.origin)]")]
+    origins = settings.cors_origins
+    (folder / "front.cfg").write_text(
+        _FRONT.format(
+            players=_PLAYERS,
+            allowed="always_true" if "*" in origins else f"req.fhdr(origin) -m str {' '.join(origins)}" if origins else "always_false",
+            arrived=ARRIVED_HEADER.decode(),
+            usual=USUAL_HEADERS.decode(),
+            methods=PLAYERS_METHODS.decode(),
+            max_age=PREFLIGHT_MAX_AGE_S,
+            after="\n".join(f"    http-after-response set-header {name} {value} if {unless_there}" for name, value in headers),
+            keep_alive_s=settings.keep_alive_s,
+        )
     )
-    (folder / "unavailable.http").write_bytes(head.encode() + body)
-    (folder / "unavailable.json").write_bytes(body)
     file = folder / "haproxy"
     file.write_text(
         _WRAPPER.format(
@@ -130,12 +167,21 @@ def write_wrapper(folder: Path, *, statistics: int, metrics: int, binary: str) -
             request_s=_REQUEST_S,
             queue_s=FRONT_DOOR_WAITING_S_MAX,
             requests_max=REPLICA_REQUESTS_MAX,
-            arrived=ARRIVED_HEADER.decode(),
-            players=POSTS_PREFIX,
-            pixel=PIXEL_PATH,
+            players=_PLAYERS,
             folder=folder,
             retry_s=RETRY_AFTER_S[Code.UNAVAILABLE],
             binary=shlex.quote(binary),
         )
     )
     file.chmod(0o700)
+
+
+def _whole_answer(refusal: Refusal) -> bytes:
+    """Return an answer as HAProxy keeps it: head and body."""
+    body = refusal.body()
+    more = "".join(f"{name.decode().title()}: {value.decode()}\r\n" for name, value in refusal.all_headers)
+    head = (
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+        f"{more}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -30,6 +30,7 @@ class Code(StrEnum):
     BAD_JSON = "bad_json"
     BAD_PARAMETER = "bad_parameter"
     BAD_ENCODING = "bad_encoding"
+    BAD_REQUEST = "bad_request"
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -50,6 +51,7 @@ STATUSES: Final[Mapping[Code, int]] = {
     Code.BAD_JSON: 400,
     Code.BAD_PARAMETER: 400,
     Code.BAD_ENCODING: 400,
+    Code.BAD_REQUEST: 400,
     Code.UNAUTHORIZED: 401,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
@@ -73,6 +75,7 @@ RETRY_AFTER_S: Final[Mapping[Code, int]] = {
     Code.UNAVAILABLE: 2,
 }
 MESSAGES: Final[Mapping[Code, str]] = {
+    Code.BAD_REQUEST: "this is no whole HTTP request",
     Code.UNAUTHORIZED: "a valid bearer token is needed",
     Code.NOT_FOUND: "there is nothing here",
     Code.METHOD_NOT_ALLOWED: "this method is not allowed here",

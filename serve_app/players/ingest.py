@@ -24,12 +24,12 @@ from serve_app.players.mending import field_of
 from serve_app.players.pixel import GIF, read_pixel
 from serve_app.players.quick import QuickHeartbeat
 from serve_app.players.records import bad_events, record_of
-from serve_app.players.routes import ARRIVED_HEADER, PIXEL_ENDPOINT, PIXEL_PATH, POSTS, PostRoute
+from serve_app.players.routes import ARRIVED_HEADER, ELSEWHERE, PIXEL_ENDPOINT, PIXEL_PATH, PLAYERS_PREFIXES, POSTS, PostRoute
 from serve_app.players.values import PLACEHOLDER_ID
 from serve_app.players.wire import BadEvent, Body, EventsBody
 from sessions import limits
 from sessions.changes import Reason, Receipt
-from sessions.events import Event
+from sessions.events import Beacon, Event
 from sessions.routing import slot_of
 
 Scope = MutableMapping[str, Any]
@@ -37,12 +37,14 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _POST_METHODS: Final = b"POST, OPTIONS"
-_PIXEL_METHODS: Final = b"GET, HEAD, OPTIONS"
+_PIXEL_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 _JSON: Final[Header] = (b"content-type", b"application/json")
 _GIF_HEADERS: Final[tuple[Header, ...]] = (
     (b"content-type", b"image/gif"),
     (b"content-length", str(len(GIF)).encode()),
     (b"cache-control", b"no-store"),
+    # A page that isolates itself (Cross-Origin-Embedder-Policy: require-corp) shows no picture of others that does not say this.
+    (b"cross-origin-resource-policy", b"cross-origin"),
 )
 _BODY_CODES: Final = {
     BodyFault.NOT_JSON: Code.BAD_JSON,
@@ -57,6 +59,7 @@ _BELIEVED_S_MAX: Final = 5.0
 _OVERLOADED: Final = Refusal(Code.OVERLOADED)
 _UNAUTHORIZED: Final = Refusal(Code.UNAUTHORIZED)
 _TOO_MANY_SESSIONS: Final = Refusal(Code.TOO_MANY_SESSIONS)
+_NOT_FOUND: Final = Refusal(Code.NOT_FOUND)
 
 
 class Submit(Protocol):
@@ -106,7 +109,7 @@ class Ingest:
         """Serve one request."""
         path = scope["path"]
         route = POSTS.get(path)
-        if route is None and path != PIXEL_PATH:
+        if route is None and path != PIXEL_PATH and not path.startswith(PLAYERS_PREFIXES):
             await self._operators(scope, receive, send)
             return
         headers = {name: value for name, value in scope["headers"] if name in _WANTED_HEADERS}
@@ -114,7 +117,10 @@ class Ingest:
         origin = headers.get(b"origin")
         method = scope["method"]
         if method == "OPTIONS":
-            await self._answer_preflight(route, headers, send)
+            await self._answer_preflight(path, headers, send)
+            return
+        if route is None and path != PIXEL_PATH:
+            await self._refuse(ELSEWHERE, _NOT_FOUND, origin, send)
             return
         endpoint = PIXEL_ENDPOINT if route is None else route.endpoint
         if self._open_requests >= self._rules.open_requests_max:
@@ -176,7 +182,8 @@ class Ingest:
 
     async def _serve_pixel(self, scope: Scope, origin: bytes | None, began_at: float, send: Send) -> None:
         method = scope["method"]
-        if method not in {"GET", "HEAD"}:
+        # A POST is what `navigator.sendBeacon` makes of it; whatever its body says is not read.
+        if method not in {"GET", "HEAD", "POST"}:
             await self._refuse(PIXEL_ENDPOINT, _not_allowed(_PIXEL_METHODS), origin, send)
             return
         beacon = read_pixel(scope["query_string"], pullzones=self._rules.pullzones)
@@ -185,8 +192,10 @@ class Ingest:
         if isinstance(outcome, Refusal):
             await self._refuse(PIXEL_ENDPOINT, outcome, origin, send)
             return
-        if method == "GET":
+        if method != "HEAD":
             self._tallies.acknowledged(PIXEL_ENDPOINT, self._monotonic() - began_at)
+            if isinstance(beacon, Beacon) and beacon.dropped:
+                self._tallies.dropped(PIXEL_ENDPOINT, beacon.dropped.split(","))
         await _send(send, 200, (*_GIF_HEADERS, *self._cors.headers(origin)), GIF)
 
     async def _deliver(self, event: Event, began_at: float) -> Receipt | Refusal:
@@ -213,11 +222,11 @@ class Ingest:
         length = (b"content-length", b"%d" % len(body))
         await _send(send, refusal.status, (_JSON, length, *refusal.all_headers, *self._cors.headers(origin)), body)
 
-    async def _answer_preflight(self, route: PostRoute | None, headers: dict[bytes, bytes], send: Send) -> None:
+    async def _answer_preflight(self, path: str, headers: dict[bytes, bytes], send: Send) -> None:
         allowed = self._cors.preflight(
             headers.get(b"origin"),
             asked_headers=headers.get(b"access-control-request-headers"),
-            methods=_PIXEL_METHODS if route is None else _POST_METHODS,
+            methods=_PIXEL_METHODS if path.startswith(PIXEL_PATH) else _POST_METHODS,
         )
         await _send(send, 204, allowed, b"")
 

@@ -1,17 +1,19 @@
 """
 The beacon: from a query string to a record, and the picture that answers it.
 
-Decides which parameters are good. A parameter that is missing, twice there, too long, badly encoded or holds a NUL is
-named in the refusal; parameters that we do not know are ignored. It does not know HTTP beyond the query.
+Decides which parameters are good. A required one that is missing, twice there, too long, badly encoded, holds a NUL or was never filled
+in is named in the refusal; an optional one that cannot be read is left out; others are ignored. It does not know HTTP beyond the query.
 """
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from serve_app.players.answers import Code, Refusal
 from serve_app.players.records import packed_pixel_profile
+from serve_app.players.values import PLACEHOLDER_ID, is_placeholder
 from sessions import limits
 from sessions.events import BEACON_TYPES, Beacon, beacon_id
 
@@ -24,33 +26,36 @@ VISIBILITIES: Final = {"true": True, "1": True, "false": False, "0": False}
 
 _KNOWN: Final = frozenset(REQUIRED + OPTIONAL)
 _ESCAPES: Final = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
+_PLACEHOLDER: Final = "is a placeholder that nobody filled in"
 _BAD_TEXT: Final = "must be percent-encoded UTF-8"
 
 
 def read_pixel(query: bytes, *, pullzones: Collection[str] = ()) -> Beacon | Refusal:
     """Return the beacon that a query string describes. `pullzones`: the only ones allowed; empty: any."""
-    parameters = read_query(query, known=_KNOWN)
-    if isinstance(parameters, Refusal):
-        return parameters
-    problems = [(name, problem) for name in REQUIRED if (problem := _problem_of(name, parameters.get(name)))]
-    referrer = parameters.get("referrer")
-    visibility = parameters.get("visibility", "true")
+    parameters, wrong = _parameters(query, known=_KNOWN)
+    dropped = [name for name in OPTIONAL if name in wrong]
+    problems = [(name, problem) for name in REQUIRED if (problem := wrong.get(name) or _problem_of(name, parameters.get(name)))]
     if not problems and pullzones and parameters["p"] not in pullzones:
         problems.append(("p", "is not an allowed pullzone"))
-    if referrer is not None and "\0" in referrer:
-        problems.append(("referrer", "must not contain NUL"))
-    if visibility not in VISIBILITIES:
-        problems.append(("visibility", "must be true, false, 1 or 0"))
     if problems:
-        return bad_parameters(problems)
+        has_placeholder = any(problem == _PLACEHOLDER for _, problem in problems)
+        return replace(bad_parameters(problems), counted_as=PLACEHOLDER_ID if has_placeholder else "")
+    referrer = parameters.get("referrer", "")
+    if "\0" in referrer:
+        referrer = ""
+        dropped.append("referrer")
+    visible = VISIBILITIES.get(parameters.get("visibility", "true").lower())
+    if visible is None:
+        dropped.append("visibility")
     video_id, pullzone, user_id = parameters["v"], parameters["p"], parameters["u"]
     return Beacon(
         session_id=beacon_id(pullzone=pullzone, video_id=video_id, user_id=user_id),
         type=parameters["type"],
         video_id=video_id,
         pullzone=pullzone,
-        visible=VISIBILITIES[visibility],
+        visible=visible is not False,
         profile=packed_pixel_profile(user_id=user_id, referrer=referrer or None),
+        dropped=",".join(dict.fromkeys(dropped)),
     )
 
 
@@ -62,13 +67,21 @@ def _problem_of(name: str, value: str | None) -> str | None:
         return None if value in BEACON_TYPES else f"must be one of {', '.join(BEACON_TYPES)}"
     if len(value) > limits.ID_CHARS_MAX:
         return f"must have at most {limits.ID_CHARS_MAX} characters"
+    if is_placeholder(value):
+        return _PLACEHOLDER
     return "must not contain NUL" if "\0" in value else None
 
 
 def read_query(query: bytes, *, known: Collection[str]) -> dict[str, str] | Refusal:
     """Return the known parameters, decoded; others are skipped without a look at their values."""
+    parameters, wrong = _parameters(query, known=known)
+    return bad_parameters(list(wrong.items())) if wrong else parameters
+
+
+def _parameters(query: bytes, *, known: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the known parameters, and what is wrong with those that cannot be read."""
     parameters: dict[str, str] = {}
-    problems: list[tuple[str, str]] = []
+    wrong: dict[str, str] = {}
     for part in query.split(b"&"):
         raw_name, _, raw_value = part.partition(b"=")
         try:
@@ -78,13 +91,13 @@ def read_query(query: bytes, *, known: Collection[str]) -> dict[str, str] | Refu
         if name not in known:
             continue
         if name in parameters:
-            problems.append((name, "must not be repeated"))
+            wrong[name] = "must not be repeated"
             continue
         value = _decoded(raw_value)
         if value is None:
-            problems.append((name, _BAD_TEXT))
+            wrong[name] = _BAD_TEXT
         parameters[name] = value or ""
-    return bad_parameters(problems) if problems else parameters
+    return parameters, wrong
 
 
 def _decoded(raw: bytes) -> str | None:

@@ -35,10 +35,14 @@ class PostRoute:
         return self.model is wire.EventsBody
 
 
-POSTS_PREFIX: Final = "/analytics/"
-"""Of the paths of all four POSTs, and of nothing else."""
 PIXEL_PATH: Final = "/icon.gif"
+PLAYERS_PREFIXES: Final = ("/analytics", PIXEL_PATH)
+"""Of every path that players may have meant, whether there is something or not; operators' begin otherwise."""
+ELSEWHERE: Final = "elsewhere"
+"""In metrics, the endpoint of players' requests to where there is none."""
 PIXEL_ENDPOINT: Final = "icon"
+PLAYERS_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
+"""Of one or the other of these paths: what the front door allows a page to try, without asking us."""
 ARRIVED_HEADER: Final = b"x-headcount-arrived-ms"
 """When HAProxy began to see about a request, in milliseconds since the epoch: what a player sends under this name is replaced."""
 

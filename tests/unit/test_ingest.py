@@ -151,7 +151,7 @@ def test_bad_input_gets_its_documented_error_and_reaches_no_shard(path: str, bod
 
     answer = run(scenario)
     assert (answer.status, answer.code) == (status, code)
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-origin" not in answer.headers, "nobody asked from a page"
 
 
 def test_the_wrong_fields_are_named() -> None:
@@ -363,8 +363,17 @@ def test_other_methods_get_405_and_are_told_which_are_allowed(path: str, method:
 
 
 def test_other_methods_on_the_pixel_get_405() -> None:
-    answer = one("POST", "/icon.gif", query=b"type=play&v=a&p=b&u=c")
-    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    answer = one("PUT", "/icon.gif", query=b"type=play&v=a&p=b&u=c")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST, OPTIONS")
+
+
+def test_a_pixel_that_a_beacon_makes_a_post_of_is_taken_as_the_get() -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        answer = await ask(door.app, "POST", "/icon.gif", b'{"not":"read"}', query=b"type=play&v=a&p=b&u=c", token=None)
+        return answer, sum(tracker.ledger.started for tracker in door.shard.trackers)
+
+    answer, started = run(scenario)
+    assert (answer.status, answer.body, started) == (200, GIF, 1)
 
 
 @pytest.mark.parametrize("path", ["/", "/icon.gif/", "/icon.GIF", START + "/", "/analytics/live/session/", "/analytics"])
@@ -373,7 +382,27 @@ def test_other_paths_get_404(path: str) -> None:
     assert (answer.status, answer.code) == (404, "not_found")
 
 
-@pytest.mark.parametrize(("path", "methods"), [(START, "POST, OPTIONS"), ("/icon.gif", "GET, HEAD, OPTIONS")])
+@pytest.mark.parametrize("path", ["/icon.gif/", START + "/", "/analytics/live/nowhere", "/analytics"])
+def test_a_page_can_read_that_there_is_nothing_where_players_may_have_meant_something(path: str) -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        asked = {"origin": "https://tv.example", "access-control-request-method": "POST"}
+        preflight = await ask(door.app, "OPTIONS", path, headers=asked, token=None)
+        answer = await ask(door.app, "POST", path, b"{}", headers={"origin": "https://tv.example"})
+        return preflight, answer, door.tallies.report()
+
+    preflight, answer, report = run(scenario)
+    assert (preflight.status, answer.status, answer.code) == (204, 404, "not_found")
+    assert preflight.headers["access-control-allow-origin"] == answer.headers["access-control-allow-origin"] == "https://tv.example"
+    assert report.increments == {("rejected", "elsewhere", "not_found"): 1}
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/status", "/", "/healthz"])
+def test_no_page_may_read_what_is_for_operators(path: str) -> None:
+    answer = one("GET", path, token=OPS, headers={"origin": "https://tv.example"})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(("path", "methods"), [(START, "POST, OPTIONS"), ("/icon.gif", "GET, HEAD, POST, OPTIONS")])
 def test_a_preflight_is_answered_for_a_day_without_a_token(path: str, methods: str) -> None:
     asked = {
         "origin": "https://tv.example",
@@ -382,10 +411,36 @@ def test_a_preflight_is_answered_for_a_day_without_a_token(path: str, methods: s
     }
     answer = one("OPTIONS", path, token=None, headers=asked)
     assert (answer.status, answer.body) == (204, b"")
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == "https://tv.example"
+    assert answer.headers["access-control-allow-credentials"] == "true"
     assert answer.headers["access-control-allow-methods"] == methods
     assert answer.headers["access-control-allow-headers"] == "authorization,x-trace"
     assert answer.headers["access-control-max-age"] == "86400"
+
+
+def test_every_answer_to_a_page_names_its_origin_and_lets_it_read_when_to_try_again() -> None:
+    friend = {"origin": "https://tv.example"}
+    for answer in (
+        post(START, headers=friend),
+        post(START, b"", headers=friend),
+        post(START, token=None, headers=friend),
+        one("GET", "/icon.gif", query=b"type=play&v=a&p=b&u=c", headers=friend),
+        one("GET", "/icon.gif", headers=friend),
+        one("PUT", START, headers=friend),
+    ):
+        assert answer.headers["access-control-allow-origin"] == "https://tv.example"
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["access-control-expose-headers"] == "retry-after"
+        assert answer.headers["vary"] == "origin"
+    native = post(START)
+    assert native.headers["vary"] == "origin"
+    assert "access-control-allow-origin" not in native.headers
+
+
+def test_an_empty_list_lets_no_page_in() -> None:
+    answer = post(START, headers={"origin": "https://tv.example"}, parts={"rules": Rules(slots=SLOTS, cors_origins=())})
+    assert (answer.status, answer.headers["vary"]) == (200, "origin")
+    assert "access-control-allow-origin" not in answer.headers
 
 
 def test_only_listed_origins_are_let_in() -> None:
@@ -509,6 +564,7 @@ def test_a_pixel_is_a_gif_that_nobody_stores() -> None:
     assert answer.headers["content-type"] == "image/gif"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["content-length"] == str(len(GIF))
+    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
     assert GIF[:6] == b"GIF89a"
     assert GIF[6:10] == b"\1\0\1\0"
 
@@ -539,9 +595,8 @@ BAD_PIXELS = {
     b"type=play&v=%&p=b&u=c": ["v"],
     b"type=play&v=%zz&p=b&u=c": ["v"],
     b"type=play&v=\xff&p=b&u=c": ["v"],
-    b"type=play&v=a&p=b&u=c&visibility=yes": ["visibility"],
-    b"type=play&v=a&p=b&u=c&visibility=": ["visibility"],
-    b"type=play&v=a&p=b&u=c&referrer=%00": ["referrer"],
+    b"type=play&v=a&p=b&u=undefined": ["u"],
+    b"type=play&v={VIDEO_ID}&p=b&u=%5Bobject%20Object%5D": ["v", "u"],
 }
 
 
@@ -563,6 +618,43 @@ def test_a_bad_pixel_names_its_parameters(query: bytes, named: list[str]) -> Non
 )
 def test_a_good_pixel_is_taken(query: bytes) -> None:
     assert pixel(query).status == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "visible", "dropped"),
+    [
+        (b"", True, []),
+        (b"&visibility=TRUE", True, []),
+        (b"&visibility=True", True, []),
+        (b"&visibility=1", True, []),
+        (b"&visibility=False", False, []),
+        (b"&visibility=0", False, []),
+        (b"&visibility=hidden", True, ["visibility"]),
+        (b"&visibility=", True, ["visibility"]),
+        (b"&visibility=true&visibility=false", True, ["visibility"]),
+        (b"&visibility=%FF", True, ["visibility"]),
+        (b"&referrer=%00", True, ["referrer"]),
+        (b"&referrer=%zz&visibility=0", False, ["referrer"]),
+    ],
+)
+def test_an_optional_parameter_that_cannot_be_read_costs_only_itself(more: bytes, visible: bool, dropped: list[str]) -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        answer = await ask(door.app, "GET", "/icon.gif", query=b"type=play&v=a&p=b&u=c" + more, token=None)
+        session = json.loads(await door.backstage.describe("\0b\0a\0c") or b"null")
+        return answer, session, door.tallies.report()
+
+    answer, session, report = run(scenario)
+    assert (answer.status, session["visible"]) == (200, visible)
+    assert [key[2] for key in report.increments if key[0] == "dropped_fields"] == dropped
+    assert "referrer" not in session["profile"]
+
+
+def test_a_pixel_whose_viewer_nobody_filled_in_is_counted_by_its_own_name() -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        await ask(door.app, "GET", "/icon.gif", query=b"type=play&v=a&p=b&u=undefined", token=None)
+        return door.tallies.report()
+
+    assert run(scenario).increments == {("rejected", "icon", "placeholder_id"): 1}
 
 
 def test_only_listed_pullzones_are_taken() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from serve_app.machine import ingress
 from serve_app.machine.ports import InternalPorts
-from serve_app.players.routes import POSTS
+from serve_app.players.routes import PLAYERS_PREFIXES, POSTS
+from serve_app.settings import Settings
 from sessions import limits
 
 PORTS = InternalPorts(20_000)
@@ -20,6 +21,7 @@ defaults
     timeout http-keep-alive 5s
     log global
     option httplog
+    option abortonclose
     errorfile 502 /run/500.http
     errorfile 503 /run/500.http
     errorfile 504 /run/500.http
@@ -42,7 +44,13 @@ listen stats
 @pytest.fixture
 def corrected(tmp_path: Path) -> list[str]:
     """Return the lines that HAProxy would read."""
-    ingress.write_wrapper(tmp_path, statistics=PORTS.haproxy_statistics, metrics=PORTS.haproxy_metrics, binary="/bin/true")
+    ingress.write_wrapper(
+        tmp_path,
+        Settings(cors_origins=("https://tv.example", "https://b.example:8443")),
+        statistics=PORTS.haproxy_statistics,
+        metrics=PORTS.haproxy_metrics,
+        binary="/bin/true",
+    )
     file = tmp_path / "haproxy.cfg"
     file.write_text(GENERATED)
     subprocess.run([tmp_path / "haproxy", "-db", "-f", file, "-dR"], check=True)
@@ -73,28 +81,41 @@ def test_a_replica_is_given_so_many_requests_and_the_others_wait_a_second_for_th
 
 
 def test_who_is_no_player_is_served_before_the_players_who_wait(corrected: list[str]) -> None:
-    rule = "http-request set-priority-class int(-1) unless { path_beg /analytics/ } or { path /icon.gif }"
+    rule = "http-request set-priority-class int(-1) unless { path_beg /analytics /icon.gif }"
     assert corrected.count(rule) == 1
     assert corrected.index(rule) > corrected.index("backend http-headcount")
-    assert {path for path in POSTS if path.startswith("/analytics/")} == set(POSTS)
+    assert {path for path in POSTS if path.startswith(PLAYERS_PREFIXES)} == set(POSTS)
 
 
 def test_a_body_is_read_before_a_replica_hears_of_the_request(corrected: list[str]) -> None:
     assert "option http-buffer-request" in corrected
-    assert corrected[corrected.index("frontend http_frontend") + 1] == "http-request set-header x-headcount-arrived-ms %[date(0,ms)]"
+    arrived = corrected.index("http-request set-header x-headcount-arrived-ms %[date(0,ms)]")
+    assert corrected.index("frontend http_frontend") < arrived < corrected.index("backend http-headcount")
 
 
 def test_what_haproxy_says_by_itself_has_our_shape(corrected: list[str], tmp_path: Path) -> None:
     answer = tmp_path / "unavailable.http"
-    assert [line.split()[-1] for line in corrected if line.startswith("errorfile")] == [str(answer)] * 3
+    told = [tuple(line.split()[1:]) for line in corrected if line.startswith("errorfile")]
+    assert told[:3] == [(code, str(answer)) for code in ("502", "503", "504")]
+    assert told[3:] == [("400", f"{tmp_path}/bad.http"), ("408", f"{tmp_path}/slow.http")]
+    assert b'"code":"request_timeout"' in (tmp_path / "slow.http").read_bytes()
+    assert (tmp_path / "bad.http").read_bytes().startswith(b"HTTP/1.1 400 Bad Request\r\n")
     head, body = answer.read_bytes().split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
     assert b"Retry-After: 2" in head
     assert body.startswith(b'{"status":"error","error":{"code":"unavailable"')
-    (fallback,) = [line for line in corrected if line.startswith("http-request return")]
+    (fallback,) = [line for line in corrected if line.startswith("http-request return status 503")]
     assert fallback == f"http-request return status 503 content-type application/json file {tmp_path}/unavailable.json hdr Retry-After 2"
     assert (tmp_path / "unavailable.json").read_bytes() == body
+
+
+def test_a_client_that_closes_its_side_after_its_request_is_still_answered(corrected: list[str]) -> None:
+    assert "option abortonclose" not in corrected
+
+
+def test_only_listed_origins_are_named_by_haproxy(corrected: list[str]) -> None:
+    assert "acl allowed_origin req.fhdr(origin) -m str https://tv.example https://b.example:8443" in corrected
 
 
 @pytest.mark.parametrize(("descriptors", "connections"), [(256, 100), (20_000, 7_920), (65_536, 20_000)])

