@@ -48,9 +48,10 @@ class RayDirectory:
 
     def order(self, what: str, *arguments: object) -> object:
         """Ask for something; return what came of it. Raises `ReachError` with the line that says why not."""
-        problem, value = self._ask(what, *arguments)
-        if problem is not None:
-            raise ReachError(problem)
+        answer = self._ask(what, *arguments)
+        if answer.problem is not None:
+            raise ReachError(str(answer.problem))
+        value: object = answer.value
         return value
 
     def status(self) -> Status:

@@ -54,6 +54,19 @@ def agree(scene: Scene) -> None:
     assert "Every ledger holds: 256 slots." in audit.stdout
 
 
+def order(scene: Scene, *command: str) -> str:
+    """Run a command under the crowd; claim that it succeeded and that no player was answered anything but 200."""
+    scene.crowd.next_episode()
+    done = scene.tracker.run(*command, within_s=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    scene.crowd.probe().result(30)
+    episode = scene.crowd.next_episode()
+    assert episode.acknowledged > 0
+    assert not episode.troubles, episode.troubles
+    return done.stdout
+
+
 def _live_through(scene: Scene, fault: Fault, row: Row) -> tuple[float, float]:
     """Return how long nobody can have been heard (0.0: it is no outage that lasts) and the longest that a player had to send again."""
     scene.settle()

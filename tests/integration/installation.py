@@ -65,6 +65,8 @@ class Installation:
     settings: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[str] | None = None
+    packages: Path | None = None
+    """Where our packages are instead of where they were installed."""
 
     def __post_init__(self) -> None:
         assert COMMAND.exists(), f"{COMMAND} is not installed: run `make test`"
@@ -89,6 +91,8 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HEADCOUNT_", "RAY_")) and name != "PYTHONPATH"}
+        if self.packages is not None:
+            kept["PYTHONPATH"] = str(self.packages)
         mine = {"PORT": str(self.port), "DATA_DIR": str(self.data), **self.settings}
         return kept | {f"HEADCOUNT_{name}": value for name, value in mine.items()}
 

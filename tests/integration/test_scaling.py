@@ -12,7 +12,7 @@ import pytest
 
 from storage.redis_journal import RedisJournal
 from tests.chaos.crowd import Crowd
-from tests.chaos.ordeal import agree
+from tests.chaos.ordeal import agree, order
 from tests.chaos.scene import SETTINGS, Scene
 from tests.integration.installation import Installation, wait_until
 
@@ -49,19 +49,6 @@ def moves(before: Mapping[int, int], after: Mapping[int, int]) -> list[int]:
     return [after[slot] - epoch for slot, epoch in before.items() if after[slot] != epoch]
 
 
-def ask(scene: Scene, *command: str) -> str:
-    """Run a command under the crowd; claim that it succeeded and that no player was answered anything but 200."""
-    scene.crowd.next_episode()
-    done = scene.tracker.run(*command, within_s=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    scene.crowd.probe().result(30)
-    episode = scene.crowd.next_episode()
-    assert episode.acknowledged > 0
-    assert not episode.troubles, episode.troubles
-    return done.stdout
-
-
 def shards_shown(scene: Scene) -> set[str]:
     """Return the shards that have a gauge of their sessions."""
     return {dict(labels)["shard"] for (name, labels) in scene.samples() if name == "headcount_shard_sessions"}
@@ -73,7 +60,7 @@ def named(count: int) -> set[str]:
 
 def test_more_shards_take_over_as_few_slots_as_possible_and_no_player_notices(scene: Scene) -> None:
     before = epochs(scene)
-    said = ask(scene, "scale", "--shards", "3")
+    said = order(scene, "scale", "--shards", "3")
     assert "3 shards, of 2 before: 85 slots moved in" in said
     assert moves(before, epochs(scene)) == [1] * 85
     status = scene.status()
@@ -85,7 +72,7 @@ def test_more_shards_take_over_as_few_slots_as_possible_and_no_player_notices(sc
 def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> None:
     before, status = epochs(scene), scene.status()
     was, directory = status["shards"], status["pid"]
-    said = ask(scene, "rollout")
+    said = order(scene, "rollout")
     now = scene.status()["shards"]
     assert now.keys() == was.keys()
     assert not {shard["incarnation"] for shard in was.values()} & {shard["incarnation"] for shard in now.values()}
@@ -100,7 +87,7 @@ def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> N
 
 def test_fewer_shards_give_up_only_their_own_slots_and_leave_no_trace(scene: Scene) -> None:
     before = epochs(scene)
-    said = ask(scene, "scale", "--shards", "2")
+    said = order(scene, "scale", "--shards", "2")
     assert "2 shards, of 3 before:" in said
     moved = moves(before, epochs(scene))
     assert set(moved) == {1}
