@@ -28,7 +28,7 @@ from metrics.collector import render
 from metrics.reports import ReplicaReport, ShardReport
 from metrics.totals import LOST_S, Totals, Watched
 from sessions.errors import InvariantError
-from sessions.states import Playback
+from sessions.states import WATCHING
 
 COLLECT_EVERY_S: Final = 0.5
 """Twice a second: a session that expires is to leave what we show within one."""
@@ -44,7 +44,6 @@ PATIENCE_S: Final = 2.0
 """How long a question waits for them."""
 LOOK_UP_EVERY_S: Final = 2.0
 BIGGEST_STREAMS: Final = 20
-WATCHING: Final = (Playback.PLAYING, Playback.REBUFFERING, Playback.STARTING)
 
 _log = structlog.get_logger(__name__)
 

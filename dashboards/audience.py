@@ -28,7 +28,12 @@ FALLEN = Levels(yellow=0.85, red=0.67, falling=True)
 
 ROWS: Final[Rows] = {
     "Now": (
-        number("Watching", "Playing, rebuffering or starting, over all streams.", "sum(job:headcount_watching:sum)", unit=COUNT),
+        number(
+            "Watching",
+            "Playing, rebuffering, starting or in an advertisement, over all streams.",
+            "sum(job:headcount_watching:sum)",
+            unit=COUNT,
+        ),
         number(
             "Sessions",
             "Everybody whose heartbeats come: watching, paused, shown and failed.",
@@ -37,7 +42,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Watching the chosen streams",
-            "Playing, rebuffering or starting, on the streams chosen above.",
+            "Playing, rebuffering, starting or in an advertisement, on the streams chosen above.",
             f"sum(job_stream_id:headcount_watching:sum{{{STREAM}}})",
             unit=COUNT,
         ),
@@ -59,7 +64,7 @@ ROWS: Final[Rows] = {
     "Over time": (
         chart(
             "Sessions by state",
-            "Every active session, by what its player does: watching is playing + rebuffering + starting. The chosen streams.",
+            "Every active session, by what its player does: watching is playing + rebuffering + starting + ad. The chosen streams.",
             Line(f"sum by (state) (headcount_stream_sessions{{{STREAM}}})", "{{state}}"),
             unit=COUNT,
             stacked=True,
@@ -77,7 +82,7 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Watching by stream",
-            "Playing, rebuffering or starting; the biggest of the chosen streams.",
+            "Playing, rebuffering, starting or in an advertisement; the biggest of the chosen streams.",
             Line(biggest(f"sum by (stream_id) (job_stream_id:headcount_watching:sum{{{STREAM}}})"), "{{stream_id}}"),
             unit=COUNT,
         ),

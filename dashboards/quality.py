@@ -149,12 +149,20 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Viewers by what they do",
-            "Seconds lived per second, so the average number of viewers: playing, stalled, paused. The chosen streams.",
+            "Seconds lived per second, so the average number of viewers: playing, rebuffering, paused, in advertisements. The chosen streams.",
             Line(f"sum(rate(headcount_playing_seconds_total{{{STREAM}}}[1m]))", "playing"),
             Line(f"sum(rate(headcount_rebuffering_seconds_total{{{STREAM}}}[1m]))", "rebuffering"),
             Line(f"sum(rate(headcount_paused_seconds_total{{{STREAM}}}[1m]))", "paused"),
+            Line(f"sum(rate(headcount_ad_seconds_total{{{STREAM}}}[1m]))", "in advertisements"),
             unit=COUNT,
             stacked=True,
+        ),
+        chart(
+            "Advertisements that went wrong",
+            "Per second: advertisements that could not be shown, and viewers who left during one. The chosen streams.",
+            Line(f"sum(rate(headcount_ad_errors_total{{{STREAM}}}[1m]))", "errors"),
+            Line(f"sum(rate(headcount_exits_during_ad_total{{{STREAM}}}[1m]))", "left during one"),
+            unit=PER_SECOND,
         ),
         chart(
             "Errors",

@@ -93,7 +93,7 @@ SESSIONS: Final = Metric(
     labels=("state",),
     values=STATES,
     audience="state",
-    help="Sessions that are active now, by playback state; watching is playing + rebuffering + starting.",
+    help="Sessions that are active now, by playback state; watching is playing + rebuffering + starting + ad.",
 )
 STREAM_SESSIONS: Final = _gauge(
     "stream_sessions", "Sessions that are active now, by stream and playback state.", "stream_id", "state", audience="stream"
@@ -148,6 +148,9 @@ CATALOG: Final[tuple[Metric, ...]] = (
         increments="seek_rebuffering",
     ),
     _by_stream("paused_seconds", "Time spent paused.", unit="seconds", increments="paused"),
+    _by_stream("ad_seconds", "Time spent in advertisements.", unit="seconds", increments="ad"),
+    _by_stream("ad_errors", "Advertisements that could not be shown, as players reported.", increments="ad_errors"),
+    _by_stream("exits_during_ad", "Sessions that were over in an advertisement.", increments="exits_during_ad"),
     _by_stream(
         "rebuffers",
         "Stalls after the first frame; those that only the player counted come when its session finishes, as the connection's.",
@@ -171,7 +174,7 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _histogram("live_latency_seconds", "Average latency behind live of sessions that are over.", unit="seconds", increments="live_latency"),
     _histogram(
         "session_seconds",
-        "Length of sessions that are over: starting, playing, rebuffering and paused.",
+        "Length of sessions that are over: starting, playing, rebuffering, paused and in advertisements.",
         unit="seconds",
         increments="session",
     ),

@@ -15,16 +15,18 @@ from operator import attrgetter
 from struct import Struct
 from typing import Final
 
-from sessions.diary import BY_SEEK, SILENCE, Interval
-from sessions.limits import SEEK_CAUSES_STALL_S
+from sessions.diary import BY_SEEK, SILENCE, Interval, code_of
+from sessions.limits import SEEK_CAUSES_STALL_S, SEEK_FOLLOWS_STALL_S, STALLED_AFTER_S
 from sessions.states import PLAYBACKS, Cue, Playback
-from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
+from sessions.transitions import AFTER_FRAME, BEFORE_FRAME, PLAYS, RESUMES
 
 UNKNOWN_NUMBER: Final = 0xFFFF_FFFF
 """Of a bitrate or a latency: the player did not say."""
+NOT_LIVE: Final = 0xFFFF_FFFE
+"""Of a latency: the player is behind the live edge by its viewer's own wish, so what was said of it holds no more."""
 
 FAILURES: Final = (None, "start", "playback")
-"""A fatal error, or an end for an error: before the first frame (VSF), or after it (VPF)."""
+"""A fatal error that nothing playing has followed, or an end for an error: before the first frame (VSF), or after it (VPF)."""
 NEVER: Final = float("-inf")
 
 CUE_BITS: Final = 0b0001_1111
@@ -33,7 +35,17 @@ CUE_BITS: Final = 0b0001_1111
 Noted = tuple[float, int, int, int, int, int, int]
 """One input as it stands in the window: player's time, cue, stream index, cap in s, bitrate, latency, quality's fingerprint."""
 
-_PACKED: Final = Struct("<13d6IH6B")
+_LAYOUT: Final = {
+    "d": "at seek_at started_at first_frame_at starting_s playing_s rebuffering_s seek_rebuffering_s paused_s bits bitrate_s latency_us_s latency_s",
+    "I": "bitrate latency quality rebuffers seek_rebuffers switches",
+    "H": "cap_s",
+    "B": "stream state frame running by_seek failure",
+}
+_LAYOUT_SINCE: Final = {"d": "entered_at ad_s", "B": "before_stall before_ad ad_break cause_open"}
+"""What came later stands behind it, in the same way."""
+_FIELDS: Final = tuple((name, kind) for layout in (_LAYOUT, _LAYOUT_SINCE) for kind, names in layout.items() for name in names.split())
+"""Every number of an account at rest and how it is packed, little-endian and without gaps."""
+_PACKED: Final = Struct("<" + "".join(kind for _, kind in _FIELDS))
 """An account at rest: a million sessions hold one each, and only the one that is spoken of needs to be an object. It grows at its end."""
 
 
@@ -48,6 +60,7 @@ class Gain:
     rebuffering_s = 0.0
     seek_rebuffering_s = 0.0
     paused_s = 0.0
+    ad_s = 0.0
     bits = 0.0
     bitrate_s = 0.0
     stalls = 0
@@ -55,10 +68,8 @@ class Gain:
     """Those that a seek caused among them."""
     switches = 0
     plays = 0
-    start_failures = 0
-    playback_failures = 0
     startups: tuple[tuple[float, float], ...] = ()
-    """(started_at, first_frame_at) of each session of which both became known."""
+    """(started_at, first_frame_at) of each session of which both became known; the second without the advertisements before it."""
     happened = False
     """Something beside time: it is rare, and so asked for first."""
 
@@ -77,16 +88,18 @@ class Account:
     `apply` is the only mutator; inputs must come in the order of the player's time.
     """
 
-    __slots__ = (  # noqa: RUF023 - the order of `_PACKED`; `begun` is not packed
+    __slots__ = (  # noqa: RUF023 - the order of `_FIELDS`; `begun` is not packed
         "at", "seek_at", "started_at", "first_frame_at", "starting_s", "playing_s", "rebuffering_s", "seek_rebuffering_s", "paused_s", "bits", "bitrate_s",
         "latency_us_s", "latency_s", "bitrate", "latency", "quality", "rebuffers", "seek_rebuffers", "switches", "cap_s",
-        "stream", "state", "frame", "running", "by_seek", "failure", "begun",
+        "stream", "state", "frame", "running", "by_seek", "failure",
+        "entered_at", "ad_s", "before_stall", "before_ad", "ad_break", "cause_open", "begun",
     )  # fmt: skip
 
     def __init__(self, packed: bytes | bytearray = b"") -> None:
         """Open what `pack` gave; nothing: a new account."""
-        # `started_at`, `first_frame_at`: of the start (or a beacon's view), and of stream_start (or its play): a heartbeat is too
-        # late to tell. The order is that of `_PACKED` and of the slots.
+        # `started_at`, `first_frame_at`: of the start, and of stream_start less the advertisements before it: a heartbeat is too late to
+        # tell. `entered_at`: when the present state began. `before_stall`, `before_ad`: the states to return to. `cause_open`: a stall that
+        # a seek may still turn out to have caused. The order is that of `_FIELDS` and of the slots.
         (
             self.at,
             self.seek_at,
@@ -114,7 +127,13 @@ class Account:
             self.running,
             self.by_seek,
             self.failure,
-        ) = _PACKED.unpack_from(packed or _NEW)
+            self.entered_at,
+            self.ad_s,
+            self.before_stall,
+            self.before_ad,
+            self.ad_break,
+            self.cause_open,
+        ) = _PACKED.unpack_from(packed if len(packed) >= _PACKED.size else packed + _NEW[len(packed) :])
         self.begun: tuple[Interval, ...] = ()
         """The intervals that began since it was opened: another state, another stream, or a first sign of life."""
 
@@ -130,34 +149,115 @@ class Account:
         began; None for a question, which counts nothing.
         """
         at, cue, stream, cap_s, bitrate, latency, quality = noted
+        cue &= CUE_BITS
         goes_on = self.running and stream == self.stream
         if self.running:
-            elapsed = at - self.at
-            if elapsed > self.cap_s:  # noqa: PLR1730 - a call of min() costs more than all the rest
-                elapsed = self.cap_s
-            if elapsed > 0.0:
-                self._spend(elapsed, left)
+            goes_on = self._pass(at, cue, left) and goes_on
+        else:
+            self.entered_at = at
         self.at = at
         self.running = True
         self.cap_s = cap_s
         self.stream = stream
         if bitrate != UNKNOWN_NUMBER:
             self.bitrate = bitrate
-        if latency != UNKNOWN_NUMBER:
+        if latency == NOT_LIVE:
+            self.latency = UNKNOWN_NUMBER
+        elif latency != UNKNOWN_NUMBER:
             self.latency = latency
         if quality and quality != self.quality:
             self._switch(quality, entered)
-        cue &= CUE_BITS
-        after = (AFTER_FRAME if self.frame else BEFORE_FRAME)[cue]
-        if after is not None:
-            state = _STATE_OF[after]
-            if state != self.state:
-                self._enter(state, entered)
-                goes_on = False
-        if cue in _MARKS:
+        had_frame = self.frame
+        state = self._state_after(cue)
+        if state != self.state:
+            self._enter(state, left, entered)
+            goes_on = False
+        if cue == Cue.DVR_SEEK:
+            goes_on = self._seek(at, left) and goes_on
+        elif not had_frame and cue in _MARKS:
             self._mark(cue, at, entered)
         if not goes_on:
-            self.begun += ((at, self.counted_s, stream, self.state | BY_SEEK * self.by_seek),)
+            self.begun += ((at, self.counted_s, stream, code_of(self.state) | BY_SEEK * self.by_seek),)
+
+    def _pass(self, at: float, cue: int, gain: Gain | None) -> bool:
+        """Let time pass until `at`, in the state that the last input set; False: that state is another now, since it waited too long."""
+        elapsed = at - self.at
+        if elapsed > self.cap_s:  # noqa: PLR1730 - a call of min() costs more than all the rest
+            elapsed = self.cap_s
+        if self.state not in (_REBUFFERING, _STARTING):
+            if elapsed > 0.0:
+                self._spend(elapsed, gain)
+            return True
+        stalled_at = (self.at if self.entered_at == NEVER else self.entered_at) + STALLED_AFTER_S
+        # Whoever starts may say nothing of it for as long as it likes; only who says that it waits is taken at its word.
+        waits_no_more = at > stalled_at and (self.state == _REBUFFERING or cue in _WAITS)
+        if waits_no_more:
+            elapsed = min(elapsed, max(stalled_at - self.at, 0.0))
+        if elapsed > 0.0:
+            self._spend(elapsed, gain)
+        if self.cause_open and at - self.entered_at > SEEK_FOLLOWS_STALL_S:
+            self._count_stall(gain)
+        if waits_no_more:
+            self.state, self.entered_at, self.by_seek = _STALLED, stalled_at, False
+            self.begun += ((stalled_at, self.counted_s, self.stream, code_of(_STALLED)),)
+        return not waits_no_more
+
+    def _state_after(self, cue: int) -> int:
+        """Return the state that a cue leads to: that of the tables, but for what stands in the way of it."""
+        state: int = self.state
+        after = (AFTER_FRAME if self.frame else BEFORE_FRAME)[cue]
+        if after is None or (state == _FAILED and cue not in PLAYS):
+            return state
+        if cue in _AD_CUES:
+            return self._state_after_ad(cue)
+        if self.ad_break and cue != Cue.STREAM_START and after is not Playback.FAILED:
+            # Whatever the content does meanwhile, what is seen is the advertisement.
+            if after is RESUMES:
+                self.before_ad = self._resumed(self.before_ad)
+            return state
+        self.ad_break = 0
+        if after is RESUMES:
+            return self._resumed(state)
+        return state if state == _STALLED and cue in _WAITS else _STATE_OF[after]
+
+    def _state_after_ad(self, cue: int) -> int:
+        """Return the state that an advertisement or a break leads to: at its end, what it was before."""
+        if cue in _AD_BEGINS:
+            if not self.ad_break:
+                self.before_ad = self.state
+            self.ad_break = _BREAK if cue == Cue.AD_BREAK_START else self.ad_break or _ONE_AD
+            return _AD
+        if not self.ad_break or (cue == Cue.AD_END and self.ad_break == _BREAK):
+            return int(self.state)
+        self.ad_break = 0
+        return int(self.before_ad)
+
+    def _resumed(self, state: int) -> int:
+        if state in (_REBUFFERING, _STALLED):
+            return int(self.before_stall) if self.frame else _STARTING
+        return _PLAYING if state == _FAILED and self.frame else state
+
+    def _seek(self, at: float, gain: Gain | None) -> bool:
+        """Take a seek: the stall that began just before it is its doing, else one that follows; False: it was the cause of the present one."""
+        if not self.cause_open or self.state != _REBUFFERING:
+            self.seek_at = at
+            return True
+        before_s = at - self.entered_at
+        self.by_seek = True
+        self.seek_rebuffers += 1
+        self.seek_rebuffering_s += before_s
+        if gain is not None:
+            gain.seek_rebuffering_s += before_s
+            gain.seek_stalls += 1
+        self._count_stall(gain)
+        return False
+
+    def _count_stall(self, gain: Gain | None) -> None:
+        """Count the present stall, whose cause is known now."""
+        self.cause_open = False
+        if gain is not None:
+            gain.stalls += 1
+            gain.happened = True
 
     def _switch(self, quality: int, gain: Gain | None) -> None:
         if self.quality:
@@ -168,16 +268,13 @@ class Account:
         self.quality = quality
 
     def _mark(self, cue: int, at: float, gain: Gain | None) -> None:
-        if cue == Cue.DVR_SEEK:
-            self.seek_at = at
-        elif cue in (Cue.START, Cue.VIEW):
+        """Note when it was asked for, or when the first frame came: both before anything of it was seen."""
+        if cue == Cue.START:
             if self.started_at == NEVER:
                 self.started_at = at
-                self._tell_startup(gain)
-        elif self.first_frame_at == NEVER and (cue == Cue.STREAM_START or self.started_at != NEVER):
-            # A beacon's play tells when the first frame came only after its view.
-            self.first_frame_at = at
-            self._tell_startup(gain)
+        else:
+            self.first_frame_at = at - self.ad_s
+        self._tell_startup(gain)
 
     def _tell_startup(self, gain: Gain | None) -> None:
         # Each of the two is set once, so the second of them comes once.
@@ -209,6 +306,10 @@ class Account:
             self._stall(elapsed, gain)
         elif state == _STARTING:
             self.starting_s += elapsed
+        elif state == _AD:
+            self.ad_s += elapsed
+            if gain is not None:
+                gain.ad_s += elapsed
 
     def _stall(self, elapsed: float, gain: Gain | None) -> None:
         by_seek_s = elapsed if self.by_seek else 0.0
@@ -218,40 +319,39 @@ class Account:
             gain.rebuffering_s += elapsed
             gain.seek_rebuffering_s += by_seek_s
 
-    def _enter(self, state: int, gain: Gain | None) -> None:
-        self.state = state
+    def _enter(self, state: int, left: Gain | None, entered: Gain | None) -> None:
+        if self.cause_open:
+            self._count_stall(left)
+        before, self.state, self.entered_at = self.state, state, self.at
         self.by_seek = False
         if state == _PLAYING:
-            if gain is not None and not self.frame:
-                gain.plays += 1
-                gain.happened = True
+            if entered is not None and not self.frame:
+                entered.plays += 1
+                entered.happened = True
             self.frame = True
+            self.failure = 0
         elif state == _FAILED:
-            if not self.failure:
-                self._fail(gain)
-        elif state == _REBUFFERING:
-            self.rebuffers += 1
-            if self.at - self.seek_at <= SEEK_CAUSES_STALL_S:
-                self.by_seek = True
-                self.seek_rebuffers += 1
-                self.seek_at = NEVER
+            self.failure = 2 if self.frame else 1
+        elif state == _REBUFFERING and before != _AD:
+            # After a break it is the old stall that goes on.
+            self.before_stall = _PAUSED if before == _PAUSED else _PLAYING
+            self._stall_begins(entered)
+
+    def _stall_begins(self, gain: Gain | None) -> None:
+        self.rebuffers += 1
+        self.cause_open = True
+        if self.at - self.seek_at <= SEEK_CAUSES_STALL_S:
+            self.by_seek = True
+            self.seek_rebuffers += 1
+            self.seek_at = NEVER
             if gain is not None:
-                gain.stalls += 1
-                gain.happened = True
-                gain.seek_stalls += self.by_seek
+                gain.seek_stalls += 1
+            self._count_stall(gain)
 
-    def _fail(self, gain: Gain | None) -> None:
-        self.failure = 2 if self.frame else 1
-        if gain is None:
-            return
-        gain.happened = True
-        if self.frame:
-            gain.playback_failures += 1
-        else:
-            gain.start_failures += 1
-
-    def silence(self) -> None:
-        """Close the open interval at the last input; time until the next one is nobody's."""
+    def silence(self, gain: Gain | None = None) -> None:
+        """Close the open interval at the last input; time until the next one is nobody's. `gain` is of the stream that is watched."""
+        if self.cause_open:
+            self._count_stall(gain)
         if self.running:
             self.running = False
             self.begun += ((self.at, self.counted_s, self.stream, SILENCE),)
@@ -259,7 +359,7 @@ class Account:
     @property
     def counted_s(self) -> float:
         """All seconds that count for something."""
-        counted: float = self.starting_s + self.playing_s + self.rebuffering_s + self.paused_s
+        counted: float = self.starting_s + self.playing_s + self.rebuffering_s + self.paused_s + self.ad_s
         return counted
 
     @property
@@ -269,27 +369,65 @@ class Account:
         return playback
 
 
-_VALUES_OF: Final = attrgetter(*Account.__slots__[:-1])
-_MARKS: Final = frozenset({Cue.DVR_SEEK, Cue.START, Cue.VIEW, Cue.STREAM_START, Cue.PLAY})
-_STATE_OF: Final = {playback: state for state, playback in enumerate(PLAYBACKS)}
+_VALUES_OF: Final = attrgetter(*(name for name, _ in _FIELDS))
+_MARKS: Final = frozenset({Cue.START, Cue.STREAM_START})
+_WAITS: Final = frozenset({Cue.BEAT_REBUFFERING, Cue.BUFFER_START, Cue.RECONNECT})
+"""Cues that say that it waits for data."""
+_AD_BEGINS: Final = frozenset({Cue.AD_BREAK_START, Cue.AD_START})
+_AD_CUES: Final = _AD_BEGINS | {Cue.AD_BREAK_END, Cue.AD_END}
+_ONE_AD: Final = 1
+"""Of `ad_break`: an advertisement of which no break was told; its own end ends it."""
+_BREAK: Final = 2
+_STATE_OF: Final[dict[Playback | str, int]] = {playback: state for state, playback in enumerate(PLAYBACKS)}
 _STARTING: Final = _STATE_OF[Playback.STARTING]
 _PLAYING: Final = _STATE_OF[Playback.PLAYING]
 _REBUFFERING: Final = _STATE_OF[Playback.REBUFFERING]
 _PAUSED: Final = _STATE_OF[Playback.PAUSED]
 _FAILED: Final = _STATE_OF[Playback.FAILED]
+_STALLED: Final = _STATE_OF[Playback.STALLED]
+_AD: Final = _STATE_OF[Playback.AD]
 _BEAT_PLAYING: Final = int(Cue.BEAT_PLAYING)
-_NEW: Final = _PACKED.pack(
-    NEVER, NEVER, NEVER, NEVER, *(0.0,) * 9, UNKNOWN_NUMBER, UNKNOWN_NUMBER, 0, 0, 0, 0, 0, 0, _STARTING, False, False, False, 0
-)
+_FIRST: Final = {
+    "at": NEVER, "seek_at": NEVER, "started_at": NEVER, "first_frame_at": NEVER, "entered_at": NEVER, "bitrate": UNKNOWN_NUMBER, "latency": UNKNOWN_NUMBER,
+    "state": _STARTING, "before_stall": _PLAYING, "before_ad": _PLAYING,
+}  # fmt: skip
+_NEW: Final = _PACKED.pack(*(_FIRST.get(name, 0) for name, _ in _FIELDS))
+
+
+def _offset_of(name: str) -> int:
+    """Return where a number stands in an account at rest."""
+    names = [each for each, _ in _FIELDS]
+    return Struct("<" + "".join(kind for _, kind in _FIELDS[: names.index(name)])).size
+
+
+def _picking(*names: str) -> Struct:
+    """Return what unpacks only these numbers, in their order, and steps over the others."""
+    wanted = set(names)
+    return Struct("<" + "".join(kind if name in wanted else f"{Struct(kind).size}x" for name, kind in _FIELDS))
+
 
 # Of an account at rest, what an input reads and writes that only says that the session plays on.
-_STEADY: Final = Struct("<d32xd24x4d3I12xH2BxB")
+_STEADY: Final = _picking(
+    "at",
+    "playing_s",
+    "bits",
+    "bitrate_s",
+    "latency_us_s",
+    "latency_s",
+    "bitrate",
+    "latency",
+    "quality",
+    "cap_s",
+    "stream",
+    "state",
+    "running",
+)
 _AT: Final = Struct("<d")
-_PLAYING_S_AT: Final = 40
+_PLAYING_S_AT: Final = _offset_of("playing_s")
 _FLOW: Final = Struct("<4d2I")
-_FLOW_AT: Final = 72
+_FLOW_AT: Final = _offset_of("bits")
 _CAP: Final = Struct("<H")
-_CAP_AT: Final = 128
+_CAP_AT: Final = _offset_of("cap_s")
 
 
 def plays_on(account: bytearray, noted: Noted, gain: Gain) -> bool:
@@ -302,7 +440,14 @@ def plays_on(account: bytearray, noted: Noted, gain: Gain) -> bool:
     since, playing_s, bits, bitrate_s, latency_us_s, latency_s, flow, delay, shown, longest_s, watched, state, running = (
         _STEADY.unpack_from(account)
     )
-    if cue & CUE_BITS != _BEAT_PLAYING or state != _PLAYING or not running or stream != watched or quality not in (shown, 0):
+    if (
+        cue & CUE_BITS != _BEAT_PLAYING
+        or state != _PLAYING
+        or not running
+        or stream != watched
+        or quality not in (shown, 0)
+        or latency == NOT_LIVE
+    ):
         return False
     elapsed = at - since
     if elapsed > longest_s:  # noqa: PLR1730 - as above

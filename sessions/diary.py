@@ -28,6 +28,8 @@ BY_SEEK: Final = 0b0000_1000
 """Beside an interval's state: a seek caused this stall."""
 SILENCE: Final = 0b0000_0111
 """In the place of a state: the session was over; what follows is nobody's time."""
+_MORE_STATES: Final = 0b0001_0000
+"""Beside the states from the eighth on, whose number would be that of `SILENCE`."""
 LOST_STREAM: Final = 255
 """In the place of a stream index: its name is no longer known."""
 
@@ -60,6 +62,17 @@ class Why(IntEnum):
     OLDER = 1
     LATE = 2
     AFTER_END = 3
+
+
+def code_of(state: int) -> int:
+    """Return how a state, an index of `PLAYBACKS`, is written in an interval."""
+    return state if state < SILENCE else _MORE_STATES | (state - SILENCE)
+
+
+def state_of(code: int) -> int:
+    """Return the index in `PLAYBACKS` of an interval's state, `BY_SEEK` or not."""
+    code &= ~BY_SEEK
+    return SILENCE + (code & ~_MORE_STATES) if code & _MORE_STATES else code
 
 
 def with_entry(entries: bytes, now: float, what: int, detail: int) -> bytes:

@@ -39,7 +39,7 @@ class Heartbeat(NamedTuple):
     session_id: str
     at: float
     playback: str | None = None
-    """`paused`, `rebuffering` or `playing`: the first of its three flags that is true, in this order; None: no flag was."""
+    """`paused`, `rebuffering` or `playing`: the first of its three flags that is true, in this order; `idle`: all were given, none true; else None."""
     stream_id: str | None = None
     channel_id: str | None = None
     creator_id: str | None = None
@@ -54,6 +54,8 @@ class Heartbeat(NamedTuple):
     vitals: bytes = b""
     """The newest engagement, volume, buffer health, DVR offset, program progress."""
     dropped: str = ""
+    behind_live: bool = False
+    """It plays what was sent some time ago (`limits.DVR_OFFSET_S_MIN`): its latency is no live latency."""
 
 
 class Happening(NamedTuple):
@@ -144,6 +146,11 @@ EVENT_TYPES: Final = (
     "follow",
     "subscribe",
     "tip",
+    "ad_break_start",
+    "ad_break_end",
+    "ad_start",
+    "ad_end",
+    "ad_error",
 )
 DROPPABLE_FIELDS: Final = (
     "app_version", "channel_id", "creator_id", "device.browser", "device.browser_version", "device.connection_type", "device.os",

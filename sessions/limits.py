@@ -38,6 +38,14 @@ QUEUE_SPAN_S_MAX: Final = 86_400.0
 """How long a player is believed to have kept something back; what is older than that comes from another clock."""
 SEEK_CAUSES_STALL_S: Final = 5.0
 """A stall that begins within this time of a dvr_seek was caused by it."""
+SEEK_FOLLOWS_STALL_S: Final = 0.5
+"""A stall that began at most so long before a dvr_seek was caused by it: players stall before they say that they seek."""
+STALLED_AFTER_S: Final = 300.0
+"""Who has waited for so long, without a frame, is watching no more."""
+DVR_OFFSET_S_MIN: Final = 10.0
+"""Who plays so far behind the live edge watches the past: its latency is no live latency."""
+STARTUP_S_MAX: Final = 600.0
+"""A longer time to the first frame is no startup, but somebody who went away, or a clock that was set."""
 INTERVAL_CAP_S_MAX: Final = 65_535
 """The most that one interval ever counts, whatever was promised: 18 hours, what fits the window."""
 EVENT_IDS_MAX: Final = 1_024

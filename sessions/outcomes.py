@@ -10,7 +10,7 @@ that it was counted of, so a crash repeats neither or both.
 
 from collections.abc import Mapping
 
-from sessions.account import Account, Gain
+from sessions.account import FAILURES, Account, Gain
 from sessions.changes import Increments, Key
 from sessions.events import End
 from sessions.histograms import observe
@@ -24,6 +24,7 @@ from sessions.qoe import (
     watch_time_s,
 )
 from sessions.session import Session
+from sessions.states import Playback
 
 
 def add_gains(increments: Increments, gains: Mapping[str, Gain]) -> None:
@@ -41,6 +42,8 @@ def add_gains(increments: Increments, gains: Mapping[str, Gain]) -> None:
                 increments["seek_rebuffering", stream_id] = gain.seek_rebuffering_s
         if gain.paused_s:
             increments["paused", stream_id] = gain.paused_s
+        if gain.ad_s:
+            increments["ad", stream_id] = gain.ad_s
         if gain.happened:
             _add_happened(increments, stream_id, gain)
 
@@ -51,15 +54,14 @@ def _add_happened(increments: Increments, stream_id: str, gain: Gain) -> None:
         (("rebuffers", stream_id, "seek"), gain.seek_stalls),
         (("quality_switches", stream_id), gain.switches),
         (("plays", stream_id), gain.plays),
-        (("start_failures", stream_id), gain.start_failures),
-        (("playback_failures", stream_id), gain.playback_failures),
     ):
         if count:
             _add(increments, key, count)
     for started_at, first_frame_at in gain.startups:
         startup_s = startup_between_s(started_at, first_frame_at)
-        observe(increments, "startup", startup_s)
-        observe(increments, "stream_startup", startup_s, stream_id)
+        if startup_s is not None:
+            observe(increments, "startup", startup_s)
+            observe(increments, "stream_startup", startup_s, stream_id)
 
 
 def add_finish(increments: Increments, session: Session, account: Account) -> None:
@@ -75,6 +77,9 @@ def add_finish(increments: Increments, session: Session, account: Account) -> No
         _add(increments, ("rebuffers", session.stream_id, "connection"), unseen)
     if session.revision > 1:
         return
+    add_failure(increments, session, account)
+    if account.playback is Playback.AD:
+        _add(increments, ("exits_during_ad", session.stream_id), 1)
     if exited_before_start(session, account):
         _add(increments, ("exits_before_start", session.stream_id), 1)
     latency_s = live_latency_s(account)
@@ -86,6 +91,13 @@ def add_finish(increments: Increments, session: Session, account: Account) -> No
         observe(increments, "experience_score", experienced)
         observe(increments, "stream_experience_score", experienced, session.stream_id)
         observe(increments, "session", session_time_s(account))
+
+
+def add_failure(increments: Increments, session: Session, account: Account) -> None:
+    """Add the failure that stands: a fatal error that nothing playing has followed, or an end for an error; at most one per viewing."""
+    if account.failure:
+        kind = "start_failures" if account.failure == FAILURES.index("start") else "playback_failures"
+        _add(increments, (kind, session.stream_id), 1)
 
 
 def add_differences(increments: Increments, session: Session, end: End) -> None:

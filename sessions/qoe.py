@@ -7,6 +7,7 @@ They read a session or its account and change nothing. Seconds, bits/s, ratios 0
 from math import exp, sqrt
 
 from sessions.account import FAILURES, NEVER, Account
+from sessions.limits import STARTUP_S_MAX
 from sessions.session import Session
 from sessions.states import Liveness
 
@@ -18,8 +19,8 @@ def watch_time_s(account: Account) -> float:
 
 
 def session_time_s(account: Account) -> float:
-    """How long somebody wanted to watch: starting, playing, rebuffering and paused; neither shown nor failed."""
-    spent: float = account.starting_s + account.playing_s + account.rebuffering_s + account.paused_s
+    """How long somebody wanted to watch: starting, playing, rebuffering, paused, advertisements; neither shown, stalled nor failed."""
+    spent: float = account.starting_s + account.playing_s + account.rebuffering_s + account.paused_s + account.ad_s
     return spent
 
 
@@ -69,15 +70,16 @@ def experience_score(*, success: int, startup_time_s: float | None, rebuffers: i
 
 
 def startup_time_s(account: Account) -> float | None:
-    """`startup_time`: first frame - start, never negative; None if either is unknown (a provisional session has no start)."""
+    """`startup_time`: first frame - start, less the advertisements between; None if either is unknown (a provisional session has no start)."""
     if NEVER in (account.first_frame_at, account.started_at):
         return None
     return startup_between_s(account.started_at, account.first_frame_at)
 
 
-def startup_between_s(started_at: float, first_frame_at: float) -> float:
-    """`startup_time` of a session of which both times are known."""
-    return max(0.0, first_frame_at - started_at)
+def startup_between_s(started_at: float, first_frame_at: float) -> float | None:
+    """`startup_time` of a session of which both times are known; None where they cannot be those of one startup."""
+    startup_s = first_frame_at - started_at
+    return startup_s if 0.0 <= startup_s <= STARTUP_S_MAX else None
 
 
 def exited_before_start(session: Session, account: Account | None = None) -> bool:
@@ -114,6 +116,7 @@ def figures(session: Session) -> dict[str, object]:
         "playing_time_s": account.playing_s,
         "rebuffering_time_s": account.rebuffering_s,
         "paused_time_s": account.paused_s,
+        "ad_time_s": account.ad_s,
         "session_time_s": session_time_s(account),
         "watch_time_s": watch_time_s(account),
         "rebuffering_ratio": rebuffering_ratio(account),

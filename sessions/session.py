@@ -31,7 +31,7 @@ from sessions.limits import (
     WINDOW_INPUTS_MAX,
 )
 from sessions.states import Liveness, Playback
-from sessions.transitions import AFTER_FRAME, BEFORE_FRAME
+from sessions.transitions import AFTER_FRAME
 from sessions.window import INPUT, SAYS_ALL, inputs_of, place_of, put, said_since
 
 UNKNOWN: Final = "unknown"
@@ -80,7 +80,7 @@ class Session:
     __slots__ = (
         "account", "bucket", "channel_id", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
         "heartbeat_at", "ignored", "interval_s", "intervals", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
-        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "revision", "seen_at", "session_id",
+        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "revision", "seen_at", "session_id",
         "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
 
@@ -95,16 +95,10 @@ class Session:
         """Of its deadline (`deadlines.py`; slot's clock): when it expires or, once it is over, is forgotten. 0: it has none."""
         self.interval_s = 0
         """The heartbeat interval last promised."""
-        self.stream_id = UNKNOWN
-        self.channel_id = UNKNOWN
-        self.creator_id = UNKNOWN
-        self.program_id = UNKNOWN
+        self.stream_id = self.channel_id = self.creator_id = self.program_id = UNKNOWN
         self.program_title: str | None = None
         """As the newest program_change named it; the titles of starts and heartbeats are in `profile` and `vitals`."""
-        self.platform = UNKNOWN
-        self.country = UNKNOWN
-        self.quality = UNKNOWN
-        self.connection_type = UNKNOWN
+        self.platform = self.country = self.quality = self.connection_type = UNKNOWN
         self.pixel: Pixel | None = None
         """Beacon sessions only."""
         self.playback: Playback = Playback.STARTING
@@ -118,7 +112,9 @@ class Session:
         self.heartbeat_at = NEVER
         self.ending: Ending | None = None
         self.player_rebuffers = 0
-        """The player's own counter of stalls, the greatest seen."""
+        """Stalls by the player's own counter: by how much it rose after the first frame."""
+        self.rebuffer_counter = 0
+        """What that counter said last; it may start again."""
         self.tallies = _NO_TALLIES
         self.revision = 0
         """How often it finished."""
@@ -129,11 +125,8 @@ class Session:
         """An `Account` at rest; empty until the window first lets something go."""
         self.event_ids = b""
         """Digests of the last event ids, 7 bytes each, oldest first."""
-        self.profile = b""
-        self.vitals = b""
-        self.story = b""
-        self.intervals = b""
-        self.ignored = b""
+        self.profile = self.vitals = b""
+        self.story = self.intervals = self.ignored = b""
         """These three: see `diary.py`."""
 
     @property
@@ -215,11 +208,11 @@ class Session:
         if at >= self.newest_at:
             self.newest_at = at
             self.window = window = self.window + record
-            after = AFTER_FRAME[cue] if self.frame else BEFORE_FRAME[cue]
-            if after is not None:
-                self.playback = after
-                if after is Playback.PLAYING:
-                    self.frame = True
+            after, playback = AFTER_FRAME[cue], self.playback
+            if not self.frame or playback not in _STEADY or (after is not None and after is not playback):
+                # Else it plays on, or stays paused: the usual case.
+                tip = self.settled()
+                self.playback, self.frame = tip.playback, bool(tip.frame)
             if len(window) > INPUT.size:
                 self.fold(at - REORDER_WINDOW_S, gains)
             return True
@@ -247,7 +240,7 @@ class Session:
         named = stream if stream_id is None else self._index_of(stream_id, otherwise=stream)
         self.window = put(self.window, place, record, stream=named, moved=named != stream)
         tip = self.settled()
-        self.playback, self.frame = tip.playback, tip.frame
+        self.playback, self.frame = tip.playback, bool(tip.frame)
         if len(self.window) > WINDOW_INPUTS_MAX * INPUT.size:
             self.fold(NEVER, gains)
 
@@ -312,7 +305,7 @@ class Session:
     def stop(self, gains: Gains) -> Account:
         """Fold everything, close the last interval at the newest input (the session ended, or expired), and return the account."""
         account = self._fold_all(gains)
-        account.silence()
+        account.silence(gains[self._name_of(account.stream)])
         self._keep(account)
         return account
 
@@ -344,6 +337,12 @@ class Session:
     def remember_event(self, digest: bytes) -> None:
         """Keep an event id's digest; the oldest goes when there are too many."""
         self.event_ids = (self.event_ids + digest)[-EVENT_IDS_MAX * EVENT_ID_BYTES :]
+
+    def follow_counter(self, reading: int) -> None:
+        """Take what the player's own counter of stalls says; what it counted before the first frame was no stall."""
+        if self.frame:
+            self.player_rebuffers += reading - self.rebuffer_counter if reading > self.rebuffer_counter else reading
+        self.rebuffer_counter = reading
 
     def tally(self, **more: int) -> None:
         """Add to what is counted apart from the account, by the names of `Tallies`."""
@@ -395,10 +394,12 @@ FIELDS: Final = (
     "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
     "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
     "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title", "intervals",
-    "ignored",
+    "ignored", "rebuffer_counter",
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)
 _SETTERS: Final = tuple((getattr(Session, name).__set__, name in OF_PLAYERS) for name in FIELDS)
+_STEADY: Final = (Playback.PLAYING, Playback.PAUSED)
+"""States that time alone does not end."""
 _LIVENESSES: Final = {str(liveness): liveness for liveness in Liveness}
 _PLAYBACKS: Final = {str(playback): playback for playback in Playback}

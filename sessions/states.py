@@ -32,10 +32,17 @@ class Playback(StrEnum):
     """Stalled mid-play."""
     PAUSED = "paused"
     FAILED = "failed"
-    """A fatal error."""
+    """A fatal error, and nothing since that says that it plays."""
+    STALLED = "stalled"
+    """Waiting for longer than anybody watches a wheel turn: still a session, no longer watching."""
+    AD = "ad"
+    """An advertisement, or a break of several."""
 
 
 PLAYBACKS: tuple[Playback, ...] = tuple(Playback)
+"""In this order for ever: sessions are stored with their numbers. New ones are added at the end."""
+WATCHING: frozenset[Playback] = frozenset({Playback.STARTING, Playback.PLAYING, Playback.REBUFFERING, Playback.AD})
+"""The states in which somebody watches, or waits to."""
 
 
 class Input(StrEnum):
@@ -54,7 +61,7 @@ class Cue(IntEnum):
 
     START = 0
     BEAT = 1
-    """A heartbeat of which no flag was true."""
+    """A heartbeat of which no flag was true, and one was missing."""
     BEAT_PLAYING = 2
     BEAT_REBUFFERING = 3
     BEAT_PAUSED = 4
@@ -79,3 +86,9 @@ class Cue(IntEnum):
     """A check that is its session's first input: it was playing before we knew of it."""
     END_FOR_ERROR = 22
     """An end whose reason is `error`."""
+    BEAT_IDLE = 23
+    """A heartbeat whose three flags were all given, and all false."""
+    AD_BREAK_START = 24
+    AD_BREAK_END = 25
+    AD_START = 26
+    AD_END = 27

@@ -9,7 +9,7 @@ nothing, and why. A session keeps what is needed as packed bytes (`diary.py`); h
 from typing import Final
 
 from sessions.account import Account
-from sessions.diary import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of
+from sessions.diary import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of, state_of
 from sessions.dimensions import DIMENSIONS, STREAM
 from sessions.events import END_REASONS
 from sessions.qoe import exited_before_start, figures
@@ -39,6 +39,8 @@ _COUNTED_AS: Final = {
     Playback.PLAYING: "playing_time",
     Playback.REBUFFERING: "rebuffering_time",
     Playback.PAUSED: "paused_time",
+    Playback.AD: "ad_time",
+    Playback.STALLED: "stalled_time",
 }
 """Time shown or failed counts for nothing."""
 
@@ -123,7 +125,7 @@ def intervals(session: Session) -> list[dict[str, object]]:
     for number, ((since, before_s, stream, kind), (until, after_s, *_)) in enumerate(zip(begun, ends, strict=False)):
         if kind == SILENCE:
             continue
-        state = PLAYBACKS[kind & ~BY_SEEK]
+        state = PLAYBACKS[state_of(kind)]
         counted_as = _COUNTED_AS.get(state)
         counted_s, seconds = round(after_s - before_s, 6), round(until - since, 6)
         one: dict[str, object] = {
@@ -156,20 +158,26 @@ def counters(session: Session) -> list[dict[str, object]]:
 
     `amount` is all of it; the `provisional` part of it is still in the window, and in no counter yet.
     """
-    now, final = session.settled(), Account(session.account)
+    now, final, told = session.settled(), Account(session.account), session.revision > 0
     rows: list[tuple[str, float, float, str]] = [
         ("playing_seconds", now.playing_s, final.playing_s, "time in playing"),
         ("rebuffering_seconds", now.rebuffering_s, final.rebuffering_s, "time in rebuffering"),
         ("seek_rebuffering_seconds", now.seek_rebuffering_s, final.seek_rebuffering_s, "of it: stalls that a seek caused"),
         ("paused_seconds", now.paused_s, final.paused_s, "time in paused"),
+        ("ad_seconds", now.ad_s, final.ad_s, "time in advertisements"),
         ("bitrate_seconds", now.bitrate_s, final.bitrate_s, "playing time for which a bitrate was known"),
         ("played_bytes", now.bits / 8, final.bits / 8, "bitrate times that time"),
         ("plays", now.frame, final.frame, "a first frame was shown"),
         ("rebuffers, connection", _by_connection(now), _by_connection(final), "stalls that no seek caused"),
         ("rebuffers, seek", now.seek_rebuffers, final.seek_rebuffers, "stalls within 5 s of a seek"),
         ("quality_switches", now.switches, final.switches, "changes of quality after the first"),
-        ("start_failures", now.failure == 1, final.failure == 1, "a fatal error, or an end for one, before the first frame"),
-        ("playback_failures", now.failure == _PLAYBACK_FAILURE, final.failure == _PLAYBACK_FAILURE, "the same after the first frame"),
+        ("start_failures", now.failure == 1, told and now.failure == 1, "a fatal error, or an end for one, before the first frame"),
+        (
+            "playback_failures",
+            now.failure == _PLAYBACK_FAILURE,
+            told and now.failure == _PLAYBACK_FAILURE,
+            "the same after the first frame",
+        ),
     ]
     # These are final as soon as they are counted.
     errors, added, exited = session.tallies.errors, session.tallies.stalls_added, session.revision > 0 and exited_before_start(session, now)
@@ -189,7 +197,7 @@ _PLAYBACK_FAILURE: Final = 2
 
 
 def _by_connection(account: Account) -> int:
-    stalls: int = account.rebuffers - account.seek_rebuffers
+    stalls: int = account.rebuffers - account.seek_rebuffers - account.cause_open
     return stalls
 
 

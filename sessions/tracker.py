@@ -13,7 +13,7 @@ from hashlib import blake2b
 from sys import intern
 from typing import Any, Final
 
-from sessions.account import NEVER, UNKNOWN_NUMBER
+from sessions.account import NEVER, NOT_LIVE, UNKNOWN_NUMBER
 from sessions.changes import Key, Reason, Receipt, taken
 from sessions.diary import What, Why
 from sessions.dimensions import DIMENSIONS, FROM_START, STREAM
@@ -24,7 +24,7 @@ from sessions.roster import Roster
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
-from sessions.window import SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint
+from sessions.window import AUTO, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint
 
 _HEARTBEATS: Final[Key] = ("heartbeats",)
 _DUPLICATES: Final[Key] = ("duplicates",)
@@ -98,9 +98,22 @@ class Tracker(Roster):
 
     def _heartbeat(self, event: Heartbeat, now: float, interval_s: int) -> Receipt:
         # All of it at once: a name at a time costs more than all the rest of this line.
-        session_id, at, playback, stream_id, channel_id, creator_id, program_id, quality, bitrate, latency, rebuffer_count, vitals, _ = (
-            event
-        )
+        (
+            session_id,
+            at,
+            playback,
+            stream_id,
+            channel_id,
+            creator_id,
+            program_id,
+            quality,
+            bitrate,
+            latency,
+            rebuffer_count,
+            vitals,
+            _,
+            behind,
+        ) = event
         session = self._sessions.get(session_id)
         if session is None or session.liveness is not Liveness.ACTIVE:
             if session is not None and session.liveness is Liveness.ENDED:
@@ -120,8 +133,10 @@ class Tracker(Roster):
             self._follow(session, stream_id, channel_id, creator_id, program_id, quality, now=now, said=said)
             if vitals:
                 session.vitals = vitals
-            if rebuffer_count is not None and rebuffer_count > session.player_rebuffers:
-                session.player_rebuffers = rebuffer_count
+            if behind:
+                latency = NOT_LIVE
+            elif latency is None:
+                latency = UNKNOWN_NUMBER
             self._note(
                 session,
                 "heartbeat",
@@ -129,12 +144,14 @@ class Tracker(Roster):
                 at,
                 now,
                 interval_s,
-                bitrate=UNKNOWN_NUMBER if bitrate is None else bitrate,
-                latency=UNKNOWN_NUMBER if latency is None else latency,
+                bitrate=bitrate or UNKNOWN_NUMBER,
+                latency=latency,
                 quality=0 if quality is None else fingerprint(quality),
                 stream_id=stream_id,
                 says=_says(stream_id, program_id, creator_id),
             )
+            if rebuffer_count is not None and rebuffer_count != session.rebuffer_counter:
+                session.follow_counter(rebuffer_count)
             is_beat = True
         self._alive(session, now, interval_s, is_beat=is_beat)
         return taken(session.interval_s)
@@ -160,6 +177,8 @@ class Tracker(Roster):
                 session.tell(What.ERROR, now=now, detail=happening.fatal)
                 add_error(self._increments, event.stream_id or session.stream_id, fatal=happening.fatal)
                 cue = Cue.FATAL_ERROR if happening.fatal else cue
+            elif happening.type == "ad_error":
+                self._add(("ad_errors", event.stream_id or session.stream_id))
             at = happening.at
             self._follow_clock(session, at, now)
             said = session.said_since(at)
@@ -214,7 +233,8 @@ class Tracker(Roster):
         self._follow_clock(session, event.at, now)
         session.seen_at = now
         session.ending = Ending(event.at, event.reason, event.total_watch_s, event.farewell)
-        session.player_rebuffers = max(session.player_rebuffers, event.rebuffer_count or 0)
+        if event.rebuffer_count is not None and event.rebuffer_count > session.rebuffer_counter:
+            session.follow_counter(event.rebuffer_count)
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
         self._note(session, "end", cue, max(event.at, session.newest_at), now, interval_s)
         self._leave(session, Input.END, now)
@@ -319,6 +339,8 @@ class Tracker(Roster):
         """Set a dimension: the newest input that names it counts; any other only fills what was unknown."""
         before: str = getattr(session, name)
         if value is None or value == before or (said & _SAYS_OF[name] and before != UNKNOWN):
+            return
+        if value == AUTO and name == "quality" and before != UNKNOWN:
             return
         value = intern(value)
         if name == STREAM:

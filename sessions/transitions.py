@@ -9,6 +9,7 @@ and before that. `python -m sessions.transitions` prints the page.
 import sys
 from typing import Final
 
+from sessions.limits import STALLED_AFTER_S
 from sessions.states import Cue, Input, Liveness, Playback
 
 LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] = {
@@ -38,23 +39,27 @@ LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] 
 }
 """(liveness, input) → (liveness, ledger counts that grow by one). A start that meets a provisional session adds `promoted`."""
 
-PLAYBACK: Final[dict[Cue, tuple[Playback | None, Playback | None]]] = {
-    Cue.START: (Playback.STARTING, Playback.STARTING),
+RESUMES: Final = "what it was before"
+"""In the place of a state: what it was before the stall, or the break, that this cue ends."""
+
+PLAYBACK: Final[dict[Cue, tuple[Playback | str | None, Playback | str | None]]] = {
+    Cue.START: (None, Playback.STARTING),
     Cue.BEAT: (None, None),
+    Cue.BEAT_IDLE: (Playback.PAUSED, None),
     Cue.BEAT_PLAYING: (Playback.PLAYING, Playback.PLAYING),
     Cue.BEAT_REBUFFERING: (Playback.REBUFFERING, Playback.STARTING),
     Cue.BEAT_PAUSED: (Playback.PAUSED, Playback.PAUSED),
     Cue.STREAM_START: (Playback.PLAYING, Playback.PLAYING),
     Cue.BUFFER_START: (Playback.REBUFFERING, Playback.STARTING),
-    Cue.BUFFER_END: (Playback.PLAYING, Playback.PLAYING),
+    Cue.BUFFER_END: (RESUMES, RESUMES),
     Cue.RECONNECT: (Playback.REBUFFERING, Playback.STARTING),
-    Cue.RECONNECT_SUCCESS: (Playback.PLAYING, Playback.PLAYING),
+    Cue.RECONNECT_SUCCESS: (RESUMES, RESUMES),
     Cue.ERROR: (None, None),
     Cue.FATAL_ERROR: (Playback.FAILED, Playback.FAILED),
     Cue.QUALITY_CHANGE: (None, None),
     Cue.PROGRAM_CHANGE: (None, None),
     Cue.DVR_SEEK: (None, None),
-    Cue.DVR_RESUME_LIVE: (Playback.PLAYING, Playback.PLAYING),
+    Cue.DVR_RESUME_LIVE: (RESUMES, RESUMES),
     Cue.ENGAGED: (None, None),
     Cue.END: (None, None),
     Cue.VIEW: (None, Playback.SHOWN),
@@ -62,12 +67,19 @@ PLAYBACK: Final[dict[Cue, tuple[Playback | None, Playback | None]]] = {
     Cue.CHECK: (None, None),
     Cue.FIRST_CHECK: (Playback.PLAYING, Playback.PLAYING),
     Cue.END_FOR_ERROR: (Playback.FAILED, Playback.FAILED),
+    Cue.AD_BREAK_START: (Playback.AD, Playback.AD),
+    Cue.AD_BREAK_END: (RESUMES, RESUMES),
+    Cue.AD_START: (Playback.AD, Playback.AD),
+    Cue.AD_END: (RESUMES, RESUMES),
 }
 """Cue → (playback once a frame was shown, playback before the first frame). None: stays."""
 
-AFTER_FRAME: Final[tuple[Playback | None, ...]] = tuple(PLAYBACK[cue][0] for cue in Cue)
-BEFORE_FRAME: Final[tuple[Playback | None, ...]] = tuple(PLAYBACK[cue][1] for cue in Cue)
-"""The same, by the cue's number: what the hot path reads."""
+PLAYS: Final = frozenset({Cue.BEAT_PLAYING, Cue.STREAM_START, Cue.PLAY, Cue.FIRST_CHECK, Cue.RECONNECT_SUCCESS})
+"""Cues that say that it plays: all else leaves a failure standing."""
+
+AFTER_FRAME: Final[tuple[Playback | str | None, ...]] = tuple(PLAYBACK[cue][0] for cue in Cue)
+BEFORE_FRAME: Final[tuple[Playback | str | None, ...]] = tuple(PLAYBACK[cue][1] for cue in Cue)
+"""The same, by the cue's number."""
 
 CUE_OF_EVENT: Final[dict[str, Cue]] = {
     "stream_start": Cue.STREAM_START,
@@ -89,10 +101,16 @@ CUE_OF_EVENT: Final[dict[str, Cue]] = {
     "follow": Cue.ENGAGED,
     "subscribe": Cue.ENGAGED,
     "tip": Cue.ENGAGED,
+    "ad_break_start": Cue.AD_BREAK_START,
+    "ad_break_end": Cue.AD_BREAK_END,
+    "ad_start": Cue.AD_START,
+    "ad_end": Cue.AD_END,
+    "ad_error": Cue.ENGAGED,
 }
 
 CUE_OF_FLAG: Final[dict[str | None, Cue]] = {
     None: Cue.BEAT,
+    "idle": Cue.BEAT_IDLE,
     "playing": Cue.BEAT_PLAYING,
     "rebuffering": Cue.BEAT_REBUFFERING,
     "paused": Cue.BEAT_PAUSED,
@@ -127,6 +145,15 @@ def as_markdown() -> str:
         "|---|---|---|",
     ]
     lines += [f"| {cue.name.lower()} | {after or 'stays'} | {before or 'stays'} |" for cue, (after, before) in PLAYBACK.items()]
+    lines += [
+        "",
+        "Four rules stand beside the table:",
+        "",
+        f"- Rebuffering, or starting, for more than {STALLED_AFTER_S:.0f} s is `stalled`, until something says that it plays or is paused.",
+        "- `failed` stays until something says that it plays: " + ", ".join(cue.name.lower() for cue in sorted(PLAYS)) + ".",
+        "- Inside an advertising break whoever plays, starts or waits stays `ad`; `stream_start` ends the break. `ad_end` ends it where no break was told.",
+        "- What it was before a stall is playing or paused once a frame was shown, and `starting` before. Where there was no stall, or no break, nothing changes.",
+    ]
     lines += ["", "## Which cue an event is", "", "| event type | cue |", "|---|---|"]
     lines += [f"| {kind} | {cue.name.lower()} |" for kind, cue in CUE_OF_EVENT.items()]
     lines += ["", "A `stream_error` whose `metadata.fatal` is true is the cue fatal_error.", ""]

@@ -18,6 +18,8 @@ INPUT: Final = Struct("<dBBHIII")
 _STREAM_AT: Final = 9
 """Where in an input its stream index stands."""
 
+AUTO: Final = "auto"
+"""The player chooses: no quality of its own, it neither switches nor hides the one that is known."""
 SAYS_STREAM: Final = 0b0010_0000
 SAYS_PROGRAM: Final = 0b0100_0000
 SAYS_CREATOR: Final = 0b1000_0000
@@ -31,8 +33,8 @@ SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAY
 
 @lru_cache(maxsize=1_024)
 def fingerprint(quality: str) -> int:
-    """Return what stands for a quality in the window: never 0, which stands for none."""
-    return crc32(quality.encode()) or 1
+    """Return what stands for a quality in the window: 0 for `auto`, which is none; never for another."""
+    return 0 if quality == AUTO else crc32(quality.encode()) or 1
 
 
 def inputs_of(window: bytes) -> Iterator[Noted]:

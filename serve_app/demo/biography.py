@@ -1,5 +1,5 @@
 """
-What one viewer lived through, and what must be counted of it: `qoe.md`, sections 1 and 2, in the plainest way.
+What one viewer lived through, and what must be counted of it, in the plainest way.
 
 A diary is a list of stamped inputs, and one such list for each sitting: who fell silent for too long and came back sits down anew.
 Nothing is added up before somebody asks; then each list is sorted by the player's time and gone through once. The time between two
@@ -19,6 +19,12 @@ from typing import Final, NamedTuple
 
 WINDOW_S: Final = 60.0
 """Inputs this much older than the newest move nothing."""
+STALLED_S: Final = 300.0
+"""Who waits for longer watches no more."""
+STARTUP_S: Final = 600.0
+"""What takes longer is no startup."""
+SEEK_BEFORE_S: Final = 0.5
+"""A stall that began so short a time before a seek was caused by it too."""
 SEEK_S: Final = 5.0
 """A stall that begins within this time of a seek was caused by it."""
 HASTY_S: Final = 1.0
@@ -29,11 +35,16 @@ UNKNOWN: Final = "unknown"
 _LEADS_TO: Final = {
     "start": "starting",
     "view": "shown",
-    **dict.fromkeys(("play", "first check", "stream_start", "stream_buffer_end", "stream_reconnect_success", "dvr_resume_live"), "playing"),
+    **dict.fromkeys(("play", "first check", "stream_start"), "playing"),
     **dict.fromkeys(("stream_buffer_start", "stream_reconnect"), "rebuffering"),
     "fatal": "failed",
     **{f"beat {state}": state for state in ("playing", "rebuffering", "paused")},
 }
+_GOES_BACK: Final = frozenset({"stream_buffer_end", "stream_reconnect_success", "dvr_resume_live"})
+"""To what it did before the stall."""
+_PLAYS: Final = frozenset({"play", "first check", "stream_start", "stream_reconnect_success", "beat playing"})
+"""What else is said of one that failed leaves it failed."""
+_WAITS: Final = frozenset({"stream_buffer_start", "stream_reconnect", "beat rebuffering"})
 _BY_STREAM: Final = ("startup", "live_latency", "experience_score")
 """Observed for the stream as well."""
 _TIMED: Final = ("playing", "rebuffering", "paused")
@@ -56,6 +67,8 @@ class Entry(NamedTuple):
     bitrate_bps: float | None = None
     latency_s: float | None = None
     quality: str | None = None
+    stalls: int | None = None
+    """The player's own counter."""
 
 
 @dataclass(slots=True)
@@ -67,8 +80,6 @@ class Sitting:
     """How it finished: "certain", "possible" (it may have expired before it went on), or not yet."""
     provisional: bool = False
     """When it finished, its start had not come."""
-    stalls_told: int = 0
-    """The player's own counter, the greatest until then."""
     watched_told_s: float | None = None
     """What the player said of its watching, if it said that it left."""
 
@@ -95,17 +106,20 @@ class Diary:
         self.newest = max(self.newest, entry.stamp)
         return True
 
-    def tell_stalls(self, count: int) -> None:
-        """Take down the player's own counter."""
-        self._sittings[-1].stalls_told = max(self._sittings[-1].stalls_told, count)
-
     def finish(self, *, certain: bool, provisional: bool, watched_told_s: float | None = None) -> None:
         """Close a sitting: it ended, or fell silent."""
         sitting = self._sittings[-1]
         sitting.over, sitting.provisional, sitting.watched_told_s = "certain" if certain else "possible", provisional, watched_told_s
         if certain:
             self._closed_at = self.newest
-        self._sittings.append(Sitting(stalls_told=sitting.stalls_told))
+        self._sittings.append(Sitting())
+
+    def playback(self) -> str:
+        """Return what the player does, by all that it said so far."""
+        account = Account(self._beacon)
+        for sitting in self._sittings:
+            account.sit(sitting.entries)
+        return account.state
 
     def outcomes(self) -> Iterator["Account"]:
         """Yield what must be counted of it, once for each way that it may have gone."""
@@ -135,9 +149,16 @@ class Account:
         """What the histograms saw, and on which stream."""
         self._beacon = beacon
         self._stream = UNKNOWN
-        self._state = "starting"
+        self.state = "starting"
+        """What the player does, at last."""
         self._played = self._by_seek = False
         self._failed = False
+        """A fatal error, and nothing since that plays."""
+        self._since = -inf
+        """When the state began."""
+        self._before_stall = "playing"
+        self._stalls_told = self._reading = 0
+        """By how much the player's own counter rose after the first frame; what it said last."""
         self._quality: str | None = None
         self._bitrate_bps: float | None = None
         self._latency_s: float | None = None
@@ -157,19 +178,30 @@ class Account:
         for entry in _without_idle_checks(sorted(entries, key=lambda entry: entry.stamp)):
             if before is not None:
                 slack_s = before.slack_s + entry.slack_s
-                self._spend(min(max(entry.stamp - before.stamp, 0.0), before.cap_s), slack_s)
+                self._pass(before, entry, slack_s)
+            else:
+                self._since = entry.stamp
             self._newest_at = max(self._newest_at, entry.stamp)
             self._stream = entry.stream or self._stream
             self._take(entry)
             before = entry
 
+    def _pass(self, before: Entry, entry: Entry, slack_s: float) -> None:
+        seconds = min(max(entry.stamp - before.stamp, 0.0), before.cap_s)
+        waits = self.state == "rebuffering" or (self.state == "starting" and entry.what in _WAITS)
+        if waits and entry.stamp - self._since > STALLED_S:
+            self._spend(min(seconds, max(0.0, self._since + STALLED_S - before.stamp)), slack_s)
+            self.state, self._since, self._by_seek = "stalled", self._since + STALLED_S, False
+        else:
+            self._spend(seconds, slack_s)
+
     def _spend(self, seconds: float, slack_s: float) -> None:
-        self._spent[self._state] += seconds
-        if self._state in _TIMED:
-            self._add(self._state, seconds, slack=slack_s)
-        if self._state == "rebuffering" and self._by_seek:
+        self._spent[self.state] += seconds
+        if self.state in _TIMED:
+            self._add(self.state, seconds, slack=slack_s)
+        if self.state == "rebuffering" and self._by_seek:
             self._add("seek_rebuffering", seconds, slack=slack_s)
-        if self._state == "playing":
+        if self.state == "playing":
             if self._bitrate_bps is not None:
                 self._add("bitrate", seconds)
                 self._add("played_bytes", self._bitrate_bps * seconds / 8)
@@ -177,32 +209,56 @@ class Account:
                 self._latencies.append((self._latency_s, seconds))
 
     def _take(self, entry: Entry) -> None:
-        self._bitrate_bps = self._bitrate_bps if entry.bitrate_bps is None else entry.bitrate_bps
+        self._bitrate_bps = entry.bitrate_bps or self._bitrate_bps
         self._latency_s = self._latency_s if entry.latency_s is None else entry.latency_s
-        if entry.quality and entry.quality != self._quality:
+        if entry.quality and entry.quality not in {"auto", self._quality}:
             if self._quality:
                 self._add("quality_switches", 1)
             self._quality = entry.quality
-        state = _LEADS_TO.get(entry.what, self._state)
-        if entry.what == "view" and self._played:
-            state = self._state
-        if entry.what in {"stream_buffer_start", "stream_reconnect", "beat rebuffering"} and not self._played:
-            state = "starting"
-        if state != self._state:
+        played, state = self._played, self._state_after(entry)
+        if state != self.state:
             self._enter(state, entry.stamp)
         if entry.what == "dvr_seek":
-            self._seek_at = entry.stamp
-        self._startup(entry)
+            self._seek(entry.stamp)
+        if not played:
+            self._startup(entry)
+        if entry.stalls is not None and (entry.what not in {"end", "fatal"} or entry.stalls > self._reading):
+            if self._played:
+                self._stalls_told += entry.stalls - self._reading if entry.stalls >= self._reading else entry.stalls
+            self._reading = entry.stalls
+
+    def _state_after(self, entry: Entry) -> str:
+        stays = self.state == "failed" and entry.what not in _PLAYS
+        if stays or (entry.what in {"view", "start"} and self._played) or (self.state == "stalled" and entry.what in _WAITS):
+            return self.state
+        if entry.what in _WAITS and not self._played:
+            return "starting"
+        if entry.what in _GOES_BACK:
+            if self.state in {"rebuffering", "stalled"}:
+                return self._before_stall if self._played else "starting"
+            return "playing" if self.state == "failed" and self._played else self.state
+        return _LEADS_TO.get(entry.what, self.state)
+
+    def _seek(self, at: float) -> None:
+        if self.state != "rebuffering" or self._by_seek or at - self._since > SEEK_BEFORE_S:
+            self._seek_at = at
+            return
+        self._by_seek = True
+        self._add("rebuffers", -1, "connection")
+        self._add("rebuffers", 1, "seek")
+        self._add("seek_rebuffering", at - self._since)
 
     def _enter(self, state: str, at: float) -> None:
-        self._state, self._by_seek = state, False
+        before, self.state, self._since, self._by_seek = self.state, state, at, False
         if state == "playing" and not self._played:
             self._played = True
             self._add("plays", 1)
-        elif state == "failed" and not self._failed:
+        if state == "playing":
+            self._failed = False
+        elif state == "failed":
             self._failed = True
-            self._add("playback_failures" if self._played else "start_failures", 1)
         elif state == "rebuffering":
+            self._before_stall = "paused" if before == "paused" else "playing"
             self._by_seek = at - self._seek_at <= SEEK_S
             self._stalls += 1
             self._add("rebuffers", 1, "seek" if self._by_seek else "connection")
@@ -210,24 +266,23 @@ class Account:
                 self._seek_at = -inf
 
     def _startup(self, entry: Entry) -> None:
-        if entry.what in {"start", "view"} and self._started is None:
+        if entry.what == "start" and self._started is None:
             self._started = entry
-        elif self._first_frame is None and (entry.what == "stream_start" or (entry.what == "play" and self._started is not None)):
+        elif entry.what == "stream_start":
             self._first_frame = entry
-        else:
-            return
-        if self._started is not None and self._first_frame is not None:
-            self._observe("startup", self._startup_s or 0.0, slack=self._started.slack_s + self._first_frame.slack_s)
+            if self._startup_s is not None:
+                self._observe("startup", self._startup_s)
 
     @property
     def _startup_s(self) -> float | None:
         if self._started is None or self._first_frame is None:
             return None
-        return max(0.0, self._first_frame.stamp - self._started.stamp)
+        startup_s = self._first_frame.stamp - self._started.stamp
+        return startup_s if 0.0 <= startup_s <= STARTUP_S else None
 
     def finish(self, sitting: Sitting) -> None:
         """Count what only the whole session tells: once, at its first finish; stalls that nobody saw, at each."""
-        unseen = max(self._stalls, sitting.stalls_told) - self._stalls - self._stalls_added
+        unseen = max(self._stalls, self._stalls_told) - self._stalls - self._stalls_added
         if unseen > 0:
             self._stalls_added += unseen
             self._add("rebuffers", unseen, "connection")
@@ -237,6 +292,8 @@ class Account:
         self._finishes += 1
         if self._finishes > 1:
             return
+        if self._failed:
+            self._add("playback_failures" if self._played else "start_failures", 1)
         if not (self._played or self._failed or sitting.provisional or self._beacon):
             asked_for_s = inf if self._started is None else self._newest_at - self._started.stamp
             if asked_for_s >= HASTY_S:

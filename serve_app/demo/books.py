@@ -20,10 +20,6 @@ from serve_app.demo.script import Does
 TICK_S: Final = 2.5
 """How late the tracker may notice a deadline."""
 
-_AFTER: Final = {
-    **dict.fromkeys(("stream_start", "stream_buffer_end", "stream_reconnect_success", "dvr_resume_live"), "playing"),
-    **dict.fromkeys(("stream_buffer_start", "stream_reconnect"), "rebuffering"),
-}
 _ERRORS: Final = "stream_errors"
 """Counted as they are taken, late or not; shown with quality, by stream."""
 _PIXELS: Final = (Does.VIEW, Does.PLAY, Does.CHECK)
@@ -130,8 +126,6 @@ class _Session:
     """The earliest and the latest that its deadline can be."""
     alive_s: float = 0.0
     """How long it was last promised to stay alive."""
-    playback: str = ""
-    playback_stamp: float = float("-inf")
     heartbeat_stamp: float = float("-inf")
     events: set[str] = field(default_factory=set)
     pixels: set[Does] = field(default_factory=set)
@@ -228,8 +222,9 @@ class Books:
         seen: dict[tuple[str, str], Span] = defaultdict(Span)
         for session in self._sessions.values():
             if session.alive and since <= self._latest(session):
-                low, high = seen[session.stream, session.playback]
-                seen[session.stream, session.playback] = Span(low + (now < session.due[0]), high + 1)
+                shown = session.stream, session.diary.playback()
+                low, high = seen[shown]
+                seen[shown] = Span(low + (now < session.due[0]), high + 1)
         return seen
 
     def active(self) -> int:
@@ -279,7 +274,7 @@ class Books:
             if session.known:
                 self._add("promoted")
             session.started = True
-            self._moves(session, Entry(said.stamp, "start", said.stream, sending.alive_s, quality=said.measured.quality), said.playback)
+            self._moves(session, Entry(said.stamp, "start", said.stream, sending.alive_s, quality=said.measured.quality))
         self._unsure("duplicates", more=sending.tries - 1)
 
     def _heartbeat(self, session: _Session, said: Said, sending: Sending) -> None:
@@ -289,17 +284,17 @@ class Books:
             session.heartbeat_stamp = said.stamp
             self._add("heartbeats")
             measured = said.measured
-            session.diary.tell_stalls(measured.stalls)
             entry = Entry(
                 said.stamp,
                 f"beat {said.playback}",
                 said.stream,
                 sending.alive_s,
+                stalls=measured.stalls,
                 bitrate_bps=None if measured.bitrate_kbps is None else measured.bitrate_kbps * 1_000,
                 latency_s=None if measured.latency_ms is None else measured.latency_ms / 1_000,
                 quality=measured.quality,
             )
-            self._moves(session, entry, said.playback)
+            self._moves(session, entry)
         self._unsure("duplicates", more=sending.tries - 1)
 
     def _events(self, session: _Session, said: Said, sending: Sending) -> None:
@@ -311,8 +306,8 @@ class Books:
                 self._add("events", event.type)
                 if event.type == "stream_error":
                     self._add(_ERRORS, said.stream, "true" if event.fatal else "false")
-                what, playback = ("fatal", "failed") if event.fatal else (event.type, _AFTER.get(event.type))
-                self._moves(session, Entry(event.stamp, what, said.stream, sending.alive_s, quality=event.quality), playback)
+                what = "fatal" if event.fatal else event.type
+                self._moves(session, Entry(event.stamp, what, said.stream, sending.alive_s, quality=event.quality))
         self._unsure("duplicates", more=(sending.tries - 1) * len(said.events))
 
     def _pixel(self, session: _Session, said: Said, sending: Sending) -> None:
@@ -330,15 +325,15 @@ class Books:
         self._unsure(*counted_again, more=sending.tries - 1)
         # It counts from when the server saw it.
         seen_at, slack_s = (sending.sent_at + sending.acknowledged_at) / 2, (sending.acknowledged_at - sending.sent_at) / 2
-        self._moves(session, Entry(seen_at, what, said.stream, sending.alive_s, slack_s), said.playback)
+        self._moves(session, Entry(seen_at, what, said.stream, sending.alive_s, slack_s))
 
     def _end(self, session: _Session, said: Said, sending: Sending) -> None:
         again = sending.tries - 1
         self._add("ended", said.reason)
         session.alive, session.over = False, True
         what = "fatal" if said.reason == "error" else "end"
-        session.diary.note(Entry(max(said.stamp, session.diary.newest), what, None, sending.alive_s))
-        session.diary.tell_stalls(said.measured.stalls)
+        last = Entry(max(said.stamp, session.diary.newest), what, None, sending.alive_s, stalls=said.measured.stalls)
+        session.diary.note(last)
         session.diary.finish(certain=True, provisional=not session.started, watched_told_s=said.measured.watched_s)
         self._unsure("duplicates", more=again)
         self._unsure("rejected", said.does, "session_ended", more=again)
@@ -350,14 +345,12 @@ class Books:
         self._add("rejected", said.does, "session_ended")
         self._unsure("rejected", said.does, "session_ended", more=again)
 
-    def _moves(self, session: _Session, entry: Entry, playback: str | None) -> None:
+    def _moves(self, session: _Session, entry: Entry) -> None:
         if not session.diary.note(entry):
             self._add("late_events")
             return
         if entry.stream and entry.stamp >= session.stream_stamp:
             session.stream, session.stream_stamp = entry.stream, entry.stamp
-        if playback and entry.stamp >= session.playback_stamp:
-            session.playback, session.playback_stamp = playback, entry.stamp
 
 
 _TAKES: Final = {

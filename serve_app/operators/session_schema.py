@@ -86,7 +86,10 @@ _IGNORED_INPUT: Final = _object(
 )
 _ACCOUNT: Final = _object(
     {
-        **_each(("starting_time_s", "playing_time_s", "rebuffering_time_s", "paused_time_s", "session_time_s", "watch_time_s"), _NUMBER),
+        **_each(
+            ("starting_time_s", "playing_time_s", "rebuffering_time_s", "paused_time_s", "ad_time_s", "session_time_s", "watch_time_s"),
+            _NUMBER,
+        ),
         **_each(("startup_time_s", "rebuffering_ratio", "connection_induced_rebuffering_ratio"), _or_null(_NUMBER)),
         **_each(("rebuffer_count", "quality_switches", "errors"), _COUNT),
         **_each(("average_bitrate_bps", "live_latency_s", "experience_score", "player_total_watch_s"), _or_null(_NUMBER)),

@@ -119,16 +119,24 @@ def _heartbeat(body: HeartbeatBody | QuickHeartbeat, dropped: str) -> Heartbeat:
         rebuffer_count=rebuffer_count,
         vitals=_packed_vitals(body),
         dropped=dropped,
+        behind_live=_is_behind_live(playback),
     )
 
 
 def _flag_that_counts(playback: HeartbeatPlayback | QuickPlayback) -> str | None:
-    """Return the first of the three flags that is true, in the order that `qoe.md` gives them."""
+    """Return the first of the three flags that is true: paused, rebuffering, playing; `idle`: all were given, and none is; else None."""
     if playback.is_paused:
         return "paused"
     if playback.is_buffering:
         return "rebuffering"
-    return "playing" if playback.is_playing else None
+    if playback.is_playing:
+        return "playing"
+    return None if None in (playback.is_paused, playback.is_buffering, playback.is_playing) else "idle"
+
+
+def _is_behind_live(playback: HeartbeatPlayback | QuickPlayback | None) -> bool:
+    offset_s = None if playback is None else playback.dvr_offset_seconds
+    return offset_s is not None and offset_s >= limits.DVR_OFFSET_S_MIN
 
 
 def _packed_vitals(body: HeartbeatBody | QuickHeartbeat) -> bytes:

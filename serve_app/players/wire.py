@@ -274,6 +274,11 @@ class EventBody(_Body):
         "follow",
         "subscribe",
         "tip",
+        "ad_break_start",
+        "ad_break_end",
+        "ad_start",
+        "ad_end",
+        "ad_error",
     ]
     timestamp: Timestamp
     metadata: Annotated[Metadata | None, BeforeValidator(_what_is_read)] = None

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 
 from sessions.changes import Key
 from sessions.events import End, Event, Happenings
-from tests.unit.naive_slot import EFFECTS, NaiveSlot, Said, Viewing
+from tests.unit.naive_playback import Playback
+from tests.unit.naive_slot import NaiveSlot, Said, Viewing
 
-COUNTED_STATES = ("playing", "rebuffering", "paused")
+COUNTED_STATES = ("playing", "rebuffering", "paused", "ad")
 
 
-def lived_intervals(viewing: Viewing) -> Iterator[tuple[float, Said]]:
-    """Yield (seconds since the input before, nobody's silence left out; what was said), in the order of the player's time."""
+def lived_intervals(viewing: Viewing) -> Iterator[tuple[float | None, float, Said]]:
+    """Yield (when it said something before, None after a silence; the most that the time since may count; what was said), in order."""
     since, cap_s, silent = 0.0, 0.0, True
     for part in viewing.parts:
         silent, since = silent or part.after_silence, min(since, part.floor)
         for said in part.said:
-            yield 0.0 if silent else min(max(said.at - since, 0), cap_s), said
+            yield None if silent else since, cap_s, said
             since, cap_s, silent = said.at, said.cap_s, False
 
 
@@ -32,79 +33,68 @@ class Quality:
 
     stream: str
     sums: Counter[Key] = field(default_factory=Counter)
-    state: str = "starting"
+    playback: Playback = field(default_factory=Playback)
     bitrate_bps: int | None = None
     quality: str | None = None
-    seek_at: float = float("-inf")
-    by_seek: bool = False
-    frame: bool = False
-    failure: bool = False
-    stalls: int = 0
     spent_s: float = 0.0
     watched_s: float = 0.0
     started_at: float | None = None
     first_frame_at: float | None = None
+    ad_s: float = 0.0
 
     @property
     def startup_s(self) -> float | None:
-        known = self.started_at is not None and self.first_frame_at is not None
-        return max(0.0, self.first_frame_at - self.started_at) if known else None  # type: ignore[operator]
+        if self.started_at is None or self.first_frame_at is None or not 0 <= self.first_frame_at - self.started_at <= 600:
+            return None
+        return self.first_frame_at - self.started_at
 
-    def spend(self, elapsed_s: float) -> None:
-        if self.state in COUNTED_STATES:
-            self.sums[self.state, self.stream] += elapsed_s
-            if self.state == "rebuffering" and self.by_seek:
+    def spend(self, state: str, elapsed_s: float) -> None:
+        if state in COUNTED_STATES:
+            self.sums[state, self.stream] += elapsed_s
+            if state == "rebuffering" and self.playback.by_seek:
                 self.sums["seek_rebuffering", self.stream] += elapsed_s
-            self.watched_s += elapsed_s * (self.state != "paused")
-        self.spent_s += elapsed_s * (self.state in (*COUNTED_STATES, "starting"))
-        if self.state == "playing" and self.bitrate_bps is not None:
+            self.watched_s += elapsed_s * (state in ("playing", "rebuffering"))
+            self.ad_s += elapsed_s * (state == "ad")
+        self.spent_s += elapsed_s * (state in (*COUNTED_STATES, "starting"))
+        if state == "playing" and self.bitrate_bps is not None:
             self.sums["bitrate", self.stream] += elapsed_s
             self.sums["played_bytes", self.stream] += self.bitrate_bps * elapsed_s / 8
 
-    def hear(self, said: Said) -> None:
+    def hear(self, said: Said, *, since: float | None, cap_s: float) -> None:
+        playback = self.playback
+        if since is not None:
+            by_seek = playback.by_seek
+            for state, seconds in playback.spend(since, said.at, cap_s, said.what):
+                playback.by_seek, now_by_seek = by_seek, playback.by_seek
+                self.spend(state, seconds)
+                playback.by_seek = now_by_seek
+        stalled_on = self.stream
         self.stream = said.stream or self.stream
-        self.bitrate_bps = self.bitrate_bps if said.bitrate_bps is None else said.bitrate_bps
-        if said.quality and said.quality != self.quality:
+        self.bitrate_bps = said.bitrate_bps or self.bitrate_bps
+        if said.quality and said.quality not in ("auto", self.quality):
             self.sums["quality_switches", self.stream] += self.quality is not None
             self.quality = said.quality
-        after = EFFECTS.get(said.what, self.state)
-        if said.what in EFFECTS and after == "rebuffering" and not self.frame:
-            after = "starting"
-        if said.what == "view" and not self.frame:
-            after = "shown"
-        if after != self.state:
-            self.enter(after, said.at)
-        self.mark(said)
-
-    def enter(self, after: str, at: float) -> None:
-        self.state = after
-        if after == "rebuffering":
-            self.by_seek = at - self.seek_at <= 5
-            self.seek_at = float("-inf") if self.by_seek else self.seek_at
-            self.stalls += 1
-            self.sums["rebuffers", self.stream, "seek" if self.by_seek else "connection"] += 1
-        elif after == "failed" and not self.failure:
-            self.failure = True
-            self.sums["playback_failures" if self.frame else "start_failures", self.stream] += 1
-        elif after == "playing" and not self.frame:
-            self.frame = True
+        frame, stalls, seek_stalls, stall_at = playback.frame, playback.stalls, playback.seek_stalls, playback.since
+        playback.hear(said.what, said.at, after_silence=since is None)
+        if playback.stalls > stalls:
+            self.sums["rebuffers", self.stream, "seek" if playback.by_seek else "connection"] += 1
+        elif playback.seek_stalls > seek_stalls:
+            self.sums["rebuffers", stalled_on, "connection"] -= 1
+            self.sums["rebuffers", stalled_on, "seek"] += 1
+            self.sums["seek_rebuffering", stalled_on] += said.at - stall_at
+        if playback.frame and not frame:
             self.sums["plays", self.stream] += 1
-
-    def mark(self, said: Said) -> None:
-        if said.what == "dvr_seek":
-            self.seek_at = said.at
-        elif said.what in ("start", "view") and self.started_at is None:
+        if said.what == "start" and not frame and self.started_at is None:
             self.started_at = said.at
-        elif self.first_frame_at is None and (said.what == "stream_start" or (said.what == "play" and self.started_at is not None)):
-            self.first_frame_at = said.at
+        if said.what == "stream_start" and not frame:
+            self.first_frame_at = said.at - self.ad_s
 
 
 def quality_of(viewing: Viewing) -> Quality:
     """Go through everything that it said, from the beginning."""
     told = Quality(viewing.first_stream)
-    for elapsed_s, said in lived_intervals(viewing):
-        told.spend(elapsed_s)
-        told.hear(said)
+    for since, cap_s, said in lived_intervals(viewing):
+        told.hear(said, since=since, cap_s=cap_s)
     return told
 
 
@@ -134,15 +124,17 @@ class NaiveQuality(NaiveSlot):
         super().finish(viewing, how, now=now)
         [name] = [name for name, each in self.viewings.items() if each is viewing]
         told, stream = quality_of(viewing), viewing.replay()[2]
-        unseen = viewing.stalls_told - told.stalls - self.finished.get(name, 0)
+        unseen = viewing.stalls_told - told.playback.stalls - self.finished.get(name, 0)
         if unseen > 0:
             self.once["rebuffers", stream, "connection"] += unseen
         if name not in self.finished:
             is_beacon = name.startswith("\0")
             waited = told.started_at is None or viewing.newest_at - told.started_at >= 1
-            if not (told.frame or told.failure or viewing.provisional or is_beacon) and waited:
+            if not (told.playback.frame or told.playback.failure or viewing.provisional or is_beacon) and waited:
                 self.once["exits_before_start", stream] += 1
-            if told.frame or not is_beacon:
+            if told.playback.failure:
+                self.once[f"{told.playback.failure}_failures", stream] += 1
+            if told.playback.frame or not is_beacon:
                 self.once["session", "count"] += 1
                 self.once["session", "sum"] += told.spent_s
         self.finished[name] = self.finished.get(name, 0) + max(0, unseen)

@@ -11,23 +11,9 @@ from typing import Final
 
 from sessions.changes import Policy
 from sessions.events import Beacon, End, Event, Happenings, Heartbeat, Start
+from tests.unit.naive_playback import Playback
 
 POLICY: Final = Policy(heartbeat_interval_s=30, expiry_intervals=3, revive_window_s=300)
-EFFECTS: Final = {
-    "start": "starting",
-    "playing": "playing",
-    "rebuffering": "rebuffering",
-    "paused": "paused",
-    "stream_start": "playing",
-    "stream_buffer_start": "rebuffering",
-    "stream_buffer_end": "playing",
-    "stream_reconnect": "rebuffering",
-    "dvr_resume_live": "playing",
-    "fatal": "failed",
-    "play": "playing",
-    "first check": "playing",
-}
-"""qoe.md, section 1; what is not here moves nothing. A view shows only if there was no frame."""
 
 
 @dataclass
@@ -76,6 +62,7 @@ class Viewing:
     ids: set[str] = field(default_factory=set)
     beacon_types: set[str] = field(default_factory=set)
     stalls_told: int = 0
+    reading: int = 0
     first_stream: str = "unknown"
     """The first stream that is named names what was watched before, too; even an input that is late may name it."""
 
@@ -113,25 +100,26 @@ class Viewing:
         """Everything is folded; what comes is late, or comes after a silence."""
         self.parts.append(Part(floor=self.parts[-1].last_at, after_silence=True))
 
-    def replay(self) -> tuple[dict[str, float], str, str, int]:
-        """Add up everything from the first input on: seconds by state, the state, the stream, the stalls."""
+    def replay(self) -> tuple[dict[str, float], Playback, str]:
+        """Add up everything from the first input on: seconds by state, what it does, the stream."""
         spent = dict.fromkeys(("starting", "playing", "rebuffering", "paused"), 0.0)
-        state, stream, frame, stalls = "starting", self.first_stream, False, 0
+        playback, stream = Playback(), self.first_stream
         since, cap_s, silent = 0.0, 0.0, True
         for part in self.parts:
             silent, since = silent or part.after_silence, min(since, part.floor)
             for said in part.said:
-                if not silent and state in spent:
-                    spent[state] += min(max(said.at - since, 0), cap_s)
-                after = EFFECTS.get(said.what, state)
-                if after == "rebuffering" and said.what in EFFECTS and not frame:
-                    after = "starting"
-                if said.what == "view" and not frame:
-                    after = "shown"
-                stalls += after == "rebuffering" != state
-                frame = frame or after == "playing"
-                state, stream, since, cap_s, silent = after, said.stream or stream, said.at, said.cap_s, False
-        return spent, state, stream, stalls
+                if not silent:
+                    for state, seconds in playback.spend(since, said.at, cap_s, said.what):
+                        spent[state] = spent.get(state, 0.0) + seconds
+                playback.hear(said.what, said.at, after_silence=silent)
+                stream, since, cap_s, silent = said.stream or stream, said.at, said.cap_s, False
+        return spent, playback, stream
+
+    def tell_stalls(self, reading: int) -> None:
+        """Follow the player's own counter: it counts as it rises after the first frame, and may start again."""
+        if self.replay()[1].frame:
+            self.stalls_told += reading - self.reading if reading >= self.reading else reading
+        self.reading = reading
 
 
 class NaiveSlot:
@@ -220,9 +208,10 @@ class NaiveSlot:
         if newer:
             viewing.beat_at = event.at
             self.added["heartbeats"] += 1
-            viewing.stalls_told = max(viewing.stalls_told, event.rebuffer_count or 0)
             said = Said(event.at, event.playback or "", event.stream_id, 3 * interval_s, event.bitrate_bps, event.quality)
             self.place(viewing, said)
+            if event.rebuffer_count is not None:
+                viewing.tell_stalls(event.rebuffer_count)
         else:
             self.added["duplicates"] += 1
         self.live_on(viewing, interval_s, now=now, is_beat=newer)
@@ -257,6 +246,8 @@ class NaiveSlot:
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="provisional")
         self.hear(viewing, event.at, now=now)
         viewing.ended_at, viewing.total_watch_s = event.at, event.total_watch_s
+        if event.rebuffer_count is not None and event.rebuffer_count > viewing.reading:
+            viewing.tell_stalls(event.rebuffer_count)
         what = "fatal" if event.reason == "error" else ""
         viewing.put(Said(max(event.at, viewing.newest_at), what, None, 3 * interval_s))
         self.finish(viewing, "ended", now=now)

@@ -261,7 +261,16 @@ def test_one_stream_and_all_of_them_are_told(monkeypatch: pytest.MonkeyPatch) ->
         if not isinstance(told["peak"], dict) or told["peak"]["sessions"] != 10:
             return False
         assert (told["sessions"], told["watching"], told["peak_60s"]) == (10, 10, 10)
-        assert told["states"] == {"shown": 0, "starting": 0, "playing": 10, "rebuffering": 0, "paused": 0, "failed": 0}
+        assert told["states"] == {
+            "shown": 0,
+            "starting": 0,
+            "playing": 10,
+            "rebuffering": 0,
+            "paused": 0,
+            "failed": 0,
+            "stalled": 0,
+            "ad": 0,
+        }
         everyone = await exporter.concurrency()
         assert everyone is not None
         assert [stream["stream_id"] for stream in everyone["streams"]] == ["s"]  # type: ignore[attr-defined]

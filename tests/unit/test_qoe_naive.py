@@ -17,21 +17,9 @@ from sessions.events import End, Happenings, Heartbeat, Start
 from sessions.qoe import figures
 from sessions.tracker import Tracker
 from tests.unit.inputs import beat, end, event, events, known, start
+from tests.unit.naive_playback import Playback
 
 CAP_S: Final = 90
-MOVES: Final = {
-    "start": "starting",
-    "playing": "playing",
-    "rebuffering": "rebuffering",
-    "paused": "paused",
-    "stream_start": "playing",
-    "stream_buffer_start": "rebuffering",
-    "stream_buffer_end": "playing",
-    "stream_reconnect": "rebuffering",
-    "stream_reconnect_success": "playing",
-    "dvr_resume_live": "playing",
-    "fatal": "failed",
-}
 
 
 @dataclass
@@ -69,7 +57,8 @@ class Lived:
         watched = self.total("playing", "rebuffering")
         by_seek = sum(each.seconds for each in self.intervals if each.state == "rebuffering" and each.by_seek)
         ratio = self.total("rebuffering") / watched if watched else None
-        startup = None if self.started_at is None or self.frame_at is None else max(0, self.frame_at - self.started_at)
+        startup = None if self.started_at is None or self.frame_at is None else self.frame_at - self.started_at
+        startup = None if startup is None or not 0 <= startup <= 600 else startup
         count = max(self.stalls, self.told_stalls)
         exited = over and self.started_at is not None and not self.played and not self.failure and self.newest_at - self.started_at >= 1
         latency_us = self.weighed("latency")
@@ -80,7 +69,8 @@ class Lived:
             "rebuffering_time_s": self.total("rebuffering"),
             "paused_time_s": self.total("paused"),
             "watch_time_s": watched,
-            "session_time_s": self.total("starting", "playing", "rebuffering", "paused"),
+            "ad_time_s": self.total("ad"),
+            "session_time_s": self.total("starting", "playing", "rebuffering", "paused", "ad"),
             "rebuffering_ratio": ratio,
             "connection_induced_rebuffering_ratio": None if ratio is None else (self.total("rebuffering") - by_seek) / watched,
             "rebuffer_count": count,
@@ -111,51 +101,47 @@ class Said:
     bitrate: int | None = None
     latency: int | None = None
     quality: str | None = None
-    stalls: int = 0
+    stalls: int | None = None
 
 
 def live(said: list[Said]) -> Lived:
-    lived, state, bitrate, latency, seek_at, by_seek = Lived(), "starting", None, None, float("-inf"), False
+    lived, playback, bitrate, latency, reading = Lived(), Playback(), None, None, 0
     for number, one in enumerate(said):
         if number:
-            seconds = min(one.at - said[number - 1].at, CAP_S)
-            lived.intervals.append(Interval(state, seconds, bitrate, latency, by_seek))
-        bitrate = bitrate if one.bitrate is None else one.bitrate
+            since, by_seek = said[number - 1].at, playback.by_seek
+            for state, seconds in playback.spend(since, one.at, CAP_S, one.what):
+                lived.intervals.append(Interval(state, seconds, bitrate, latency, by_seek))
+        bitrate = one.bitrate or bitrate
         latency = latency if one.latency is None else one.latency
-        lived.qualities += [one.quality] if one.quality else []
-        lived.told_stalls = max(lived.told_stalls, one.stalls)
+        lived.qualities += [one.quality] if one.quality and one.quality != "auto" else []
         lived.newest_at = one.at
-        after = MOVES.get(one.what, state)
-        if one.what in MOVES and after == "rebuffering" and not lived.played:
-            after = "starting"
-        if one.what == "dvr_seek":
-            seek_at = one.at
-        if one.what == "start":
+        had_frame, seek_stalls, stall_at = playback.frame, playback.seek_stalls, playback.since
+        playback.hear(one.what, one.at, after_silence=not number)
+        if one.what == "dvr_seek" and playback.seek_stalls > seek_stalls:
+            lived.intervals[-1].by_seek = stall_at < one.at
+        if one.what == "start" and not had_frame:
             lived.started_at = one.at
-        if one.what == "stream_start" and lived.frame_at is None:
-            lived.frame_at = one.at
-        if after != state:
-            by_seek = after == "rebuffering" and one.at - seek_at <= 5
-            seek_at = float("-inf") if by_seek else seek_at
-            lived.stalls += after == "rebuffering"
-            if after == "failed" and not lived.failure:
-                lived.failure = "playback" if lived.played else "start"
-        lived.played = lived.played or after == "playing"
-        state = after
+        if one.what == "stream_start" and not had_frame:
+            lived.frame_at = one.at - lived.total("ad")
+        if one.stalls is not None:
+            if playback.frame:
+                lived.told_stalls += one.stalls - reading if one.stalls >= reading else one.stalls
+            reading = one.stalls
+    lived.stalls, lived.played, lived.failure = playback.stalls, playback.frame, playback.failure
     return lived
 
 
 KINDS: Final = (
     "stream_start", "stream_buffer_start", "stream_buffer_end", "stream_reconnect", "stream_reconnect_success", "dvr_seek", "dvr_resume_live",
-    "mute", "fatal",
+    "mute", "fatal", "ad_break_start", "ad_break_end", "ad_start", "ad_end",
 )  # fmt: skip
 steps = st.one_of(st.integers(1, 12), st.integers(0, 130))
 heartbeats = st.tuples(
     steps,
-    st.sampled_from(["playing", "playing", "rebuffering", "paused", None]),
+    st.sampled_from(["playing", "playing", "rebuffering", "paused", "idle", None]),
     st.sampled_from([None, 0, 800_000, 8_000_000]),
     st.sampled_from([None, 2_000_000, 5_500_000]),
-    st.sampled_from([None, "720p", "1080p"]),
+    st.sampled_from([None, "auto", "720p", "1080p"]),
     st.sampled_from([0, 0, 1, 4]),
 )
 happenings = st.tuples(steps, st.sampled_from(KINDS))

@@ -1,6 +1,7 @@
 """One session by itself: its window, its bytes, its streams (sessions/session.py)."""
 
 from copy import deepcopy
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -91,7 +92,11 @@ def test_a_quality_never_has_the_fingerprint_of_none() -> None:
     assert fingerprint("") != 0
     assert fingerprint("720p") != fingerprint("1080p")
     # What a journal holds must mean the same for ever.
-    assert fingerprint("auto") == 1_723_475_450
+    assert fingerprint("1080p") == crc32(b"1080p")
+
+
+def test_auto_is_no_quality() -> None:
+    assert fingerprint("auto") == 0
 
 
 def test_it_was_created_when_its_first_input_came_however_long_its_story_grows() -> None:
@@ -104,7 +109,7 @@ def test_it_was_created_when_its_first_input_came_however_long_its_story_grows()
 def test_a_dump_is_plain_values_in_the_order_that_was_fixed() -> None:
     assert len(session().dump()) == len(FIELDS)
     assert FIELDS[:6] == ("session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s")
-    assert FIELDS[-6:] == ("profile", "vitals", "story", "program_title", "intervals", "ignored")
+    assert FIELDS[-7:] == ("profile", "vitals", "story", "program_title", "intervals", "ignored", "rebuffer_counter")
     assert set(FIELDS) == set(Session.__slots__)
 
 

@@ -220,7 +220,16 @@ def test_streams_without_a_place_are_other_and_every_sum_is_exact() -> None:
     totals.tick(now=1.0)
     streams = dict(totals.streams())
     assert len(streams) == 1_001
-    assert streams[OTHER] == {"shown": 0, "starting": 0, "playing": sum(range(1, 202)), "rebuffering": 0, "paused": 5, "failed": 0}
+    assert streams[OTHER] == {
+        "shown": 0,
+        "starting": 0,
+        "playing": sum(range(1, 202)),
+        "rebuffering": 0,
+        "paused": 5,
+        "failed": 0,
+        "stalled": 0,
+        "ad": 0,
+    }
     assert sum(sum(states.values()) for states in streams.values()) == sum(audience.values())
     assert totals.recent_peak(OTHER) == sum(range(1, 202)) + 5
     assert totals.watched(OTHER).sessions == 5
@@ -270,7 +279,7 @@ def test_a_stream_that_gets_its_label_has_every_counter_at_zero_before_it_counts
     assert {cause for stream, cause in counted(totals, "rebuffers") if stream == "s"} == {"connection", "seek"}
     assert {fatal for stream, fatal in counted(totals, "stream_errors") if stream == "s"} == {"false", "true"}
     by_stream = [metric for metric in INCREMENTS.values() if metric.labels[:1] == ("stream_id",)]
-    assert len(by_stream) == 16
+    assert len(by_stream) == 19
     for metric in by_stream:
         shown = {key: [value] for key, value in counted(totals, metric.increments).items()}
         if metric.kind is Kind.HISTOGRAM:

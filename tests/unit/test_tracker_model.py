@@ -205,16 +205,18 @@ class Beside(RuleBasedStateMachine):
         for name, viewing in self.slot.viewings.items():
             session = self.tracker.sessions[name]
             account = session.settled()
-            spent, state, stream, stalls = viewing.replay()
+            spent, playback, stream = viewing.replay()
+            state, stalls = playback.state, playback.stalls
             ours = {
                 "starting": account.starting_s,
                 "playing": account.playing_s,
                 "rebuffering": account.rebuffering_s,
                 "paused": account.paused_s,
+                "ad": account.ad_s,
             }
             assert (str(session.liveness), session.provisional) == (viewing.liveness, viewing.provisional)
             assert (str(session.playback), session.stream_id, account.rebuffers) == (state, stream, stalls), name
-            assert ours == spent, name
+            assert ours == {each: spent.get(each, 0.0) for each in ours}, name
             assert session.player_rebuffers == viewing.stalls_told
             assert due_at_of(session.bucket) == viewing.due_at + 0.25, name
             if viewing.liveness == "active":

@@ -7,7 +7,17 @@ import pytest
 
 from sessions.events import BEACON_TYPES, EVENT_TYPES
 from sessions.states import Cue, Input, Liveness, Playback
-from sessions.transitions import AFTER_FRAME, BEFORE_FRAME, CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, LIVENESS, PLAYBACK, as_markdown
+from sessions.transitions import (
+    AFTER_FRAME,
+    BEFORE_FRAME,
+    CUE_OF_BEACON,
+    CUE_OF_EVENT,
+    CUE_OF_FLAG,
+    LIVENESS,
+    PLAYBACK,
+    RESUMES,
+    as_markdown,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "session-states.md"
 
@@ -51,7 +61,7 @@ def test_every_cue_leaves_room_for_what_its_input_named() -> None:
 def test_every_type_of_event_and_beacon_and_every_flag_is_a_cue() -> None:
     assert tuple(CUE_OF_EVENT) == EVENT_TYPES
     assert tuple(CUE_OF_BEACON) == BEACON_TYPES
-    assert set(CUE_OF_FLAG) == {None, "playing", "rebuffering", "paused"}
+    assert set(CUE_OF_FLAG) == {None, "idle", "playing", "rebuffering", "paused"}
 
 
 @pytest.mark.parametrize(
@@ -59,9 +69,9 @@ def test_every_type_of_event_and_beacon_and_every_flag_is_a_cue() -> None:
     [
         ("stream_start", "playing", "playing"),
         ("stream_buffer_start", "rebuffering", "starting"),
-        ("stream_buffer_end", "playing", "playing"),
+        ("stream_buffer_end", RESUMES, RESUMES),
         ("stream_reconnect", "rebuffering", "starting"),
-        ("stream_reconnect_success", "playing", "playing"),
+        ("stream_reconnect_success", RESUMES, RESUMES),
         ("stream_error", None, None),
         ("program_change", None, None),
         ("quality_change", None, None),
@@ -70,12 +80,17 @@ def test_every_type_of_event_and_beacon_and_every_flag_is_a_cue() -> None:
         ("mute", None, None),
         ("unmute", None, None),
         ("dvr_seek", None, None),
-        ("dvr_resume_live", "playing", "playing"),
+        ("dvr_resume_live", RESUMES, RESUMES),
         ("reaction", None, None),
         ("share", None, None),
         ("follow", None, None),
         ("subscribe", None, None),
         ("tip", None, None),
+        ("ad_break_start", "ad", "ad"),
+        ("ad_break_end", RESUMES, RESUMES),
+        ("ad_start", "ad", "ad"),
+        ("ad_end", RESUMES, RESUMES),
+        ("ad_error", None, None),
     ],
 )
 def test_an_event_moves_playback_as_the_vocabulary_says(event_type: str, after: str | None, before: str | None) -> None:
@@ -86,6 +101,7 @@ def test_an_event_moves_playback_as_the_vocabulary_says(event_type: str, after: 
     ("flag", "after", "before"),
     [
         ("paused", "paused", "paused"),
+        ("idle", "paused", None),
         ("rebuffering", "rebuffering", "starting"),
         ("playing", "playing", "playing"),
         (None, None, None),

@@ -313,7 +313,8 @@ def test_anything_else_is_no_moment(written: object) -> None:
         ({"is_paused": True, "is_buffering": True, "is_playing": True}, "paused"),
         ({"is_buffering": True, "is_playing": True}, "rebuffering"),
         ({"is_playing": True}, "playing"),
-        ({"is_playing": False, "is_paused": False, "is_buffering": False}, None),
+        ({"is_playing": False, "is_paused": False, "is_buffering": False}, "idle"),
+        ({"is_playing": False, "is_paused": False}, None),
         ({}, None),
     ],
 )
