@@ -17,8 +17,8 @@ help: ## Say what there is
 up: $(VENV)/.installed ## Start the tracker on this machine; Ctrl-C stops it
 	@exec $(BIN)/headcount up
 
-demo: $(VENV)/.installed ## Play an audience against the running tracker
-	@exec $(BIN)/headcount demo
+demo: $(VENV)/.installed ## Play an audience against the running tracker: three minutes, or 20 s with ARGS=--quick
+	@exec $(BIN)/headcount demo $(ARGS)
 
 status: $(VENV)/.installed ## Say how the running tracker is
 	@exec $(BIN)/headcount status

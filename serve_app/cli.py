@@ -71,17 +71,28 @@ def status() -> None:
 
 @app.command()
 def demo(
-    viewers: Annotated[int, typer.Option(min=1, help="Simulated viewers.")] = 2_000,
-    duration_s: Annotated[int, typer.Option("--seconds", min=1, help="How long they watch, in seconds; silence follows.")] = 60,
+    viewers: Annotated[int | None, typer.Option(min=1, help="How many viewers to simulate: 2,000, or 300 with --quick.")] = None,
+    duration_s: Annotated[int | None, typer.Option("--seconds", min=1, help="How long they watch: 60 s, or 10 s with --quick.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Take 20 s: nobody vanishes, every session ends.")] = False,  # noqa: FBT002 - a flag
     seed: Annotated[int, typer.Option(help="The same seed plays the same audience.")] = 1,
+    details: Annotated[bool, typer.Option("--details", help="Print every count that was compared.")] = False,  # noqa: FBT002 - a flag
     books: Annotated[Path | None, typer.Option(help="A file to write the demo's own books to, as JSON.")] = None,
     url: Annotated[str | None, typer.Option(help="Where the tracker answers; otherwise as HEADCOUNT_HOST and HEADCOUNT_PORT say.")] = None,
 ) -> None:
-    """Play an audience against the running tracker, show what it did beside what is counted, and say whether the two agree."""
+    """Play an audience against the running tracker for about three minutes, and say whether the tracker counted it right."""
     settings = _settings()
-    from serve_app.demo.play import run
+    from serve_app.demo.play import Programme, run
 
-    raise typer.Exit(run(settings, viewers=viewers, duration_s=duration_s, seed=seed, url=url, books=books))
+    programme = Programme(
+        viewers=viewers or (300 if quick else 2_000),
+        duration_s=duration_s or (10 if quick else 60),
+        seed=seed,
+        url=url,
+        books=books,
+        quick=quick,
+        details=details,
+    )
+    raise typer.Exit(run(settings, programme))
 
 
 @app.command()

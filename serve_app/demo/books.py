@@ -1,7 +1,7 @@
 """
 The demo's own books: what must be counted of what its players sent, worked out without the tracker.
 
-They follow `design.md`, sections 3 and 6, in the plainest way, from what was sent and when it was acknowledged; what a session
+They follow what players are promised and how the ledger is kept, in the plainest way, from what was sent and when it was acknowledged; what a session
 lived through is in its `diary.py`. Where nobody outside can know (an input arrived within moments of a deadline; a request
 was sent again, because the first answer was lost, and may have been taken twice) they hold a span of possible counts instead
 of one. Times are seconds on one clock, which need not be the server's; stamps are the player's. They know no HTTP and no clock.
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
+from statistics import median
 from typing import Final, NamedTuple
 
 from serve_app.demo.biography import UNKNOWN, Diary, Entry, spans
@@ -46,6 +47,11 @@ class Span(NamedTuple):
 def written(count: float) -> str:
     """Return a count as people read it: whole numbers as such, seconds to the tenth."""
     return str(round(count)) if count == round(count) else f"{count:.1f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, in the singular where it is one."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class Event(NamedTuple):
@@ -99,6 +105,21 @@ class Sending(NamedTuple):
     """How long its session stays alive after it: the promised interval times the expiry intervals."""
     tries: int = 1
     """How often it was sent until that."""
+
+
+class Short(NamedTuple):
+    """What went on, in four numbers."""
+
+    viewers: int
+    peak: int
+    """The most who were active at one moment."""
+    median_startup_s: float | None
+    """None: nobody saw a first frame whose wait is known."""
+    rebuffering_ratio: float
+
+    def __str__(self) -> str:
+        waited = "" if self.median_startup_s is None else f", median start {self.median_startup_s:.1f} s"
+        return f"{counted(self.viewers, 'viewer')}, {self.peak:,} at the peak{waited}, {self.rebuffering_ratio:.1%} rebuffering"
 
 
 class Step(NamedTuple):
@@ -206,6 +227,18 @@ class Books:
         """Return everything that a histogram must have seen, in order, by stream."""
         seen = sorted(pair for session in self._sessions.values() for pair in next(session.diary.outcomes()).observed[name])
         return {stream: [value for _, value in pairs] for stream, pairs in groupby(seen, key=itemgetter(0))}
+
+    def in_short(self) -> Short:
+        """Return the whole play in four numbers, as far as it can be known from outside."""
+        active = peak = 0
+        for step in sorted(self.course):
+            active += step.high
+            peak = max(peak, active)
+        startups = [value for values in self._observed("startup").values() for value in values]
+        quality = self.quality()
+        playing, rebuffering = (sum(span.high for key, span in quality.items() if key[0] == name) for name in ("playing", "rebuffering"))
+        watched = playing + rebuffering
+        return Short(len(self._sessions), peak, median(startups) if startups else None, rebuffering / watched if watched else 0.0)
 
     def as_json(self) -> dict[str, object]:
         """Return all of it, for whoever wants to compare it with something else: counts as [key, least, most]."""

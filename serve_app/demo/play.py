@@ -4,7 +4,10 @@
 Three acts: the players play; everybody holds still for a moment, and who is watching is compared by stream and state;
 then silence, with some who come back, until the last session has expired, and every count and every formula of quality is
 compared. Counts are compared as differences since before the demo, which only means something if nobody else plays:
-otherwise only the demo's own streams are, and it says so.
+otherwise only the demo's own streams are, and it says so. A session that was there before and is left alone, like that of a pixel
+sent by hand, does no harm: it may expire meanwhile, and that is allowed for.
+
+A quick demo has no third act: in it every session ends by itself.
 """
 
 import asyncio
@@ -18,15 +21,16 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from actors import clock
 from serve_app.access.tokens import load_tokens
-from serve_app.demo.books import Books, Span
+from serve_app.demo.books import TICK_S, Books, Span, counted
 from serve_app.demo.player import Player, stream_id
 from serve_app.demo.script import STREAMS, audience
 from serve_app.demo.stage import Look, Stage, StageError
-from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed, table
+from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, side_by_side, summed, table
 from serve_app.settings import Settings, SettingsError
 
 VISIBLE_S: Final = 2.0
@@ -35,6 +39,9 @@ LOOKS_MAX: Final = 3
 SETTLES_S: Final = 15.0
 """How long the tracker may take to agree, once everybody is silent."""
 REFRESH_S: Final = 1.0
+_COMPARING_S: Final = 8.0
+"""About how long the comparing takes."""
+_EXPIRED: Final = ("expired",)
 
 
 @dataclass(slots=True)
@@ -50,10 +57,16 @@ class _Play:
     before: Look
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is cleared nobody speaks."""
+    strangers: int = 0
+    """Sessions of others that were there before. They may expire; if they do more, somebody else plays too."""
     alone: bool = True
     """Nobody else was seen to play."""
     looks: int = 0
     """How often it took to see everybody where they are."""
+
+    def is_alone_in(self, look: Look) -> bool:
+        """Say whether nobody is seen but ours and those who were there before."""
+        return 0 <= look.everyone - sum(look.watching.values()) <= self.strangers
 
 
 class _Silence(NamedTuple):
@@ -62,14 +75,39 @@ class _Silence(NamedTuple):
     counters: list[Line]
     quality: list[Line]
 
+    @property
+    def agrees(self) -> bool:
+        """Say whether all of it does."""
+        return all(line.agrees for line in (*self.counters, *self.quality))
 
-def run(settings: Settings, *, viewers: int, duration_s: int, seed: int, url: str | None = None, books: Path | None = None) -> int:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programme:
+    """What is to be played, and what is printed of it."""
+
+    viewers: int
+    duration_s: int
+    seed: int
+    url: str | None = None
+    """None: as the settings say."""
+    books: Path | None = None
+    """Where to keep the demo's own books."""
+    quick: bool = False
+    """Every session ends by itself: there is no silence to wait for."""
+    details: bool = False
+    """Print every line that was compared."""
+
+    def lasts_s(self, settings: Settings) -> float:
+        """Return about how long all of it takes."""
+        silence_s = 0.0 if self.quick else settings.heartbeat_interval_s * settings.expiry_intervals + TICK_S
+        return self.duration_s + silence_s + _COMPARING_S
+
+
+def run(settings: Settings, programme: Programme) -> int:
     """Play, compare, and return the exit code: 0 if the books agree, 1 if not or if there is nobody to play against."""
     console = Console()
     try:
-        return asyncio.run(
-            _run(settings, console, viewers=viewers, duration_s=duration_s, seed=seed, url=url or settings.front_door_url, kept_in=books)
-        )
+        return asyncio.run(_run(settings, console, programme, url=programme.url or settings.front_door_url))
     except (StageError, SettingsError) as error:
         Console(stderr=True).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
     except KeyboardInterrupt:
@@ -77,10 +115,10 @@ def run(settings: Settings, *, viewers: int, duration_s: int, seed: int, url: st
     return 1
 
 
-async def _run(settings: Settings, console: Console, *, viewers: int, duration_s: int, seed: int, url: str, kept_in: Path | None) -> int:
+async def _run(settings: Settings, console: Console, programme: Programme, *, url: str) -> int:
     stage = await _open_stage(settings, url)
     try:
-        run_id = f"demo-{seed}-{secrets.token_hex(4)}"
+        run_id = f"demo-{programme.seed}-{secrets.token_hex(4)}"
         streams = tuple(stream_id(run_id, number) for number in range(STREAMS))
         before = await stage.look(streams)
         if before is None:
@@ -90,16 +128,25 @@ async def _run(settings: Settings, console: Console, *, viewers: int, duration_s
             Player(
                 viewer, run=run_id, began_at=began_at, interval_s=settings.heartbeat_interval_s, expiry_intervals=settings.expiry_intervals
             )
-            for viewer in audience(viewers, duration_s=duration_s, seed=seed)
+            for viewer in audience(programme.viewers, duration_s=programme.duration_s, seed=programme.seed, all_end=programme.quick)
         ]
-        play = _Play(stage, Books(), players, streams, began_at, duration_s, before, alone=before.everyone == 0)
-        console.print(f"{viewers} viewers of {STREAMS} streams for {duration_s} s against {url}, seed {seed}; then silence.")
-        exit_code = await _perform(play, console)
-        if kept_in is not None:
-            await asyncio.to_thread(kept_in.write_text, json.dumps({"streams": streams, **play.books.as_json()}) + "\n")
+        play = _Play(stage, Books(), players, streams, began_at, programme.duration_s, before, strangers=before.everyone)
+        console.print(_announcement(programme, url, programme.lasts_s(settings)), highlight=False)
+        exit_code = await _perform(play, console, details=programme.details)
+        if programme.books is not None:
+            await asyncio.to_thread(programme.books.write_text, json.dumps({"streams": streams, **play.books.as_json()}) + "\n")
         return exit_code
     finally:
         await stage.close()
+
+
+def _announcement(programme: Programme, url: str, lasts_s: float) -> str:
+    takes = f"{lasts_s:.0f} seconds" if lasts_s < 90 else f"{lasts_s / 60:.0f} minutes"  # noqa: PLR2004 - people count in minutes from there on
+    then = "" if programme.quick else ", then silence until the last session has expired"
+    return (
+        f"{counted(programme.viewers, 'viewer')} of {STREAMS} streams for {programme.duration_s} s against {url}{then}: "
+        f"about {takes} in all."
+    )
 
 
 async def _open_stage(settings: Settings, url: str) -> Stage:
@@ -116,7 +163,7 @@ async def _open_stage(settings: Settings, url: str) -> Stage:
     return Stage(url, ingest_token=tokens.ingest, ops_token=tokens.ops)
 
 
-async def _perform(play: _Play, console: Console) -> int:
+async def _perform(play: _Play, console: Console, *, details: bool) -> int:
     play.open.set()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         showing = asyncio.create_task(_show(play, live))
@@ -133,7 +180,7 @@ async def _perform(play: _Play, console: Console) -> int:
             raise _first(failures) from None
         finally:
             showing.cancel()
-    return _judge(play, console, watching=watching, silence=silence)
+    return _judge(play, console, watching=watching, silence=silence, details=details)
 
 
 def _first(group: BaseExceptionGroup[StageError]) -> StageError:
@@ -173,7 +220,7 @@ async def _hold_still(play: _Play) -> list[Line]:
             continue
         seen_from = look.began_at - look.age_s - VISIBLE_S
         lines = compare_watching(play.books.watching(since=seen_from, now=clock.now()), look.watching)
-        alone = look.everyone == sum(look.watching.values())
+        alone = play.is_alone_in(look)
         if alone and all(line.agrees for line in lines):
             break
     play.alone = play.alone and alone
@@ -186,20 +233,32 @@ async def _await_silence(play: _Play) -> _Silence:
     await asyncio.sleep(max(0.0, play.books.last_deadline() - clock.now()))
     give_up_at = clock.now() + SETTLES_S
     agreed = 0
-    alone = False
-    counters: list[Line] = []
-    quality: list[Line] = []
+    look: Look | None = None
+    silence = _Silence([], [])
     while clock.now() < give_up_at and agreed < 3:  # noqa: PLR2004 - twice more, a second apart
         await asyncio.sleep(REFRESH_S)
         play.books.settle(now=clock.now())
         look = await play.stage.look(play.streams)
         if look is not None:
-            alone = look.everyone == sum(look.watching.values())
-            counters = [*compare_counters(play.books.counts(), play.before.counters, look.counters), _active(play, look)]
-            quality = compare_quality(play.books.quality(), play.before.counters, look.counters, play.streams, alone=play.alone and alone)
-            agreed = agreed + 1 if all(line.agrees for line in (*counters, *quality)) else 0
-    play.alone = play.alone and alone
-    return _Silence(counters, quality)
+            play.alone = play.alone and play.is_alone_in(look)
+            silence = _compare(play, look)
+            agreed = agreed + 1 if silence.agrees else 0
+    if play.strangers and not silence.agrees and look is not None:
+        play.alone = False  # those who were there before did more than to expire
+        silence = _compare(play, look)
+    return silence
+
+
+def _compare(play: _Play, look: Look) -> _Silence:
+    """Compare what can be: with somebody else about, only what is the demo's own."""
+    quality = compare_quality(play.books.quality(), play.before.counters, look.counters, play.streams, alone=play.alone)
+    if not play.alone:
+        return _Silence([_active(play, look)], quality)
+    counts = dict(play.books.counts())
+    if play.strangers:
+        expired = counts.get(_EXPIRED, Span())
+        counts[_EXPIRED] = expired._replace(high=expired.high + play.strangers)
+    return _Silence([*compare_counters(counts, play.before.counters, look.counters), _active(play, look)], quality)
 
 
 def _active(play: _Play, look: Look) -> Line:
@@ -234,39 +293,44 @@ def _picture(play: _Play, look: Look, *, now: float) -> Group:
     states = summed(line._replace(name=line.name.rpartition(" ")[2]) for line in watching)
     counters = summed(compare_counters(play.books.counts(), play.before.counters, look.counters))
     requests = f"{play.books.requests} requests acknowledged, {play.stage.retries} sent again"
-    return Group(
-        Text(phase),
-        ProgressBar(total=1.0, completed=max(0.0, min(1.0, done)), width=60),
-        table("Watching now", states, judged=False),
-        table("Counted since the demo began", counters, judged=False),
-        Text(requests, style="dim"),
-    )
+    bar = Table.grid()  # a bar does not end its line by itself
+    bar.add_row(ProgressBar(total=1.0, completed=max(0.0, min(1.0, done)), width=60))
+    tables = side_by_side(table("Watching now", states, judged=False), table("Counted so far", counters, judged=False))
+    return Group(Text(phase), bar, tables, Text(requests, style="dim"))
 
 
-def _judge(play: _Play, console: Console, *, watching: list[Line], silence: _Silence) -> int:
-    """Print both books side by side, and the verdict; return the exit code."""
-    console.print(table("Watching when the play ended, by stream and state", watching, judged=True))
-    active = [line for line in silence.counters if line.name == "active"]
-    judged = silence.counters if play.alone else active
-    console.print(table("Counted, after silence", judged, judged=True))
-    console.print(table("Quality, after silence, over all streams", summed(silence.quality), judged=False))
-    if wrong := [line for line in silence.quality if not line.agrees]:
-        console.print(table("Quality that differs", wrong, judged=True))
+def _judge(play: _Play, console: Console, *, watching: list[Line], silence: _Silence, details: bool) -> int:
+    """Print both books side by side, the verdict, and one line of what went on; return the exit code."""
+    everything = (*watching, *silence.counters, *silence.quality)
+    differing = [line for line in everything if not line.agrees]
+    if details:
+        console.print(table("Watching when the play ended, by stream and state", watching, judged=True))
+        console.print(table("Counted in the end", silence.counters, judged=True))
+        console.print(table("Quality in the end", silence.quality, judged=True))
+    else:
+        states = summed(line._replace(name=line.name.rpartition(" ")[2]) for line in watching)
+        console.print(
+            side_by_side(
+                table("Watching when the play ended", states, judged=False),
+                table("Counted in the end", summed(silence.counters), judged=False),
+            )
+        )
+        if differing:
+            console.print(table("What differs", differing, judged=True))
     if not play.alone:
         console.print("[yellow]Somebody else is playing too: only the demo's own streams were compared, not the counts of all.[/yellow]")
     if play.stage.retries:
-        console.print(f"{play.stage.retries} requests had to be sent again; what may have been taken twice is a span.")
-    console.print(f"{play.books.requests} requests of {len(play.players)} viewers.")
-    everything = (*watching, *judged, *silence.quality)
-    differing = [line for line in everything if not line.agrees]
-    if differing or not (watching and judged and silence.quality):
-        console.print(f"[bold red]The books differ: {len(differing)} of {len(everything)} counts.[/bold red]")
+        again = counted(play.stage.retries, "request")
+        console.print(f"{again} had to be sent again; what may have been taken twice is shown as a range.", highlight=False)
+    if differing or not (watching and silence.counters and silence.quality):
+        console.print(f"[bold red]The books differ: {len(differing)} of {counted(len(everything), 'count')}.[/bold red]", highlight=False)
+        console.print(f"{play.books.in_short()}. Headcount did not count all of it right.", highlight=False)
         return 1
-    how = "exactly" if is_exact((*judged, *silence.quality)) else "within what can be known from outside"
+    how = "exactly" if is_exact((*silence.counters, *silence.quality)) else "within what can be known from outside"
     console.print(
-        f"[bold green]The books agree {how}: {len(judged)} counts, {len(silence.quality)} of quality (seconds within 1 %), "
-        f"and {len(watching)} of who was watching.[/bold green]"
+        f"[bold green]The books agree {how}:[/bold green] {counted(len(silence.counters), 'count')}, {len(silence.quality)} of quality, "
+        f"{len(watching)} of who was watching, from {counted(play.books.requests, 'request')}.",
+        highlight=False,
     )
-    if not is_exact(watching):
-        console.print("Some of the sessions were about to expire when the play ended; these counts are spans.")
+    console.print(f"{play.books.in_short()}. Headcount counted all of it right.", highlight=False)
     return 0

@@ -7,7 +7,7 @@ for as long as they are there. `lag_s` says how old an input is when it is sent.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from typing import Final, NamedTuple
@@ -18,6 +18,7 @@ _REASONS: Final = tuple(reason for reason in END_REASONS if reason != OTHER)
 STREAMS: Final = 8
 ANCIENT_S: Final = 120.0
 """Older than the reordering window: such an event is counted as late, and moves nothing."""
+_LINGERS_S: Final = 0.2
 
 _COUNTRIES: Final = ("US", "BR", "DE", "SE", "IN", "JP")
 _QUALITIES: Final = ("1080p", "720p", "480p")
@@ -97,13 +98,29 @@ class Viewer:
     """What it does when it comes back after it has expired; times since its return."""
 
 
-def audience(viewers: int, *, duration_s: float, seed: int) -> list[Viewer]:
-    """Return the audience of this seed; the same arguments always give the same."""
+def audience(viewers: int, *, duration_s: float, seed: int, all_end: bool = False) -> list[Viewer]:
+    """
+    Return the audience of this seed; the same arguments always give the same.
+
+    `all_end`: nobody sends pixels, which cannot end a session, and whoever has not ended does so when the play is over. Then nothing is left
+    to expire.
+    """
     random = Random(seed)  # noqa: S311 - a play, to be repeated
+    if all_end:
+        return [_ending(_viewer(random, number, duration_s), duration_s) for number in range(viewers)]
     return [
         _beacon_viewer(random, number, duration_s) if _chance(random, 0.15) else _viewer(random, number, duration_s)
         for number in range(viewers)
     ]
+
+
+def _ending(viewer: Viewer, duration_s: float) -> Viewer:
+    """Return the same life, with an end to its session."""
+    if any(act.does is Does.END for act in viewer.acts):
+        return viewer
+    # After the moment in which everybody holds still: until then who is there is counted.
+    end = Act(at_s=duration_s + _LINGERS_S, does=Does.END, reason="user_exit")
+    return replace(viewer, acts=(*viewer.acts, end), leaves_at_s=end.at_s, encore=())
 
 
 def _viewer(random: Random, number: int, duration_s: float) -> Viewer:

@@ -22,6 +22,7 @@ QUALITY: Final = (
     "player_watch_difference", "stream_startup", "stream_live_latency", "stream_experience_score",
 )  # fmt: skip
 """The same of quality: by stream, but for five of which the observations are counted and summed over all of them."""
+_HALF_A_SCREEN: Final = 38
 SECONDS_WITHIN: Final = 0.01
 """How far sums of seconds may be off; counts may not."""
 _SUMS: Final = ("playing", "rebuffering", "seek_rebuffering", "paused", "played_bytes", "bitrate")
@@ -118,7 +119,7 @@ def is_exact(lines: Iterable[Line]) -> bool:
 
 def table(title: str, lines: Iterable[Line], *, judged: bool) -> Table:
     """Return lines for people; `judged`: say of each whether it agrees (while players play, one side is always a moment behind)."""
-    shown = Table(title=title, title_justify="left", min_width=60)
+    shown = Table(title=title, title_justify="left", min_width=_HALF_A_SCREEN, padding=(0, 1, 0, 0), show_edge=False)
     shown.add_column("")
     shown.add_column("played", justify="right")
     shown.add_column("counted", justify="right")
@@ -128,6 +129,13 @@ def table(title: str, lines: Iterable[Line], *, judged: bool) -> Table:
         verdict = ["[green]agrees[/green]" if line.agrees else "[bold red]differs[/bold red]"] if judged else []
         shown.add_row(line.name, str(line.played), written(line.counted), *verdict)
     return shown
+
+
+def side_by_side(left: Table, right: Table) -> Table:
+    """Return both in the width of a terminal, so that a play fits 80 by 24."""
+    both = Table.grid(padding=(0, 2, 0, 0))
+    both.add_row(left, right)
+    return both
 
 
 def _order(key: Key) -> tuple[int, Key]:

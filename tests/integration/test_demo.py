@@ -46,9 +46,15 @@ def exporter_of(tracker: Installation) -> set[ProcessName]:
 def test_an_audience_and_the_tracker_agree_exactly_and_every_ledger_holds(short: Installation, tmp_path: Path) -> None:
     """Only a request that was sent again, because its answer was lost, may leave a count open: by one or two, of some."""
     books = tmp_path / "books.json"
+    # As the README has newcomers do: it expires by itself, and spoils nothing.
+    assert short.request("GET", "/icon.gif?type=play&v=video-1&p=zone-1&u=viewer-1").status == 200
+    wait_until(lambda: short.get("/v1/concurrency").json()["sessions"], within_s=5, what="the pixel is counted")
     demo = short.run("demo", "--viewers", "100", "--seconds", "8", "--seed", "3", "--books", str(books), within_s=120)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "differs" not in demo.stdout
+    assert "Somebody else" not in demo.stdout
+    assert demo.stdout.splitlines()[-1].startswith("100 viewers, ")
+    assert demo.stdout.splitlines()[-1].endswith("Headcount counted all of it right.")
     counts = [low == high for _, low, high in json.loads(books.read_text())["counts"]]
     assert len(counts) > 20
     if "had to be sent again" in demo.stdout:
@@ -61,6 +67,14 @@ def test_an_audience_and_the_tracker_agree_exactly_and_every_ledger_holds(short:
     assert audit.returncode == 0, audit.stdout + audit.stderr
     assert "Every ledger holds: 32 slots." in audit.stdout
     assert "active 0 = started" in audit.stdout
+
+
+def test_a_quick_demo_waits_for_nobody_to_expire(short: Installation) -> None:
+    demo = short.run("demo", "--quick", within_s=60)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "300 viewers of 8 streams for 10 s" in demo.stdout
+    assert "about 18 seconds in all" in demo.stdout
+    assert "Headcount counted all of it right." in demo.stdout
 
 
 def test_status_says_where_everything_is(short: Installation) -> None:

@@ -21,6 +21,15 @@ def test_everyone_acts_in_order_of_time_and_inside_the_play(duration_s: float) -
         assert times[-1] <= viewer.leaves_at_s <= duration_s
 
 
+def test_in_a_quick_play_every_session_ends_and_nobody_sends_pixels_or_comes_back() -> None:
+    quick = audience(500, duration_s=10.0, seed=3, all_end=True)
+    assert not any(viewer.beacon or viewer.encore for viewer in quick)
+    assert all(Does.END in [act.does for act in viewer.acts] for viewer in quick)
+    lasting = [viewer for viewer in quick if viewer.leaves_at_s > 10.0]
+    assert len(lasting) > 100, "too few are there when the play ends"
+    assert all(viewer.acts[-1].at_s > 10.0 for viewer in lasting), "somebody leaves while everybody is counted"
+
+
 def test_event_names_are_unique_in_their_session() -> None:
     for viewer in TWO_THOUSAND:
         names = [event.name for act in (*viewer.acts, *viewer.encore) for event in act.events]
