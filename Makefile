@@ -43,8 +43,9 @@ lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports wh
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: $(VENV)/.installed ## Write the page of the states from its tables
+docs: $(VENV)/.installed ## Write the pages of the states and of the metrics from their tables
 	@$(BIN)/python -m sessions.transitions > docs/session-states.md
+	@$(BIN)/python -m metrics.page
 
 dashboards: $(VENV)/.tools ## Write Grafana's dashboards from their code
 	@$(BIN)/python -m dashboards.write

@@ -164,7 +164,7 @@ _GROUPS: Final = (
     ("commit, and Valkey", ("shards: commit", "valkey")),
     ("answer", ("replicas: answer",)),
 )
-"""The parts as issue 5 names them; whatever else there is goes on without players too, and is `the rest`."""
+"""The parts that are told apart; whatever else there is goes on without players too, and is `the rest`."""
 
 
 def grouped(parts: dict[str, float]) -> dict[str, float]:

@@ -229,7 +229,7 @@ def _biggest(values: dict[str, float], form: str) -> str:
 
 
 def targets(result: dict[str, Any]) -> str:
-    """Return which targets of issue 5 this result meets."""
+    """Return which targets this result meets."""
     lines = ["| target | measured | |", "|---|---|---|"]
     for each in result["sizes"]:
         if each["sessions"] != 100_000:

@@ -145,7 +145,7 @@ def _number(result: dict[str, Any]) -> str:
 
 
 def targets(result: dict[str, Any]) -> str:
-    """Return which targets of issue 5 this result meets; one that was not measured is left out."""
+    """Return which targets this result meets; one that was not measured is left out."""
     points = medians(result)
 
     def point(name: str, connections: int) -> dict[str, Any] | None:

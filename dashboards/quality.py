@@ -1,4 +1,4 @@
-"""The dashboard *Quality*: how it goes for those who watch, by the formulas of `qoe.md`, through the recording rules."""
+"""The dashboard *Quality*: how it goes for those who watch, by the formulas of `docs/metrics.md`, through the recording rules."""
 
 from typing import Final
 

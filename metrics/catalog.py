@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One row of `qoe.md`, section 4."""
+    """One metric, as Prometheus is told of it."""
 
     name: str
     """Without prefix, and without the `_total` of counters."""

@@ -62,7 +62,7 @@ class Ledger:
     """
     The count that must add up, absolute since the data set began.
 
-    `active = started + provisional + revived - ended - expired`, always (`design.md`, section 6).
+    `active = started + provisional + revived - ended - expired`, always.
     """
 
     active: int = 0

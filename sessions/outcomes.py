@@ -1,5 +1,5 @@
 """
-What a session's life adds to the counters of quality: `qoe.md`, section 4, from formulas to increments.
+What a session's life adds to the counters of quality (`docs/metrics.md`): from formulas to increments.
 
 Theory of operation: what inputs add (time, stalls, plays, failures, startups) comes as `Gains`, at the moment at which they leave
 the reordering window, because only then it is final. What only the whole session tells (its length, latency and score, an exit

@@ -1,5 +1,5 @@
 """
-Every formula of `qoe.md`, section 2, each once.
+Every formula of `docs/metrics.md`, each once.
 
 They read a session or its account and change nothing. Seconds, bits/s, ratios 0-1; None wherever a value is unknown, which is never zero.
 """
@@ -56,7 +56,7 @@ def live_latency_s(account: Account) -> float | None:
 
 def experience_score(*, success: int, startup_time_s: float | None, rebuffers: int, ratio: float, showed_frame: bool) -> float:
     """
-    Return the experience score, 0-100 (`qoe.md`, section 2; every part is a published curve).
+    Return the experience score, 0-100 (`docs/metrics.md`; every part is a published curve).
 
     `success` is 100 (played), 50 (left before the video started) or 0 (failed).
     """
@@ -108,7 +108,7 @@ def score(session: Session, account: Account | None = None) -> float | None:
 
 
 def figures(session: Session) -> dict[str, object]:
-    """Return the account in `qoe.md`'s names, provisional time included; seconds, bits/s, ratios 0-1; None: unknown."""
+    """Return the account in the names that `docs/metrics.md` explains, provisional time included; seconds, bits/s, ratios 0-1; None: unknown."""
     account = session.settled()
     return {
         "startup_time_s": startup_time_s(account),

@@ -21,7 +21,7 @@ class Liveness(StrEnum):
 
 
 class Playback(StrEnum):
-    """What the player is doing, by its own clock (CMCD playback states, see `qoe.md`)."""
+    """What the player is doing, by its own clock (CMCD's playback states, see `docs/metrics.md`)."""
 
     SHOWN = "shown"
     """A beacon's view: a player is there, nobody asked to play."""

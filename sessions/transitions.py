@@ -1,8 +1,8 @@
 """
 Both machines as literal tables, and the page of the documentation that is made from them.
 
-`LIVENESS` is design.md's section 6: for every input in every state, where the session goes and which ledger
-counts move. `PLAYBACK` is the first table of qoe.md's section 1: for every cue, where playback goes once a frame was shown,
+`LIVENESS`: for every input in every state, where the session goes and which ledger
+counts move. `PLAYBACK`: for every cue, where playback goes once a frame was shown,
 and before that. `python -m sessions.transitions` prints the page.
 """
 

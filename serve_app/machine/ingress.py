@@ -8,7 +8,7 @@ answers in our own shape while no replica can be reached, to a body that never c
 them; and no `abortonclose`: a client that closes its side after its request still waits for the answer.
 
 HAProxy's 400 and 408, to headers that it cannot read, are too long or never come, stay HTML: version 2.8, which Ray brings,
-says them before it looks at any `errorfile` (measured; haproxy/haproxy issue 3032, corrected in later versions).
+says them before it looks at any `errorfile` (measured; haproxy/haproxy#3032, corrected in later versions).
 """
 
 import resource

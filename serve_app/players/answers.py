@@ -126,14 +126,14 @@ class Refusal:
 
 
 def started(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str] = ()) -> bytes:
-    """Answer a start (section 51). `dropped`, here and below: paths of the fields that cost only themselves."""
+    """Answer a start. `dropped`, here and below: paths of the fields that cost only themselves."""
     data = _opening(session_id, receipt)
     data["heartbeat_interval_seconds"] = receipt.interval_s
     return _closing(data, at, dropped)
 
 
 def beaten(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str] = ()) -> bytes:
-    """Answer a heartbeat (section 52)."""
+    """Answer a heartbeat."""
     data = _opening(session_id, receipt)
     data["next_heartbeat_seconds"] = receipt.interval_s
     if getattr(receipt, "start_wanted", False):
@@ -142,7 +142,7 @@ def beaten(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[st
 
 
 def ended(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str] = ()) -> bytes:
-    """Answer an end (section 53) with the end that stands."""
+    """Answer an end with the end that stands."""
     data = _opening(session_id, receipt)
     total_s = receipt.total_watch_s or 0
     data["watch_summary"] = {
@@ -154,7 +154,7 @@ def ended(session_id: str, receipt: Receipt, *, at: float, dropped: Sequence[str
 
 
 def taken(session_id: str, receipt: Receipt, bad: Sequence[BadEvent], *, at: float, dropped: Sequence[str] = ()) -> bytes:
-    """Answer events (section 54); `bad` are those that never reached the session."""
+    """Answer events; `bad` are those that never reached the session."""
     rejected: list[dict[str, str | None]] = [{"event_id": entry.event_id, "reason": entry.fault.value} for entry in bad]
     rejected += [{"event_id": event_id, "reason": reason} for event_id, reason in receipt.rejected]
     # The contract's answer knows no `accepted` here: it is told only where the session is over and took nothing.

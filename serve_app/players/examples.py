@@ -1,7 +1,7 @@
 """
 The seed's own request and response bodies, verbatim where it has them.
 
-The live-session document spells out one request (section 51) and every response; the other requests are put together
+The live-session document spells out one request, a start, and every response; the other requests are put together
 from the fields that it lists, in its order.
 """
 

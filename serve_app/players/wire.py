@@ -1,5 +1,5 @@
 """
-The contract's request bodies, exact to the seed (sections 51 to 54 of the live-session document).
+The contract's request bodies, exact to the live-session document.
 
 Decides which bodies are right: what the seed marks required is required, its lists are closed, everything else may
 be missing or null, unknown fields are ignored, and no type is bent (`"false"` is no boolean). A list of
@@ -111,7 +111,7 @@ class Referrer(_Body):
 
 
 class StartBody(_Body):
-    """A user starts watching a live stream (section 51)."""
+    """A user starts watching a live stream."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.START]})
 
@@ -164,7 +164,7 @@ class HeartbeatPerformance(_Body):
 
 
 class HeartbeatBody(_Body):
-    """Sent every 30 seconds during live viewing, or as often as the server's last answer asked (section 52)."""
+    """Sent every 30 seconds during live viewing, or as often as the server's last answer asked."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.HEARTBEAT]})
 
@@ -209,7 +209,7 @@ class EndEngagement(_Body):
 
 
 class EndBody(_Body):
-    """The user exits the live stream (section 53)."""
+    """The user exits the live stream."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.END]})
 
@@ -347,7 +347,7 @@ _ID: Final[TypeAdapter[str]] = TypeAdapter(Id, config=ConfigDict(strict=True))
 
 
 class EventsBody(_Body):
-    """Discrete player events of one session, at most 500 (section 54)."""
+    """Discrete player events of one session, at most 500."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.EVENTS]})
 

@@ -1,5 +1,5 @@
 """
-The naive account of quality (qoe.md, sections 1, 2 and 4): a list of intervals, summed at the end.
+The naive account of quality (the formulas of docs/metrics.md): a list of intervals, summed at the end.
 
 It stands on `naive_slot.py` and goes through all that a viewing said, from the first input on, whenever it is asked.
 `test_exactly_once.py` compares what the counters hold with it.

@@ -1,5 +1,5 @@
 """
-The naive tracker: the rules of design.md sections 3 and 6 and of qoe.md section 1, over a plain list of what was said.
+The naive tracker: the rules of docs/session-states.md and docs/metrics.md, over a plain list of what was said.
 
 It knows nothing of windows, packed records, buckets or incremental counts: whatever is asked is recounted from the first input
 on. `test_tracker_model.py` drives the tracker beside it.

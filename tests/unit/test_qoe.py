@@ -1,4 +1,4 @@
-"""Every formula of qoe.md, section 2, on a written-down timeline whose result is worked out by hand."""
+"""Every formula of docs/metrics.md, on a written-down timeline whose result is worked out by hand."""
 
 import pytest
 

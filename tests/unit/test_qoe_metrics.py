@@ -1,4 +1,4 @@
-"""Every counter and histogram of quality (qoe.md, section 4) on a written-down timeline whose result is worked out by hand."""
+"""Every counter and histogram of quality on a written-down timeline whose result is worked out by hand."""
 
 from itertools import pairwise
 

@@ -1,7 +1,7 @@
 """
-Every formula of qoe.md, section 2, beside a second, naive computation: a list of intervals, summed at the end.
+Every formula of docs/metrics.md beside a second, naive computation: a list of intervals, summed at the end.
 
-`test_qoe.py` has each formula on a written-down timeline; here timelines are made up. The naive side knows the tables of qoe.md and
+`test_qoe.py` has each formula on a written-down timeline; here timelines are made up. The naive side knows the tables of docs/ and
 nothing of ours; what it says of counters is in `naive_quality.py`.
 """
 

@@ -375,7 +375,7 @@ def test_the_intervals_add_up_to_the_account_whatever_came(said: list[tuple[int,
 
 
 def score_from(told: dict[str, Any]) -> float | None:
-    """`qoe.md`, section 2, of what `/v1/sessions/{id}` answers; nothing of ours is called."""
+    """The formulas of docs/metrics.md, of what `/v1/sessions/{id}` answers; nothing of ours is called."""
     parts = told["account"]
     if told["liveness"] == "active" or (told["beacon"] and not parts["played"]):
         return None

@@ -1,4 +1,4 @@
-"""Sessions that live on pixels (design.md section 3, qoe.md section 1)."""
+"""Sessions that live on pixels."""
 
 from collections.abc import Iterator
 

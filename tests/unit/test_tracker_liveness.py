@@ -1,4 +1,4 @@
-"""Who counts, since when and until when: liveness and the ledger (design.md, sections 3 and 6)."""
+"""Who counts, since when and until when: liveness and the ledger."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def expire(tracker: Tracker, *, now: float) -> None:
         pass
 
 
-# The ledger, path by path: design.md, section 6.
+# The ledger, path by path.
 
 
 @pytest.mark.parametrize(

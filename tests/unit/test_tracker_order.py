@@ -1,4 +1,4 @@
-"""Duplicates, disorder, lateness and wrong clocks: what they move, and what they must not (design.md, section 3)."""
+"""Duplicates, disorder, lateness and wrong clocks: what they move, and what they must not."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""When a session is over: promised intervals and our own outages (design.md, sections 3 and 5)."""
+"""When a session is over: promised intervals and our own outages."""
 
 from collections.abc import Iterator
 

@@ -1,0 +1,62 @@
+"""The documents say what the code says, and name nothing that a clone does not hold."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from metrics.page import filled
+from serve_app.players.answers import RETRY_AFTER_S, STATUSES
+from sessions.limits import BODY_BYTES_MAX, EVENTS_PER_REQUEST_MAX
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+ELSEWHERE = re.compile(
+    r"\b(?:qoe|design|ray|style|cases|cmcd|cluster|browser)\.md\b"  # pages that only the authors had
+    r"|\bsections? 5\d\b|\.md`?,? sections? \d|\(row \d+\)|\brows? \d+ of\b|\bissues? \d+\b"
+)
+"""Citations that lead nowhere for whoever has only a clone."""
+
+
+def tracked() -> list[Path]:
+    """Every text of the repository that people write; what was measured and what is locked is not read."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    skipped = (".lock", ".json", ".svg")
+    return [ROOT / name for name in listed if not name.endswith(skipped) and not name.startswith("tests/corpus/")]
+
+
+def test_nothing_is_cited_that_a_clone_does_not_hold() -> None:
+    cited = []
+    for file in tracked():
+        if file == Path(__file__).resolve() or not file.exists():
+            continue
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        cited += [f"{file.relative_to(ROOT)}:{number}: {line.strip()}" for number, line in enumerate(lines, 1) if ELSEWHERE.search(line)]
+    assert cited == []
+
+
+@pytest.mark.parametrize("said", ["see `qoe.md`", "a start (section 51)", "as design.md section 3 has it", "the targets of issue 5"])
+def test_a_citation_that_leads_nowhere_is_found(said: str) -> None:
+    assert ELSEWHERE.search(said)
+
+
+def test_the_page_of_the_metrics_lists_every_metric_of_the_catalog() -> None:
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    assert filled(page) == page, "run `make docs`"
+
+
+def test_the_page_of_the_interface_has_every_error_with_its_status() -> None:
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    told = {(code, int(status)) for code, status in re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE)}
+    assert told == {(code.value, status) for code, status in STATUSES.items()}
+    again = set(re.findall(r"^\| `(\w+)` \|.*`Retry-After`", page, re.MULTILINE))
+    assert again == {code.value for code in RETRY_AFTER_S}
+    assert f"{BODY_BYTES_MAX // 1024} KiB" in page
+    assert f"{EVENTS_PER_REQUEST_MAX} events" in page
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("**/*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
