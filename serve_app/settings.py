@@ -63,7 +63,7 @@ def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except RuntimeError:
-        message = "begins with the home folder of somebody who is not known here"
+        message = "names the home folder of a user that this machine does not have"
         raise ValueError(message) from None
 
 
@@ -218,7 +218,7 @@ class Settings(BaseSettings):
             raise ValueError(message)
         for name, option in address.tls_options:
             if name in _TLS_FILES and not os.access(option, os.R_OK):
-                message = f"{name} is not a file that can be read"
+                message = f"{name} is not a file that this user can read"
                 raise ValueError(message)
             if name in _TLS_WORDS and option not in _TLS_WORDS[name]:
                 message = f"{name} must be one of {', '.join(_TLS_WORDS[name])}"
@@ -231,7 +231,7 @@ class Settings(BaseSettings):
         if value is None:
             return None
         if not (value.isascii() and value.isprintable() and " " not in value):
-            message = "must be printable ASCII without blanks, as it travels in a header"
+            message = "must be printable ASCII without spaces, because it is sent in a header"
             raise ValueError(message)
         tokens = value.split(",")
         if not all(tokens) or len(tokens) > TOKENS_MAX:
@@ -257,7 +257,7 @@ class Settings(BaseSettings):
             return None
         file = _absolute(value)
         if not (S_ISREG(_mode_of(file)) and os.access(file, os.R_OK)):
-            message = f"{_shown(file)} is not a file that can be read"
+            message = f"{_shown(file)} is not a file that this user can read"
             raise ValueError(message)
         return file
 
@@ -267,7 +267,7 @@ class Settings(BaseSettings):
         if self.shards > self.slots:
             problems.append(f"{PREFIX}SHARDS ({self.shards}) is greater than {PREFIX}SLOTS ({self.slots}): a shard owns at least one slot")
         if set(self.tokens_given("ingest")) & set(self.tokens_given("ops")):
-            problems.append(f"{PREFIX}INGEST_TOKEN and {PREFIX}OPS_TOKEN are the same: players would read operators' pages")
+            problems.append(f"{PREFIX}INGEST_TOKEN and {PREFIX}OPS_TOKEN are the same: every player could read the operators' pages")
         first = self.internal_ports
         if first is not None and first <= self.port < first + INTERNAL_PORTS_COUNT:
             problems.append(f"{PREFIX}PORT ({self.port}) lies inside the block of {PREFIX}INTERNAL_PORTS ({first} and the next 199)")

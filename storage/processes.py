@@ -6,9 +6,13 @@ A process id alone proves nothing: ids are used again. With the kernel's start t
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_LISTENS: Final = "0A"
+"""State of a TCP socket that listens, in the kernel's table."""
 
 
 class ProcessStat(NamedTuple):
@@ -74,6 +78,33 @@ def holders_of(path: Path) -> list[ProcessName]:
             if process:
                 found.append(process)
     return found
+
+
+def listener_on(port: int) -> str | None:
+    """Return the program that listens on a TCP port of this machine, with its process id; None: nobody, or nobody whom we may see."""
+    wanted = {f"socket:[{line[9]}]" for line in _sockets() if line[3] == _LISTENS and int(line[1].rpartition(":")[2], 16) == port}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and wanted & _opened(folder / "fd"):
+            with suppress(OSError):
+                return f"{(folder / 'comm').read_text().strip()}, process {folder.name}"
+    return None
+
+
+def _opened(descriptors: Path) -> set[str]:
+    """Return what a process has open, in the kernel's words; nothing, if we may not look."""
+    found = set()
+    with suppress(OSError):
+        for descriptor in descriptors.iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+    return found
+
+
+def _sockets() -> Iterator[list[str]]:
+    """Yield the columns of the kernel's tables of TCP sockets."""
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        with suppress(FileNotFoundError):
+            yield from (line.split() for line in table.read_text().splitlines()[1:])
 
 
 def _has_open(descriptors: Path, wanted: os.stat_result) -> bool:

@@ -49,7 +49,7 @@ class Plan:
         """Return it with another number of shards. Raises `PlanRefusedError`."""
         if not 1 <= shards <= slots:
             raise PlanRefusedError(
-                f"{shards} shards cannot be: at least 1, and at most {slots}, as each owns at least one of {slots} slots"
+                f"the number of shards must be from 1 to {slots}, not {shards}: each shard owns at least one of the {slots} slots"
             )
         return replace(self, shards=shards)
 

@@ -24,6 +24,9 @@ ISSUED_AHEAD_S: Final = 60.0
 
 _MOMENT_MAX: Final = 1e15
 """Seconds: no moment is further away, and an integer of four hundred digits is no float."""
+OPS_AT_INGEST: Final = "this is the ops token: players' routes need the ingest token"
+INGEST_AT_OPS: Final = "this is an ingest token: operators' routes need the ops token"
+
 _SCHEME: Final = b"bearer "
 _PARAMETER: Final = b"access_token="
 _JWT_OPTIONS: Final[jwt.types.Options] = {
@@ -70,6 +73,17 @@ class Doorkeeper:
             return True
         token = shown_token(authorization)
         return token is not None and _is_one_of(token, self._ops)
+
+    def why_no_player(self, authorization: bytes | None, query: bytes = b"") -> str:
+        """Return what is wrong with what was shown at the players' door, for whoever has the right to another."""
+        token = shown_token(authorization, query)
+        return OPS_AT_INGEST if token is not None and _is_one_of(token, self._ops) else ""
+
+    def why_no_operator(self, authorization: bytes | None) -> str:
+        """Return the same of the operators' door."""
+        token = shown_token(authorization)
+        is_players = token is not None and (self._is_good_jwt(token) if self._player_keys else _is_one_of(token, self._ingest))
+        return INGEST_AT_OPS if is_players else ""
 
     def _is_good_jwt(self, token: bytes) -> bool:
         digest = _digest(token)

@@ -90,7 +90,7 @@ def load_tokens(settings: Settings, *, make: bool = True) -> Tokens:
     ingest = settings.tokens_given(Door.INGEST) or _kept_in(settings, Door.INGEST, make=make)
     ops = settings.tokens_given(Door.OPS) or _kept_in(settings, Door.OPS, make=make)
     if set(ingest) & set(ops):
-        problem = "the ingest token and the ops token are the same: players would read operators' pages"
+        problem = "the ingest token and the ops token are the same: every player could read the operators' pages"
         raise SettingsError((problem,))
     player_key = None
     if settings.jwt_public_key_file is not None:
@@ -121,7 +121,7 @@ async def follow(settings: Settings, adopt: Callable[[Tokens], None]) -> None:
             except (SettingsError, OSError) as error:
                 # Tried again although the files stay as they are: what failed may have been us (no descriptor left, no right yet).
                 if found != told:
-                    _log.warning("the tokens cannot be read: those before stay good", problem=str(error))
+                    _log.warning("the tokens cannot be read: the last ones stay valid", problem=str(error))
                 told = found
             else:
                 seen, told = found, None
@@ -168,10 +168,10 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
 
 def _folder_of(settings: Settings, door: Door) -> Path:
     if settings.tokens_given(door):
-        problem = f"the {door} token comes from HEADCOUNT_{door.upper()}_TOKEN: set it to NEW,OLD and deploy again"
+        problem = f"the {door} token comes from HEADCOUNT_{door.upper()}_TOKEN: set it to NEW,OLD and start again"
         raise SettingsError((problem,))
     if settings.tokens_dir is not None:
-        problem = f"{settings.tokens_dir} is HEADCOUNT_TOKENS_DIR: whoever fills it changes the tokens"
+        problem = f"the tokens come from HEADCOUNT_TOKENS_DIR ({settings.tokens_dir}): change its files, and every replica follows within a second"
         raise SettingsError((problem,))
     return settings.tokens_folder
 

@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from serve_app.machine import data_folder
 from serve_app.settings import Settings
 from sessions.changes import Ledger
 from sessions.events import END_REASONS
 from sessions.routing import slot_of
 from sessions.session import Session
 from sessions.states import PLAYBACKS, Liveness
+from sessions.words import counted
 from storage.codec import UnreadableError, decode_record, decode_session
 from storage.embedded import EmbeddedValkey
 from storage.journal import Fence, Journal, JournalError, StoredSlot
@@ -46,7 +48,7 @@ def run(settings: Settings) -> int:
     errors = Console(stderr=True)
     url = settings.redis_url or EmbeddedValkey(settings.data_dir / "valkey").running_url()
     if url is None:
-        errors.print(f"[red]No journal runs in {escape(str(settings.data_dir))}. Start it with `headcount up`.[/red]", soft_wrap=True)
+        errors.print(f"[red]{escape(_why_no_journal(settings))}[/red]", soft_wrap=True)
         return 1
     try:
         audits = asyncio.run(_inspect_at(url, slots=settings.slots))
@@ -54,6 +56,14 @@ def run(settings: Settings) -> int:
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
         return 1
     return report(audits, Console(), slots=settings.slots)
+
+
+def _why_no_journal(settings: Settings) -> str:
+    folder = settings.data_dir
+    if process := data_folder.holder(folder):
+        full = data_folder.disk_problem(folder) or f"its log is {folder / 'valkey/valkey.log'}"
+        return f"headcount is up on {folder} (process {process}), but its journal does not answer: {full}"
+    return f"no journal runs in {folder}: start it with `headcount up`"
 
 
 async def inspect(journal: Journal, *, slots: int) -> list[SlotAudit]:
@@ -78,7 +88,7 @@ def audit_slot(slot: int, stored: StoredSlot, *, slots: int) -> SlotAudit:
         except UnreadableError as error:
             problems.append(f"its record: {error}")
     elif stored.sessions:
-        problems.append(f"{len(stored.sessions)} sessions, and no record of them")
+        problems.append(f"{counted(len(stored.sessions), 'session')}, and no record of the slot")
     sessions: list[Session] = []
     for session_id, packed in stored.sessions.items():
         try:
@@ -88,11 +98,11 @@ def audit_slot(slot: int, stored: StoredSlot, *, slots: int) -> SlotAudit:
             continue
         sessions.append(session)
         problems += [f"session {session_id!r} {problem}" for problem in _wrong_with(session, session_id, slot=slot, slots=slots)]
-    counted = Counter(Liveness(session.liveness) for session in sessions)
-    problems += _wrong_with_ledger(ledger, counted, sessions)
+    found = Counter(Liveness(session.liveness) for session in sessions)
+    problems += _wrong_with_ledger(ledger, found, sessions)
     if stored.fence.epoch < 1:
         problems.append(f"its epoch is {stored.fence.epoch}")
-    return SlotAudit(slot, stored.fence, ledger, counted, tuple(problems))
+    return SlotAudit(slot, stored.fence, ledger, found, tuple(problems))
 
 
 def _wrong_with(session: Session, session_id: str, *, slot: int, slots: int) -> Iterable[str]:
@@ -108,9 +118,9 @@ def _wrong_with(session: Session, session_id: str, *, slot: int, slots: int) -> 
         yield f"is {session.liveness}, with the end reason {session.end_reason}"
 
 
-def _wrong_with_ledger(ledger: Ledger, counted: Counter[Liveness], sessions: Sequence[Session]) -> Iterable[str]:
-    if ledger.active != counted[Liveness.ACTIVE]:
-        yield f"its ledger says {ledger.active} active, and {counted[Liveness.ACTIVE]} are"
+def _wrong_with_ledger(ledger: Ledger, found: Counter[Liveness], sessions: Sequence[Session]) -> Iterable[str]:
+    if ledger.active != found[Liveness.ACTIVE]:
+        yield f"its ledger says {ledger.active} active, but {found[Liveness.ACTIVE]} are"
     if ledger.active != ledger.balance:
         yield f"its ledger does not add up: {ledger.active} active, but the balance is {ledger.balance}"
     counts = (ledger.active, ledger.started, ledger.provisional, ledger.promoted, ledger.revived, ledger.expired, *ledger.ended.values())
@@ -123,9 +133,9 @@ def _wrong_with_ledger(ledger: Ledger, counted: Counter[Liveness], sessions: Seq
     # What is remembered cannot be more than what was counted.
     for reason, remembered in Counter(session.end_reason for session in sessions if session.end_reason).items():
         if remembered > ledger.ended.get(reason, 0):
-            yield f"{remembered} sessions ended by {reason}, and {ledger.ended.get(reason, 0)} are counted"
-    if counted[Liveness.EXPIRED] > ledger.expired:
-        yield f"{counted[Liveness.EXPIRED]} sessions have expired, and {ledger.expired} are counted"
+            yield f"{counted(remembered, 'session')} ended by {reason}, and {ledger.ended.get(reason, 0)} are counted"
+    if found[Liveness.EXPIRED] > ledger.expired:
+        yield f"{found[Liveness.EXPIRED]} sessions have expired, and {ledger.expired} are counted"
 
 
 async def _inspect_at(url: str, *, slots: int) -> list[SlotAudit]:
@@ -152,7 +162,10 @@ def report(audits: Sequence[SlotAudit], console: Console, *, slots: int) -> int:
         console.print(f"[bold red]The ledger does not hold in {len(wrong)} of {len(audits)} slots: {concerned}[/bold red]", soft_wrap=True)
         return 1
     never = slots - len(audits)
-    console.print(f"[bold green]Every ledger holds: {len(audits)} slots.[/bold green]{f' {never} were never owned.' if never else ''}")
+    console.print(
+        f"[bold green]Every ledger holds: {counted(len(audits), 'slot')}.[/bold green]{f' {never} were never owned.' if never else ''}",
+        highlight=False,
+    )
     return 0
 
 
@@ -163,13 +176,13 @@ def _table(audits: Sequence[SlotAudit]) -> Table:
     for owner in sorted({audit.fence.owner for audit in audits}):
         theirs = [audit for audit in audits if audit.fence.owner == owner]
         epochs = [audit.fence.epoch for audit in theirs]
-        counted = sum((audit.sessions for audit in theirs), Counter[Liveness]())
+        found = sum((audit.sessions for audit in theirs), Counter[Liveness]())
         table.add_row(
             owner.removeprefix("headcount-") or "[yellow]nobody[/yellow]",
             str(len(theirs)),
             str(min(epochs)) if min(epochs) == max(epochs) else f"{min(epochs)} to {max(epochs)}",
-            str(counted.total()),
-            *(str(counted[liveness]) for liveness in (Liveness.ACTIVE, Liveness.EXPIRED, Liveness.ENDED)),
+            str(found.total()),
+            *(str(found[liveness]) for liveness in (Liveness.ACTIVE, Liveness.EXPIRED, Liveness.ENDED)),
             str(sum(audit.ledger.active for audit in theirs)),
         )
     return table

@@ -83,7 +83,7 @@ def directory(settings: Settings) -> Iterator[Directory]:
         os.environ.update(cluster.guest_variables(Path(record.folder)))
         address = record.address
     elif not (address := os.environ.get(ADDRESS_VARIABLE, "")):
-        message = f"nothing runs on {settings.data_dir}; on a cluster, run this on one of its nodes, with {ADDRESS_VARIABLE}=auto"
+        message = f"headcount is not up on {settings.data_dir}: start it with `headcount up`. On a cluster, run this on one of its nodes, with {ADDRESS_VARIABLE}=auto"
         raise ReachError(message)
     import ray  # noqa: PLC0415 - reads its environment when it is imported
 
@@ -96,7 +96,7 @@ def directory(settings: Settings) -> Iterator[Directory]:
         try:
             handle = ray.get_actor(names.DIRECTORY, namespace=NAMESPACE)
         except ValueError:
-            raise ReachError("Ray runs, but no directory: is the tracker still starting?") from None
+            raise ReachError("Ray runs, but the tracker's directory does not: is it still starting?") from None
         yield RayDirectory(handle)
     finally:
         ray.shutdown()

@@ -18,6 +18,7 @@ from serve_app.commands import reach
 from serve_app.commands.reach import Directory, ReachError, Status
 from serve_app.commands.status import NODE_CHARS
 from serve_app.settings import Settings
+from sessions.words import counted
 
 LOOK_S: Final = 0.2
 STUCK_S: Final = 120.0
@@ -35,9 +36,9 @@ def scale(settings: Settings, *, shards: int) -> int:
         before = directory.status()
         directory.order("scale", shards)
         if "shards" in settings.model_fields_set and settings.shards != shards:
-            wins = f"HEADCOUNT_SHARDS={settings.shards} is set here: a start with it begins with {settings.shards} again."
+            wins = f"HEADCOUNT_SHARDS={settings.shards} is set here: the next start will use {settings.shards} again."
             console.print(f"[yellow]{wins}[/yellow]", soft_wrap=True)
-        return f"{shards} shards, of {before['planned_shards']} before: {_follow(directory, console, before=before)}."
+        return f"Now {counted(shards, 'shard')} instead of {before['planned_shards']}: {_follow(directory, console, before=before)}."
 
     return _run(settings, order)
 
@@ -50,8 +51,10 @@ def drain(settings: Settings, *, node: str) -> int:
         node_id = str(directory.order("drain", node))
         happened = _follow(directory, console, before=before)
         if before["nodes"][node_id]["head"]:
-            return f"No shard lives on node {node_id[:NODE_CHARS]}: {happened}. Ray's head is there: whoever stops it stops the cluster."
-        return f"No shard lives on node {node_id[:NODE_CHARS]}, and none will: {happened}. It can be stopped."
+            return (
+                f"Node {node_id[:NODE_CHARS]} has no shards now: {happened}. Ray's head is there, too: stopping the node stops the cluster."
+            )
+        return f"Node {node_id[:NODE_CHARS]} has no shards now and gets none: {happened}. You can stop it."
 
     return _run(settings, order)
 
@@ -62,7 +65,7 @@ def undrain(settings: Settings, *, node: str) -> int:
     def order(directory: Directory, console: Console) -> str:
         before = directory.status()
         node_id = str(directory.order("undrain", node))
-        return f"Node {node_id[:NODE_CHARS]} may have shards: {_follow(directory, console, before=before)}."
+        return f"Node {node_id[:NODE_CHARS]} takes shards again: {_follow(directory, console, before=before)}."
 
     return _run(settings, order)
 
@@ -76,7 +79,7 @@ def rollout(settings: Settings) -> int:
         happened = _follow(directory, console, before=before)
         directory.renew()
         _follow(directory, console, before=before, unless_pid=before["pid"])
-        return f"{shards} shards began anew: {happened}; the directory last."
+        return f"Replaced {counted(int(str(shards)), 'shard')}, then the directory: {happened}."
 
     return _run(settings, order)
 
@@ -90,7 +93,7 @@ def _run(settings: Settings, order: Order) -> int:
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        errors.print("Not watched any more; what was asked for goes on. See `headcount status`.")
+        errors.print("No longer watching; the change goes on. `headcount status` shows how far it is.")
         return INTERRUPTED
     return 0
 
@@ -116,13 +119,13 @@ def _follow(directory: Directory, console: Console, *, before: Status, unless_pi
                 progress.update(slots, completed=moved, total=None if to_move is None else moved + to_move)
                 progress.update(shards, completed=renewing - status["to_renew"], total=renewing, visible=bool(renewing))
                 if status["as_planned"] and status["pid"] != unless_pid:
-                    return f"{moved} slots moved in {clock.monotonic() - began_at:.1f} s"
+                    return f"{counted(moved, 'slot')} moved in {clock.monotonic() - began_at:.1f} s"
                 alive = sum(shard["alive"] for shard in status["shards"].values())
                 now_seen = (moved, to_move, status["to_renew"], status["owned"], alive)
                 if now_seen != seen:
                     seen, changed_at = now_seen, clock.monotonic()
             if clock.monotonic() - changed_at > STUCK_S:
-                raise ReachError(f"nothing has changed for {STUCK_S:.0f} s ({_why(status)}); what was asked for stands, and goes on")
+                raise ReachError(f"no progress for {STUCK_S:.0f} s ({_why(status)}). The change is kept, and goes on by itself")
             pause.wait(LOOK_S)
 
 
@@ -139,4 +142,4 @@ def _why(status: Status | None) -> str:
     if not status["journal_up"]:
         return "the journal does not answer"
     missing = sorted(name for name, shard in status["shards"].items() if not shard["alive"])
-    return f"no answer of {', '.join(missing)}" if missing else f"{status['owned']} of {status['slots']} slots are served"
+    return f"no answer from {', '.join(missing)}" if missing else f"{status['owned']} of {status['slots']} slots are served"

@@ -9,7 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from serve_app.access.tokens import load_tokens
+from serve_app.machine import data_folder
 from serve_app.settings import Settings, SettingsError
+from sessions.words import counted
 
 ANSWER_S: Final = 5.0
 NODE_CHARS: Final = 8
@@ -27,14 +29,17 @@ def run(settings: Settings) -> int:
             headers = {"authorization": f"Bearer {load_tokens(settings).ops}"}
             status, concurrency = (client.get(path, headers=headers) for path in ("/v1/status", "/v1/concurrency"))
     except httpx.TransportError as error:
-        errors.print(f"[red]Nothing runs at {url}: {escape(str(error))}. Start it with `headcount up`.[/red]", soft_wrap=True)
+        errors.print(f"[red]{escape(_why_no_answer(settings, error))}[/red]", soft_wrap=True)
         return 1
-    except SettingsError as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+    except (SettingsError, OSError) as error:
+        text = data_folder.told(error, settings.data_dir) if isinstance(error, OSError) else str(error)
+        errors.print(f"[red]{escape(text)}[/red]", soft_wrap=True)
         return 1
     console.print(
         f"[green]Ready[/green] at {url}" if ready.is_success else f"[red]Not ready:[/red] {escape(_problem(ready))}", soft_wrap=True
     )
+    if not ready.is_success and (full := data_folder.disk_problem(settings.data_dir)):
+        console.print(f"[red]{escape(full)}[/red]", soft_wrap=True)
     for answer in (status, concurrency):
         if not answer.is_success:
             errors.print(f"[red]{answer.url.path} says {answer.status_code}: {escape(_problem(answer))}[/red]", soft_wrap=True)
@@ -43,11 +48,19 @@ def run(settings: Settings) -> int:
     return 0 if ready.is_success else 1
 
 
+def _why_no_answer(settings: Settings, error: httpx.TransportError) -> str:
+    url, folder = settings.front_door_url, settings.data_dir
+    if process := data_folder.holder(folder):
+        hint = data_folder.disk_problem(folder) or "it may still be starting, or HEADCOUNT_PORT is another one there"
+        return f"headcount is up on {folder} (process {process}), but nothing answers at {url} ({error}): {hint}"
+    return f"nothing answers at {url} ({error}): start it with `headcount up`"
+
+
 def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[str, Any]) -> None:
     states = ", ".join(f"{count} {state}" for state, count in concurrency["states"].items() if count)
     peak = concurrency["peak"]
     console.print(
-        f"Active      {concurrency['sessions']} sessions{f' ({states})' if states else ''}, as of {concurrency['age_seconds']:.1f} s ago"
+        f"Active      {counted(concurrency['sessions'], 'session')}{f' ({states})' if states else ''}, as of {concurrency['age_seconds']:.1f} s ago"
     )
     if peak:
         console.print(f"Peak        {peak['sessions']} at {peak['at']}")
@@ -56,7 +69,9 @@ def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[
     console.print(f"Front door  {_up(status['front_door_up'])}")
     if not status["as_planned"]:
         left = "-" if status["to_move"] is None else status["to_move"]
-        console.print(f"Plan        {status['planned_shards']} shards; {left} slots to move, {status['to_renew']} shards to renew")
+        console.print(
+            f"Plan        {counted(status['planned_shards'], 'shard')}; still to move: {left} slots; still to renew: {status['to_renew']} shards"
+        )
     console.print(shards_table(status))
     if len(status["nodes"]) > 1:
         console.print(nodes_table(status))

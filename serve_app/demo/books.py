@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from serve_app.demo.biography import UNKNOWN, Diary, Entry, spans
 from serve_app.demo.script import Does
+from sessions.words import counted
 
 TICK_S: Final = 2.5
 """How late the tracker may notice a deadline."""
@@ -47,11 +48,6 @@ class Span(NamedTuple):
 def written(count: float) -> str:
     """Return a count as people read it: whole numbers as such, seconds to the tenth."""
     return str(round(count)) if count == round(count) else f"{count:.1f}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun, in the singular where it is one."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class Event(NamedTuple):

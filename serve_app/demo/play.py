@@ -26,12 +26,13 @@ from rich.text import Text
 
 from actors import clock
 from serve_app.access.tokens import load_tokens
-from serve_app.demo.books import TICK_S, Books, Span, counted
+from serve_app.demo.books import TICK_S, Books, Span
 from serve_app.demo.player import Player, stream_id
 from serve_app.demo.script import STREAMS, audience
 from serve_app.demo.stage import Look, Stage, StageError
 from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, side_by_side, summed, table
 from serve_app.settings import Settings, SettingsError
+from sessions.words import counted
 
 VISIBLE_S: Final = 2.0
 """Within this an acknowledged input shows in what the tracker says."""
@@ -131,7 +132,7 @@ async def _run(settings: Settings, console: Console, programme: Programme, *, ur
             for viewer in audience(programme.viewers, duration_s=programme.duration_s, seed=programme.seed, all_end=programme.quick)
         ]
         play = _Play(stage, Books(), players, streams, began_at, programme.duration_s, before, strangers=before.everyone)
-        console.print(_announcement(programme, url, programme.lasts_s(settings)), highlight=False)
+        console.print(_announcement(programme, url, programme.lasts_s(settings)), highlight=False, soft_wrap=True)
         exit_code = await _perform(play, console, details=programme.details)
         if programme.books is not None:
             await asyncio.to_thread(programme.books.write_text, json.dumps({"streams": streams, **play.books.as_json()}) + "\n")
@@ -243,15 +244,23 @@ async def _await_silence(play: _Play) -> _Silence:
             play.alone = play.alone and play.is_alone_in(look)
             silence = _compare(play, look)
             agreed = agreed + 1 if silence.agrees else 0
-    if play.strangers and not silence.agrees and look is not None:
-        play.alone = False  # those who were there before did more than to expire
-        silence = _compare(play, look)
+    if look is not None and not silence.agrees:
+        # Who was there before the demo may have been summed up meanwhile; who did more than that is somebody else who plays.
+        silence = _compare(play, look, of_all=False)
+        if play.strangers and not silence.agrees:
+            play.alone = False
+            silence = _compare(play, look)
     return silence
 
 
-def _compare(play: _Play, look: Look) -> _Silence:
-    """Compare what can be: with somebody else about, only what is the demo's own."""
-    quality = compare_quality(play.books.quality(), play.before.counters, look.counters, play.streams, alone=play.alone)
+def _compare(play: _Play, look: Look, *, of_all: bool = True) -> _Silence:
+    """
+    Compare what can be: with somebody else about, only what is the demo's own.
+
+    `of_all`: of quality also what is not told apart by stream, unless others were there before, who are summed up when they are gone.
+    """
+    apart = not (of_all and play.alone and not play.strangers)
+    quality = compare_quality(play.books.quality(), play.before.counters, look.counters, play.streams, alone=not apart)
     if not play.alone:
         return _Silence([_active(play, look)], quality)
     counts = dict(play.books.counts())
@@ -324,7 +333,7 @@ def _judge(play: _Play, console: Console, *, watching: list[Line], silence: _Sil
         console.print(f"{again} had to be sent again; what may have been taken twice is shown as a range.", highlight=False)
     if differing or not (watching and silence.counters and silence.quality):
         console.print(f"[bold red]The books differ: {len(differing)} of {counted(len(everything), 'count')}.[/bold red]", highlight=False)
-        console.print(f"{play.books.in_short()}. Headcount did not count all of it right.", highlight=False)
+        console.print(f"{play.books.in_short()}. Headcount did not count all of it right.", highlight=False, soft_wrap=True)
         return 1
     how = "exactly" if is_exact((*silence.counters, *silence.quality)) else "within what can be known from outside"
     console.print(
@@ -332,5 +341,5 @@ def _judge(play: _Play, console: Console, *, watching: list[Line], silence: _Sil
         f"{len(watching)} of who was watching, from {counted(play.books.requests, 'request')}.",
         highlight=False,
     )
-    console.print(f"{play.books.in_short()}. Headcount counted all of it right.", highlight=False)
+    console.print(f"{play.books.in_short()}. Headcount counted all of it right.", highlight=False, soft_wrap=True)
     return 0

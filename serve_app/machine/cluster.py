@@ -66,7 +66,8 @@ def reap(data_dir: Path) -> int:
         return 0
     left = runs.survivors(record)
     if stuck := runs.kill(left, timeout_s=_KILL_WAIT_S):
-        message = f"processes of the last run do not end: {sorted(process.pid for process in stuck)}"
+        pids = ", ".join(str(process.pid) for process in sorted(stuck))
+        message = f"the last run left processes that cannot be ended: {pids}. End them by hand, and start again"
         raise ClusterError(message)
     _remove(Path(record.folder))
     runs.forget(data_dir)

@@ -1,13 +1,16 @@
 """Which ports an instance takes: one block of its own, so that two instances can run side by side."""
 
+import os
 import socket
 from contextlib import closing
 from dataclasses import dataclass, field
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from serve_app.settings import INTERNAL_PORTS_COUNT, Settings
+from storage.processes import listener_on
 
 _FIRST: Final = 10_000
 _LAST: Final = 20_000
@@ -66,23 +69,41 @@ class InternalPorts:
 
 def is_free(host: str, port: int) -> bool:
     """Say whether a server could listen there now. A connection that lingers from an earlier one does not count."""
+    return _why_not(host, port) == 0
+
+
+def _why_not(host: str, port: int) -> int:
+    """Return the error number of opening a port; 0: it can be opened."""
     with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error.errno or EADDRNOTAVAIL
+    return 0
 
 
 def require_front_door(settings: Settings) -> None:
     """Raise `PortTakenError` unless the front door can be opened: HAProxy itself would share a taken port in silence."""
-    if not is_free(settings.host, settings.port):
-        message = (
-            f"{settings.host}:{settings.port} is in use by another program, or is not an address of this machine: "
-            "set HEADCOUNT_HOST and HEADCOUNT_PORT"
-        )
-        raise PortTakenError(message)
+    problem = _why_not(settings.host, settings.port)
+    if problem == EACCES:
+        message = f"HEADCOUNT_PORT={settings.port}: only root may open ports below 1024. Take a higher one, as in HEADCOUNT_PORT=8000"
+    elif problem == EADDRNOTAVAIL:
+        message = f"HEADCOUNT_HOST={settings.host} is no address of this machine"
+    elif problem == EADDRINUSE:
+        taken_by = f" ({found})" if (found := listener_on(settings.port)) else ""
+        message = f"port {settings.port} of {settings.host} is in use by another program{taken_by}. Take another one: HEADCOUNT_PORT={_free_after(settings)}"
+    elif problem:
+        message = f"HEADCOUNT_HOST={settings.host} and HEADCOUNT_PORT={settings.port} cannot be opened: {os.strerror(problem)}"
+    else:
+        return
+    raise PortTakenError(message)
+
+
+def _free_after(settings: Settings) -> int:
+    """Return the next port that is free; the one that is not, if there is none near."""
+    near = range(settings.port + 1, min(settings.port + 100, 65_536))
+    return next((port for port in near if is_free(settings.host, port)), settings.port)
 
 
 def choose(settings: Settings, *, data_dir: Path) -> InternalPorts:

@@ -5,7 +5,6 @@ It decides the order of things. What can start side by side does: the journal be
 The end goes the way of a request: ingress, shards, journal, Ray.
 """
 
-import fcntl
 import http.client
 import os
 import secrets
@@ -19,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Final, TypeVar
+from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -30,11 +29,13 @@ from actors import clock
 from actors.logs import write_plainly
 from dashboards import prometheus
 from serve_app.access.tokens import Door, Tokens, load_tokens
-from serve_app.machine import ports
+from serve_app.machine import data_folder, ports
 from serve_app.machine.actors_config import NAMESPACE, config_of
 from serve_app.machine.cluster import Cluster, ClusterError, reap
+from serve_app.machine.data_folder import FolderTakenError
 from serve_app.machine.ports import InternalPorts, PortTakenError
 from serve_app.settings import VERSION, Settings, SettingsError, unknown_variables
+from sessions.words import counted
 from storage.embedded import EmbeddedValkey, EmbeddedValkeyError
 
 RAY_LOG: Final = "ray.log"
@@ -133,44 +134,26 @@ def run(settings: Settings) -> int:
     write_plainly(sys.stderr)
     errors = Console(stderr=True)
     for name in unknown_variables(os.environ):
-        errors.print(f"[yellow]{escape(name)} sets nothing here; is it misspelt?[/yellow]")
+        errors.print(f"[yellow]{escape(name)} is no setting of Headcount: is it misspelt?[/yellow]")
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _lock(settings.data_dir):
+        with data_folder.hold(settings.data_dir):
             console = Console(file=sys.stdout)  # named, or it would follow the next line
             sys.stdout = (settings.data_dir / RAY_LOG).open("w", buffering=1)  # Ray's messages from afar are printed
             _run_locked(settings, console)
-    except (UpError, SettingsError, PortTakenError, ClusterError, EmbeddedValkeyError, OSError) as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+    except (UpError, FolderTakenError, SettingsError, PortTakenError, ClusterError, EmbeddedValkeyError, OSError) as error:
+        text = data_folder.told(error, settings.data_dir) if isinstance(error, OSError) else str(error)
+        errors.print(f"[red]{escape(text)}[/red]", soft_wrap=True)
         if isinstance(error, _RayLostError):
             os._exit(1)  # everything has been ended; Ray's exit handler would wait for those who are dead
         return 1
     return 0
 
 
-@contextmanager
-def _lock(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for as long as this run lives; the kernel lets go of it however that ends."""
-    with (data_dir / "up.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UpError(f"headcount is already up on {data_dir} (process {_holder(file)})") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _holder(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read().strip() or "unknown"
-
-
 def _run_locked(settings: Settings, console: Console) -> None:
     progress = _Progress(console)
     if ended := reap(settings.data_dir):
-        console.print(f"{ended} processes of a run that was killed have been ended.")
+        console.print(f"Ended {counted(ended, 'process', 'processes')} that a killed run had left behind.", highlight=False)
     ports.require_front_door(settings)
     internal = ports.choose(settings, data_dir=settings.data_dir)
     tokens = load_tokens(settings)

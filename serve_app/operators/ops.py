@@ -26,6 +26,7 @@ from serve_app.players.answers import Code, Refusal
 from serve_app.settings import VERSION
 from sessions import limits
 from sessions.events import beacon_id
+from sessions.words import counted
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -67,8 +68,9 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, openapi: Mapp
 
     def operators_only(request: Request) -> None:
         authorization = request.headers.get("authorization")
-        if not doorkeeper.admits_operator(None if authorization is None else authorization.encode("latin-1")):
-            raise RefusedError(Refusal(Code.UNAUTHORIZED))
+        shown = None if authorization is None else authorization.encode("latin-1")
+        if not doorkeeper.admits_operator(shown):
+            raise RefusedError(Refusal(Code.UNAUTHORIZED, doorkeeper.why_no_operator(shown)))
 
     guarded = [Depends(operators_only)]
 
@@ -136,7 +138,7 @@ def _add_documentation(app: FastAPI, document: bytes) -> None:
 async def _described(backstage: Backstage, session_id: str) -> Response:
     described = await backstage.describe(session_id)
     if described is None:
-        raise RefusedError(Refusal(Code.NOT_FOUND, "this session is not known: it never was, or it has been forgotten"))
+        raise RefusedError(Refusal(Code.NOT_FOUND, "no session has this id: there never was one, or its revive window is over"))
     return _json(described)
 
 
@@ -154,8 +156,8 @@ def _on_refused(_request: Request, error: Exception) -> Response:
     return _refused(error.refusal)
 
 
-def _on_actor_away(_request: Request, _error: Exception) -> Response:
-    return _refused(Refusal(Code.UNAVAILABLE, "whoever knows did not answer; ask again"))
+def _on_actor_away(_request: Request, error: Exception) -> Response:
+    return _refused(Refusal(Code.UNAVAILABLE, f"{error}; ask again"))
 
 
 def _on_http_error(_request: Request, error: Exception) -> Response:
@@ -168,7 +170,7 @@ def _on_http_error(_request: Request, error: Exception) -> Response:
 def _on_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered below
     fields = tuple((".".join(map(str, each["loc"][1:])), str(each["msg"])) for each in error.errors())
-    return _refused(Refusal(Code.INVALID_FIELD, f"{len(fields)} parameter(s) are wrong", fields))
+    return _refused(Refusal(Code.INVALID_FIELD, f"{counted(len(fields), 'parameter is', 'parameters are')} wrong", fields))
 
 
 def _on_our_fault(_request: Request, _error: Exception) -> Response:

@@ -75,17 +75,17 @@ RETRY_AFTER_S: Final[Mapping[Code, int]] = {
     Code.UNAVAILABLE: 2,
 }
 MESSAGES: Final[Mapping[Code, str]] = {
-    Code.BAD_REQUEST: "this is no whole HTTP request",
-    Code.UNAUTHORIZED: "a valid bearer token is needed",
+    Code.BAD_REQUEST: "this is not a complete HTTP request",
+    Code.UNAUTHORIZED: "this route needs a valid bearer token",
     Code.NOT_FOUND: "there is nothing here",
     Code.METHOD_NOT_ALLOWED: "this method is not allowed here",
     Code.REQUEST_TIMEOUT: "the body did not arrive in time",
-    Code.INTERNAL: "this is our fault; it has been logged",
-    Code.TOO_MANY_SESSIONS: "no more sessions are taken for now",
-    Code.OVERLOADED: "too much is waiting; send it again later",
-    Code.RECOVERING: "this session's home is recovering; send it again",
-    Code.NO_JOURNAL: "nothing can be made durable for now; send it again later",
-    Code.UNAVAILABLE: "this session's home did not answer; send it again",
+    Code.INTERNAL: "something went wrong here; our log says what",
+    Code.TOO_MANY_SESSIONS: "too many new sessions at the moment; send it again later",
+    Code.OVERLOADED: "too many requests are waiting; send it again later",
+    Code.RECOVERING: "the shard of this session is starting; send it again",
+    Code.NO_JOURNAL: "nothing can be stored at the moment; send it again later",
+    Code.UNAVAILABLE: "the shard of this session did not answer; send it again",
 }
 _HEADERS: Final[Mapping[Code, tuple[Header, ...]]] = {
     Code.UNAUTHORIZED: ((b"www-authenticate", b'Bearer realm="headcount"'),),

@@ -31,6 +31,7 @@ from sessions import limits
 from sessions.changes import Reason, Receipt
 from sessions.events import Beacon, Event
 from sessions.routing import slot_of
+from sessions.words import counted
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -57,7 +58,6 @@ _WANTED_HEADERS: Final = frozenset(
 _BELIEVED_S_MAX: Final = 5.0
 """A longer wait at the front door cannot be: it comes from another clock."""
 _OVERLOADED: Final = Refusal(Code.OVERLOADED)
-_UNAUTHORIZED: Final = Refusal(Code.UNAUTHORIZED)
 _TOO_MANY_SESSIONS: Final = Refusal(Code.TOO_MANY_SESSIONS)
 _NOT_FOUND: Final = Refusal(Code.NOT_FOUND)
 
@@ -174,7 +174,7 @@ class Ingest:
     async def _take_body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes | Refusal | None:
         """Authenticate, then read, then inflate: no byte of a stranger's body is looked at."""
         if not self._doorkeeper.admits_player(headers.get(b"authorization"), scope["query_string"]):
-            return _UNAUTHORIZED
+            return Refusal(Code.UNAUTHORIZED, self._doorkeeper.why_no_player(headers.get(b"authorization"), scope["query_string"]))
         body = await bodies.read(receive, content_length=headers.get(b"content-length"), within_s=self._rules.deadline_s)
         if isinstance(body, bytes):
             return bodies.inflate(body, headers.get(b"content-encoding"))
@@ -238,7 +238,7 @@ def _parse(route: PostRoute, body: bytes) -> tuple[Body | QuickHeartbeat, tuple[
     read = read_body(route.model, body)
     if not isinstance(read, BadBody):
         return read.body, read.dropped
-    message = read.problem or f"{len(read.fields)} field(s) are wrong"
+    message = read.problem or f"{counted(len(read.fields), 'field is', 'fields are')} wrong"
     return Refusal(_BODY_CODES[read.fault], message, read.fields, counted_as=PLACEHOLDER_ID if read.has_placeholder else "")
 
 

@@ -61,7 +61,7 @@ def named(count: int) -> set[str]:
 def test_more_shards_take_over_as_few_slots_as_possible_and_no_player_notices(scene: Scene) -> None:
     before = epochs(scene)
     said = order(scene, "scale", "--shards", "3")
-    assert "3 shards, of 2 before: 85 slots moved in" in said
+    assert "Now 3 shards instead of 2: 85 slots moved in" in said
     assert moves(before, epochs(scene)) == [1] * 85
     status = scene.status()
     assert sorted(shard["slots"] for shard in status["shards"].values()) == [85, 85, 86]
@@ -80,7 +80,7 @@ def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> N
     moved = moves(before, epochs(scene))
     # Each shard's slots went to the others, and as many came back when the new one was there.
     assert len(moved) >= SLOTS - SLOTS // 3
-    assert f"3 shards began anew: {sum(moved)} slots moved in" in said
+    assert f"Replaced 3 shards, then the directory: {sum(moved)} slots moved in" in said
     assert scene.status()["pid"] != directory, "the directory is not new"
     assert sum(moved) <= 2 * SLOTS
 
@@ -88,7 +88,7 @@ def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> N
 def test_fewer_shards_give_up_only_their_own_slots_and_leave_no_trace(scene: Scene) -> None:
     before = epochs(scene)
     said = order(scene, "scale", "--shards", "2")
-    assert "2 shards, of 3 before:" in said
+    assert "Now 2 shards instead of 3:" in said
     moved = moves(before, epochs(scene))
     assert set(moved) == {1}
     assert len(moved) in {85, 86}

@@ -67,7 +67,7 @@ def test_a_slot_that_never_held_anything_is_right() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"active": 5}, "says 5 active, and 4 are"),
+        ({"active": 5}, "says 5 active, but 4 are"),
         ({"started": 14}, "does not add up"),
         ({"expired": 3, "started": 12}, "4 sessions have expired, and 3 are counted"),
         ({"ended": {"user_exit": 4, "error": 1}}, "5 sessions ended by user_exit, and 4 are counted"),
@@ -86,7 +86,7 @@ def test_a_ledger_that_is_wrong_is_found(changes: dict[str, object], problem: st
 def test_a_session_that_was_lost_is_found() -> None:
     lost = next(session for session in tracked().sessions.values() if session.liveness is Liveness.ACTIVE)
     audit = audit_slot(1, stored(tracked(), change=lambda session: None if session.session_id == lost.session_id else session), slots=SLOTS)
-    assert "its ledger says 4 active, and 3 are" in audit.problems
+    assert "its ledger says 4 active, but 3 are" in audit.problems
 
 
 def test_a_session_of_another_slot_is_found() -> None:
@@ -135,7 +135,7 @@ def printed(audits: list[SlotAudit]) -> tuple[int, str]:
 def test_the_verdict_is_zero_when_every_ledger_holds() -> None:
     code, text = printed([audit_slot(1, stored(tracked()), slots=SLOTS)])
     assert code == 0
-    assert "Every ledger holds: 1 slots. 3 were never owned." in text
+    assert "Every ledger holds: 1 slot. 3 were never owned." in text
     assert "active 4 = started 13 + provisional 0 + revived 0 - ended (5 user_exit) - expired 4" in text
 
 

@@ -244,3 +244,12 @@ def test_a_key_without_a_pinned_algorithm_is_refused_at_start(tmp_path: Path, ke
 def test_the_key_travels_with_the_tokens(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text(pem(KEYS["ES256"]))
     assert load_tokens(settings(tmp_path, jwt_public_key_file=tmp_path / "key.pem")).player_key == pem(KEYS["ES256"])
+
+
+def test_the_other_doors_token_is_called_by_its_name() -> None:
+    doorkeeper = Doorkeeper(Tokens(ingest="players", ops="operators"), now=lambda: 1_000.0)
+    assert doorkeeper.why_no_player(b"Bearer operators") == "this is the ops token: players' routes need the ingest token"
+    assert doorkeeper.why_no_player(None, b"access_token=operators") == "this is the ops token: players' routes need the ingest token"
+    assert doorkeeper.why_no_operator(b"Bearer players") == "this is an ingest token: operators' routes need the ops token"
+    assert doorkeeper.why_no_player(b"Bearer neither") == doorkeeper.why_no_operator(b"Bearer neither") == ""
+    assert doorkeeper.why_no_player(None) == doorkeeper.why_no_operator(None) == ""

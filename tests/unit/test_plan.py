@@ -30,7 +30,7 @@ def test_an_explicit_setting_wins_at_a_start_and_not_when_the_directory_begins_a
 
 @pytest.mark.parametrize("shards", [0, -1, 9])
 def test_a_number_that_cannot_be_is_refused_in_one_line(shards: int) -> None:
-    with pytest.raises(PlanRefusedError, match=f"^{shards} shards cannot be: at least 1, and at most 8") as refused:
+    with pytest.raises(PlanRefusedError, match=f"^the number of shards must be from 1 to 8, not {shards}: ") as refused:
         Plan(2).scaled(shards, slots=8)
     assert "\n" not in str(refused.value)
 

@@ -53,6 +53,15 @@ def test_a_pixel_sent_by_hand_before_the_demo_may_expire_during_it(monkeypatch: 
     assert differing(play._compare(demo, look({**RIGHT, ("expired",): 2}, everyone=0))) == ["expired"]
 
 
+def test_a_session_of_before_that_is_summed_up_meanwhile_spoils_no_quality(monkeypatch: Any) -> None:
+    monkeypatch.setattr("serve_app.demo.play.clock.now", lambda: 1_100.0)
+    summed_up = {**RIGHT, ("session", "count"): 2, ("session", "sum"): 50.0}
+    names = [line.name for line in play._compare(played(strangers=1), look(summed_up, everyone=0)).quality]
+    assert "plays stream 0" in names
+    assert "session_count" not in names
+    assert "session_count" in [line.name for line in play._compare(played(strangers=0), look(summed_up, everyone=0)).quality]
+
+
 def test_nobody_may_expire_who_was_not_there_before(monkeypatch: Any) -> None:
     monkeypatch.setattr("serve_app.demo.play.clock.now", lambda: 1_100.0)
     assert differing(play._compare(played(strangers=0), look({**RIGHT, ("expired",): 1}, everyone=0))) == ["expired"]

@@ -1,6 +1,7 @@
 """Which ports an instance takes."""
 
 import socket
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,20 @@ def test_when_nothing_is_free_the_operator_is_told_what_to_set(taken: set[int]) 
         ports.choose(Settings(), data_dir=HERE)
 
 
-def test_a_taken_front_door_is_refused(taken: set[int]) -> None:
-    ports.require_front_door(Settings(port=8_123))
-    taken.add(8_123)
-    with pytest.raises(PortTakenError, match=r"127\.0\.0\.1:8123 is in use"):
-        ports.require_front_door(Settings(port=8_123))
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (EACCES, r"^HEADCOUNT_PORT=80: only root may open ports below 1024"),
+        (EADDRNOTAVAIL, r"^HEADCOUNT_HOST=127\.0\.0\.1 is no address of this machine$"),
+        (EADDRINUSE, r"^port 80 of 127\.0\.0\.1 is in use by another program \(nginx, process 7\)\. Take another one: HEADCOUNT_PORT=81$"),
+    ],
+)
+def test_a_front_door_that_cannot_be_opened_is_refused_with_the_way_out(
+    taken: set[int], monkeypatch: pytest.MonkeyPatch, problem: int, told: str
+) -> None:
+    monkeypatch.setattr("serve_app.machine.ports.listener_on", lambda port: f"nginx, process {port - 73}")
+    monkeypatch.setattr("serve_app.machine.ports._why_not", lambda *_: 0)
+    ports.require_front_door(Settings(port=80))
+    monkeypatch.setattr("serve_app.machine.ports._why_not", lambda *_: problem)
+    with pytest.raises(PortTakenError, match=told):
+        ports.require_front_door(Settings(port=80))

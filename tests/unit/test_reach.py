@@ -25,7 +25,7 @@ def test_where_ray_runs_without_a_directory_one_line_says_so(tmp_path: Path, lef
         raise ValueError("Failed to look up actor")
 
     monkeypatch.setattr(ray, "get_actor", missing)
-    with pytest.raises(ReachError, match="no directory"), directory(Settings(data_dir=tmp_path)):
+    with pytest.raises(ReachError, match="the tracker's directory does not"), directory(Settings(data_dir=tmp_path)):
         pass
     assert left == ["left"]
 

@@ -81,7 +81,7 @@ def test_a_problem_never_shows_the_value() -> None:
         ("redis://:hunter2@db.example/0?ssl_cert_reqs=none", "ssl_cert_reqs"),
         ("rediss://:hunter2@db.example/0?ssl_cert_reqs=perhaps", "ssl_cert_reqs must be one of none, optional, required"),
         ("rediss://:hunter2@db.example/0?ssl_check_hostname=perhaps", "ssl_check_hostname must be one of"),
-        ("rediss://:hunter2@db.example/0?ssl_ca_certs=/nowhere/ca.pem", "ssl_ca_certs is not a file that can be read"),
+        ("rediss://:hunter2@db.example/0?ssl_ca_certs=/nowhere/ca.pem", "ssl_ca_certs is not a file that this user can read"),
     ],
 )
 def test_a_journal_that_could_not_be_reached_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, url: str, told: str) -> None:

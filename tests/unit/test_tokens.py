@@ -201,7 +201,7 @@ def test_tokens_that_cannot_be_read_leave_those_before_in_force_and_are_told_of_
             lambda: (tmp_path / "ops.token").write_text("fresh-token"),
         )
     assert [tokens.ops for tokens in adopted] == [old.ops, "fresh-token"]
-    assert [log["event"] for log in logs] == ["the tokens cannot be read: those before stay good"] * 2
+    assert [log["event"] for log in logs] == ["the tokens cannot be read: the last ones stay valid"] * 2
     assert "no token at all" not in str(logs)
 
 

@@ -1,6 +1,6 @@
 """Two books side by side."""
 
-from serve_app.demo.books import Span, counted
+from serve_app.demo.books import Span
 from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed
 
 
@@ -39,10 +39,6 @@ def test_watching_is_compared_by_stream_and_state() -> None:
 def test_lines_are_summed_by_their_first_word() -> None:
     lines = [Line("ended error", Span(1, 2), 2), Line("ended timeout", Span(3, 3), 3), Line("expired", Span(4, 4), 5)]
     assert summed(lines) == [Line("ended", Span(4, 5), 5), Line("expired", Span(4, 4), 5)]
-
-
-def test_one_is_counted_in_the_singular() -> None:
-    assert [counted(number, "viewer") for number in (0, 1, 2_000)] == ["0 viewers", "1 viewer", "2,000 viewers"]
 
 
 MINE = "run-stream-1"
