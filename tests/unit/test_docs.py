@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from metrics.catalog import STATES
 from metrics.page import filled
 from serve_app.players.answers import RETRY_AFTER_S, STATUSES
 from sessions.limits import BODY_BYTES_MAX, EVENTS_PER_REQUEST_MAX
@@ -44,6 +45,11 @@ def test_a_citation_that_leads_nowhere_is_found(said: str) -> None:
 def test_the_page_of_the_metrics_lists_every_metric_of_the_catalog() -> None:
     page = (DOCS / "metrics.md").read_text(encoding="utf-8")
     assert filled(page) == page, "run `make docs`"
+
+
+def test_the_page_of_the_metrics_explains_every_state() -> None:
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \| ", page.partition("## Formulas")[0], re.MULTILINE)) == set(STATES)
 
 
 def test_the_page_of_the_interface_has_every_error_with_its_status() -> None:
