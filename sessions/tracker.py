@@ -18,13 +18,13 @@ from sessions.changes import Key, Reason, Receipt, taken
 from sessions.diary import What, Why
 from sessions.dimensions import DIMENSIONS, FROM_START, STREAM
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
-from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, WILD_AHEAD_S
+from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, VIEW_OVERTAKEN_S, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
 from sessions.roster import Roster
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
-from sessions.window import AUTO, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint
+from sessions.window import AUTO, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
 
 _HEARTBEATS: Final[Key] = ("heartbeats",)
 _DUPLICATES: Final[Key] = ("duplicates",)
@@ -254,15 +254,18 @@ class Tracker(Roster):
             session.watch(intern(event.video_id), self._gains)
             if cue is Cue.CHECK:
                 cue = Cue.FIRST_CHECK
-        if event.type in pixel.types:
-            self._ignore_duplicate(session, event.type, now, now)
-            cue = Cue.CHECK
-        else:
+        is_again, before = event.type in pixel.types, session.playback
+        if not is_again:
             self._add(("beacons", event.type))
             if event.type != "check":
                 pixel = pixel._replace(types=(*pixel.types, event.type))
         session.pixel = pixel._replace(visible=event.visible)
-        self._note(session, event.type, cue, max(now, session.newest_at), now, interval_s)
+        at = max(now, session.newest_at)
+        if cue is Cue.VIEW and was_heard(session.window, Cue.PLAY, since=at - VIEW_OVERTAKEN_S):
+            cue = Cue.CHECK
+        self._note(session, event.type, cue, at, now, interval_s)
+        if is_again and session.playback is before:
+            self._ignore_duplicate(session, event.type, now, now)
         self._alive(session, now, interval_s, is_beat=True)
         return taken(session.interval_s)
 

@@ -9,7 +9,7 @@ and before that. `python -m sessions.transitions` prints the page.
 import sys
 from typing import Final
 
-from sessions.limits import STALLED_AFTER_S
+from sessions.limits import STALLED_AFTER_S, VIEW_OVERTAKEN_S
 from sessions.states import Cue, Input, Liveness, Playback
 
 LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] = {
@@ -62,7 +62,7 @@ PLAYBACK: Final[dict[Cue, tuple[Playback | str | None, Playback | str | None]]] 
     Cue.DVR_RESUME_LIVE: (RESUMES, RESUMES),
     Cue.ENGAGED: (None, None),
     Cue.END: (None, None),
-    Cue.VIEW: (None, Playback.SHOWN),
+    Cue.VIEW: (Playback.SHOWN, Playback.SHOWN),
     Cue.PLAY: (Playback.PLAYING, Playback.PLAYING),
     Cue.CHECK: (None, None),
     Cue.FIRST_CHECK: (Playback.PLAYING, Playback.PLAYING),
@@ -147,11 +147,12 @@ def as_markdown() -> str:
     lines += [f"| {cue.name.lower()} | {after or 'stays'} | {before or 'stays'} |" for cue, (after, before) in PLAYBACK.items()]
     lines += [
         "",
-        "Four rules stand beside the table:",
+        "Five rules stand beside the table:",
         "",
         f"- Rebuffering, or starting, for more than {STALLED_AFTER_S:.0f} s is `stalled`, until something says that it plays or is paused.",
         "- `failed` stays until something says that it plays: " + ", ".join(cue.name.lower() for cue in sorted(PLAYS)) + ".",
         "- Inside an advertising break whoever plays, starts or waits stays `ad`; `stream_start` ends the break. `ad_end` ends it where no break was told.",
+        f"- A beacon's view that comes within {VIEW_OVERTAKEN_S:.0f} s after its play was overtaken on the way, and moves nothing.",
         "- What it was before a stall is playing or paused once a frame was shown, and `starting` before. Where there was no stall, or no break, nothing changes.",
     ]
     lines += ["", "## Which cue an event is", "", "| event type | cue |", "|---|---|"]

@@ -51,6 +51,11 @@ def said_since(window: bytes, at: float) -> int:
     return said
 
 
+def was_heard(window: bytes, cue: int, *, since: float) -> bool:
+    """Tell whether an input of this cue, stamped `since` or later, is in the window."""
+    return any(at >= since and said & CUE_BITS == cue for at, said, *_ in INPUT.iter_unpack(window))
+
+
 def place_of(window: bytes, at: float) -> tuple[int, int | None]:
     """Return where an input belongs, and the stream index of the one before it; among equal times the order of arrival stands."""
     place, stream = 0, None

@@ -229,7 +229,7 @@ class Account:
 
     def _state_after(self, entry: Entry) -> str:
         stays = self.state == "failed" and entry.what not in _PLAYS
-        if stays or (entry.what in {"view", "start"} and self._played) or (self.state == "stalled" and entry.what in _WAITS):
+        if stays or (entry.what == "start" and self._played) or (self.state == "stalled" and entry.what in _WAITS):
             return self.state
         if entry.what in _WAITS and not self._played:
             return "starting"

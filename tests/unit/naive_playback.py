@@ -85,7 +85,7 @@ class Playback:
 
     def says(self, what: str) -> str | None:
         said = SAYS.get(what)
-        if (what in ("start", "view") and self.frame) or (what == "idle" and not self.frame):
+        if (what == "start" and self.frame) or (what == "idle" and not self.frame):
             return None
         return "starting" if said == "rebuffering" and not self.frame else said
 

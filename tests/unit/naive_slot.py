@@ -61,6 +61,8 @@ class Viewing:
     total_watch_s: int = 0
     ids: set[str] = field(default_factory=set)
     beacon_types: set[str] = field(default_factory=set)
+    played_at: float = float("-inf")
+    """Of its last pixel that said play."""
     stalls_told: int = 0
     reading: int = 0
     first_stream: str = "unknown"
@@ -257,13 +259,16 @@ class NaiveSlot:
         first = event.session_id not in self.viewings
         viewing = self.arrive(event.session_id, now, now=now, opens_as="started")
         what = "first check" if first and event.type == "check" else event.type
-        if event.type in viewing.beacon_types:
-            self.added["duplicates"] += 1
+        before, at = viewing.replay()[1].state, max(now, viewing.newest_at)
+        if what == "view" and viewing.played_at >= at - 5:
             what = ""
-        else:
+        viewing.played_at = at if what == "play" else viewing.played_at
+        viewing.put(Said(at, what, event.video_id, 3 * interval_s))
+        if event.type not in viewing.beacon_types:
             self.added["beacons"] += 1
             viewing.beacon_types |= {event.type} - {"check"}
-        viewing.put(Said(max(now, viewing.newest_at), what, event.video_id, 3 * interval_s))
+        elif viewing.replay()[1].state == before:
+            self.added["duplicates"] += 1
         self.live_on(viewing, interval_s, now=now, is_beat=True)
         return True, 0, 0
 

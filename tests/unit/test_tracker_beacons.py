@@ -30,6 +30,7 @@ def tracker() -> Iterator[Tracker]:
         (["view", "play", "check"], Playback.PLAYING),
         (["play", "view"], Playback.PLAYING),
         (["view", "play", "view"], Playback.PLAYING),
+        (["view", "play", "play"], Playback.PLAYING),
     ],
 )
 def test_view_shows_play_plays_and_check_stays_unless_it_comes_first(tracker: Tracker, sent: list[str], state: Playback) -> None:
@@ -37,6 +38,41 @@ def test_view_shows_play_plays_and_check_stays_unless_it_comes_first(tracker: Tr
         tracker.receive(pixel(kind), now=1_000 + second)
     assert known(tracker, PIXEL).playback is state
     assert tracker.audience[("stream", "video", state)] == 1
+
+
+def test_a_page_that_is_loaded_again_after_it_expired_shows_a_player_and_plays_nothing(tracker: Tracker) -> None:
+    """View, play and a check until 1,032; ten minutes later the page is opened again, and nobody pressed play: 30 s of playing, not 90."""
+    for now, kind in ((1_000, "view"), (1_002, "play"), (1_032, "check")):
+        tracker.receive(pixel(kind), now=now)
+    tracker.advance(now=1_200, limit=10)
+    tracker.receive(pixel("view"), now=1_632)
+    tracker.receive(pixel("check"), now=1_662)
+    tracker.receive(pixel("check"), now=1_692)
+    assert known(tracker, PIXEL).playback is Playback.SHOWN
+    assert account(tracker, PIXEL).playing_s == 30
+    assert tracker.audience[("state", "shown")] == 1
+
+
+def test_a_page_that_is_loaded_again_while_it_counts_shows_a_player_until_it_plays_again(tracker: Tracker) -> None:
+    """Play at 1,000, loaded again at 1,040, played again at 1,050, still there at 1,080: 40 and 30 s of playing."""
+    seen = []
+    for now, kind in ((1_000, "play"), (1_020, "check"), (1_040, "view"), (1_050, "play"), (1_080, "check")):
+        tracker.receive(pixel(kind), now=now)
+        seen.append(str(known(tracker, PIXEL).playback))
+    assert seen == ["playing", "playing", "shown", "playing", "playing"]
+    assert account(tracker, PIXEL).playing_s == 70
+    increments = tracker.take_changes().increments
+    assert (increments[("beacons", "play")], increments[("beacons", "view")]) == (1, 1)
+    assert ("duplicates",) not in increments, "what moved something was no duplicate"
+
+
+@pytest.mark.parametrize(("view_at", "state"), [(1_000.2, Playback.PLAYING), (1_005.0, Playback.PLAYING), (1_005.1, Playback.SHOWN)])
+def test_a_view_within_five_seconds_after_the_play_was_overtaken_and_moves_nothing(
+    tracker: Tracker, view_at: float, state: Playback
+) -> None:
+    tracker.receive(pixel("play"), now=1_000.0)
+    tracker.receive(pixel("view"), now=view_at)
+    assert known(tracker, PIXEL).playback is state
 
 
 def test_view_and_play_count_once_and_every_check_counts(tracker: Tracker) -> None:
