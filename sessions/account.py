@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Final
 
 from sessions.diary import BY_SEEK, SILENCE, Interval, code_of
-from sessions.limits import SEEK_CAUSES_STALL_S, SEEK_FOLLOWS_STALL_S, STALLED_AFTER_S
+from sessions.limits import AD_BREAK_S_MAX, SEEK_CAUSES_STALL_S, SEEK_FOLLOWS_STALL_S, STALLED_AFTER_S
 from sessions.states import PLAYBACKS, Cue, Playback
 from sessions.transitions import AFTER_FRAME, BEFORE_FRAME, PLAYS, RESUMES
 
@@ -189,8 +189,8 @@ class Account:
                 self._spend(elapsed, gain)
             return True
         stalled_at = (self.at if self.entered_at == NEVER else self.entered_at) + STALLED_AFTER_S
-        # Whoever starts may say nothing of it for as long as it likes; only who says that it waits is taken at its word.
-        waits_no_more = at > stalled_at and (self.state == _REBUFFERING or cue in _WAITS)
+        # Whoever starts may say nothing of it for as long as it likes; only who says that it does not play is taken at its word.
+        waits_no_more = at > stalled_at and (self.state == _REBUFFERING or cue in _WAITS or cue == Cue.BEAT_IDLE)
         if waits_no_more:
             elapsed = min(elapsed, max(stalled_at - self.at, 0.0))
         if elapsed > 0.0:
@@ -210,14 +210,14 @@ class Account:
             return state
         if cue in _AD_CUES:
             return self._state_after_ad(cue)
-        if self.ad_break and cue != Cue.STREAM_START and after is not Playback.FAILED:
+        if self.ad_break and cue != Cue.STREAM_START and after is not Playback.FAILED and self.at - self.entered_at <= AD_BREAK_S_MAX:
             # Whatever the content does meanwhile, what is seen is the advertisement.
             if after is RESUMES:
                 self.before_ad = self._resumed(self.before_ad)
             return state
         self.ad_break = 0
         if after is RESUMES:
-            return self._resumed(state)
+            return self._resumed(self.before_ad if state == _AD else state)
         return state if state == _STALLED and cue in _WAITS else _STATE_OF[after]
 
     def _state_after_ad(self, cue: int) -> int:
@@ -225,6 +225,7 @@ class Account:
         if cue in _AD_BEGINS:
             if not self.ad_break:
                 self.before_ad = self.state
+            self.entered_at = self.at
             self.ad_break = _BREAK if cue == Cue.AD_BREAK_START else self.ad_break or _ONE_AD
             return _AD
         if not self.ad_break or (cue == Cue.AD_END and self.ad_break == _BREAK):

@@ -42,6 +42,8 @@ SEEK_FOLLOWS_STALL_S: Final = 0.5
 """A stall that began at most so long before a dvr_seek was caused by it: players stall before they say that they seek."""
 STALLED_AFTER_S: Final = 300.0
 """Who has waited for so long, without a frame, is watching no more."""
+AD_BREAK_S_MAX: Final = 600.0
+"""A break that was told to begin longer ago, with no advertisement begun since, is over: the end of it was lost on the way."""
 VIEW_OVERTAKEN_S: Final = 5.0
 """A pixel's view that comes so soon after its play was overtaken by it on the way; a later one is a page that was loaded again."""
 DVR_OFFSET_S_MIN: Final = 10.0

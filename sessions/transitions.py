@@ -9,7 +9,7 @@ and before that. `python -m sessions.transitions` prints the page.
 import sys
 from typing import Final
 
-from sessions.limits import STALLED_AFTER_S, VIEW_OVERTAKEN_S
+from sessions.limits import AD_BREAK_S_MAX, STALLED_AFTER_S, VIEW_OVERTAKEN_S
 from sessions.states import Cue, Input, Liveness, Playback
 
 LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] = {
@@ -147,11 +147,13 @@ def as_markdown() -> str:
     lines += [f"| {cue.name.lower()} | {after or 'stays'} | {before or 'stays'} |" for cue, (after, before) in PLAYBACK.items()]
     lines += [
         "",
-        "Five rules stand beside the table:",
+        "Six rules stand beside the table:",
         "",
-        f"- Rebuffering, or starting, for more than {STALLED_AFTER_S:.0f} s is `stalled`, until something says that it plays or is paused.",
+        f"- Rebuffering for more than {STALLED_AFTER_S:.0f} s is `stalled`, until something says that it plays or is paused. So is starting, once",
+        "  something said after that time still waits, or says that it neither plays, nor waits, nor is paused.",
         "- `failed` stays until something says that it plays: " + ", ".join(cue.name.lower() for cue in sorted(PLAYS)) + ".",
         "- Inside an advertising break whoever plays, starts or waits stays `ad`; `stream_start` ends the break. `ad_end` ends it where no break was told.",
+        f"- A break in which nothing began for {AD_BREAK_S_MAX:.0f} s is over: its end was lost, and what the player says of the content is believed again.",
         f"- A beacon's view that comes within {VIEW_OVERTAKEN_S:.0f} s after its play was overtaken on the way, and moves nothing.",
         "- What it was before a stall is playing or paused once a frame was shown, and `starting` before. Where there was no stall, or no break, nothing changes.",
     ]

@@ -47,7 +47,7 @@ class Playback:
     def spend(self, since: float, at: float, cap_s: float, what: str) -> list[tuple[str, float]]:
         """Return (state, seconds) of the time between two inputs, of which the second says `what`."""
         seconds = min(max(at - since, 0.0), cap_s)
-        waits = self.state == "rebuffering" or (self.state == "starting" and what in WAITS)
+        waits = self.state == "rebuffering" or (self.state == "starting" and what in (*WAITS, "idle"))
         if not waits or at - self.since <= 300:
             return [(self.state, seconds)]
         waited = min(seconds, max(0.0, self.since + 300 - since))
@@ -62,22 +62,25 @@ class Playback:
         if what == "dvr_seek":
             self.seek(at)
             return
-        state = self.leads_to(what)
+        state = self.leads_to(what, at)
+        if what in ("ad_break_start", "ad_start") and state == "ad":
+            self.since = at
         if state != self.state:
             self.enter(state, at)
 
-    def leads_to(self, what: str) -> str:
+    def leads_to(self, what: str, at: float) -> str:
         if self.state == "failed" and what not in PLAYS:
             return "failed"
         if what.startswith("ad_"):
             return self.advertisement(what)
         said = self.says(what)
-        if self.ad and what != "stream_start" and said != "failed":
+        if self.ad and what != "stream_start" and said != "failed" and at - self.since <= 600:
             if what in GO_BACK:
                 self.before_ad = self.back_from(self.before_ad)
             return "ad"
         if what in GO_BACK:
-            return self.back_from(self.state)
+            self.ad = ""
+            return self.back_from(self.before_ad if self.state == "ad" else self.state)
         if said is None or (self.state == "stalled" and what in WAITS):
             return self.state
         self.ad = ""

@@ -97,6 +97,17 @@ def test_all_three_flags_false_before_the_first_frame_is_still_starting(tracker:
     assert live(tracker, start(0), beat(30, "idle")).playback is Playback.STARTING
 
 
+def test_a_page_that_starts_and_never_plays_watches_no_more_after_five_minutes(tracker: Tracker) -> None:
+    """0 start, since the page begins by itself; the browser forbids it to play, and nobody presses play: all three flags false for an hour."""
+    live(tracker, start(0))
+    for at in range(30, 301, 30):
+        assert live(tracker, beat(at, "idle")).playback is Playback.STARTING
+    for at in range(330, 3_601, 30):
+        assert live(tracker, beat(at, "idle")).playback is Playback.STALLED
+    assert figures(known(tracker))["starting_time_s"] == 300
+    assert live(tracker, beat(3_630, "playing")).playback is Playback.PLAYING
+
+
 def test_a_missing_flag_leaves_the_state_as_it_was(tracker: Tracker) -> None:
     assert live(tracker, start(0), beat(30, "playing"), beat(60)).playback is Playback.PLAYING
 
@@ -326,6 +337,34 @@ def test_a_first_frame_ends_a_break_whose_end_was_lost(tracker: Tracker) -> None
     live(tracker, start(0), one("ad_break_start", 1), one("stream_start", 31))
     assert known(tracker).playback is Playback.PLAYING
     assert figures(known(tracker))["startup_time_s"] == pytest.approx(1)
+
+
+@pytest.mark.reaches("AD_BREAK_S_MAX")
+@pytest.mark.parametrize("said", ["playing", "rebuffering", "paused"])
+def test_a_break_of_which_the_end_was_lost_is_over_after_ten_minutes(tracker: Tracker, said: str) -> None:
+    """0 plays · 60 a break begins, and its end is lost: what the player says at 660 is still within it, at 690 it is believed again."""
+    live(tracker, start(0), beat(0, "playing"), one("ad_break_start", 60))
+    for at in range(90, 661, 30):
+        assert live(tracker, beat(at, said)).playback is Playback.AD
+    assert live(tracker, beat(690, said)).playback is Playback(said)
+    assert figures(known(tracker))["ad_time_s"] == 630
+
+
+def test_a_break_in_which_another_advertisement_begins_goes_on_for_ten_minutes_from_there(tracker: Tracker) -> None:
+    live(tracker, start(0), beat(0, "playing"), one("ad_break_start", 60))
+    for at in range(90, 661, 30):
+        live(tracker, beat(at, "playing"))
+    live(tracker, one("ad_start", 661))
+    for at in range(690, 1_261, 30):
+        assert live(tracker, beat(at, "playing")).playback is Playback.AD
+    assert live(tracker, beat(1_290, "playing")).playback is Playback.PLAYING
+
+
+def test_a_stall_that_ends_after_a_break_of_which_the_end_was_lost_goes_back_to_what_was_before_the_break(tracker: Tracker) -> None:
+    live(tracker, start(0), beat(0, "paused"), beat(30, "playing"), beat(40, "paused"), one("ad_break_start", 60))
+    for at in range(90, 661, 30):
+        live(tracker, beat(at))
+    assert live(tracker, one("stream_buffer_end", 670)).playback is Playback.PAUSED
 
 
 def test_who_leaves_during_an_advertisement_is_counted_so(tracker: Tracker) -> None:

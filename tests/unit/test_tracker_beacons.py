@@ -66,6 +66,7 @@ def test_a_page_that_is_loaded_again_while_it_counts_shows_a_player_until_it_pla
     assert ("duplicates",) not in increments, "what moved something was no duplicate"
 
 
+@pytest.mark.reaches("VIEW_OVERTAKEN_S")
 @pytest.mark.parametrize(("view_at", "state"), [(1_000.2, Playback.PLAYING), (1_005.0, Playback.PLAYING), (1_005.1, Playback.SHOWN)])
 def test_a_view_within_five_seconds_after_the_play_was_overtaken_and_moves_nothing(
     tracker: Tracker, view_at: float, state: Playback
