@@ -36,7 +36,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Sessions",
-            "Everybody whose heartbeats come: watching, paused, shown and failed.",
+            "Everybody whose heartbeats come: watching, paused, shown, stalled and failed.",
             "sum(headcount_sessions)",
             unit=COUNT,
         ),

@@ -23,7 +23,7 @@ from dashboards.panels import (
     stream_variable,
 )
 
-STALLED = Levels(yellow=0.02, red=0.05)
+REBUFFERING = Levels(yellow=0.02, red=0.05)
 FAILED = Levels(yellow=0.02, red=0.05)
 BROKEN_OFF = Levels(yellow=0.1, red=0.2)
 STARTUP_S = Levels(yellow=2, red=5)
@@ -49,10 +49,10 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Rebuffering ratio",
-            "Share of the watched time that is spent stalled. Starting is not stalling.",
+            "Share of the watched time that is spent waiting for data. Starting does not count, nor what follows five minutes of waiting.",
             "max(job:headcount_rebuffering_ratio:rate1m)",
             unit=RATIO,
-            levels=STALLED,
+            levels=REBUFFERING,
         ),
         number(
             "Behind live, 95th percentile",
@@ -102,17 +102,17 @@ ROWS: Final[Rows] = {
     "Watching": (
         chart(
             "Rebuffering ratio by stream",
-            "Stalled time / (playing + stalled time), by stream.",
+            "Rebuffering / (playing + rebuffering), by stream.",
             Line(biggest(f"job_stream_id:headcount_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
             unit=RATIO,
-            levels=STALLED,
+            levels=REBUFFERING,
         ),
         chart(
             "Rebuffering ratio without seeks (CIRR)",
-            "The same without the stalled time that a seek caused.",
+            "The same without the rebuffering that a seek caused.",
             Line(biggest(f"job_stream_id:headcount_connection_induced_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
             unit=RATIO,
-            levels=STALLED,
+            levels=REBUFFERING,
         ),
         chart(
             "Stalls",

@@ -140,10 +140,15 @@ CATALOG: Final[tuple[Metric, ...]] = (
         help="Sessions whose player said that it left, by its reason.",
     ),
     _by_stream("playing_seconds", "Time spent playing, final up to a minute after it was spent.", unit="seconds", increments="playing"),
-    _by_stream("rebuffering_seconds", "Time spent stalled after the first frame.", unit="seconds", increments="rebuffering"),
+    _by_stream(
+        "rebuffering_seconds",
+        "Time spent waiting for data after the first frame, five minutes at most at a time.",
+        unit="seconds",
+        increments="rebuffering",
+    ),
     _by_stream(
         "seek_rebuffering_seconds",
-        "Time spent stalled because of a seek: the part of rebuffering that CIRR leaves out.",
+        "Time spent rebuffering because of a seek: what CIRR leaves out.",
         unit="seconds",
         increments="seek_rebuffering",
     ),
