@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors dashboards metrics serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
 
-.PHONY: help up demo status audit test chaos explore lint docs dashboards bench bench-tools fuzz lock clean
+.PHONY: help up demo status prometheus audit test chaos explore lint docs dashboards bench bench-tools fuzz lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,11 @@ demo: $(VENV)/.installed ## Play an audience against the running tracker: three 
 
 status: $(VENV)/.installed ## Say how the running tracker is
 	@exec $(BIN)/headcount status
+
+prometheus: $(VENV)/.prometheus ## Run a Prometheus on 127.0.0.1:9090 that scrapes the running tracker
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; command -v prometheus >/dev/null || { echo "No Prometheus was found: install one, and run make prometheus again" >&2; rm -f $(VENV)/.prometheus; exit 1; }; \
+	    data="$${HEADCOUNT_DATA_DIR:-data}/prometheus"; [ -e "$$data/prometheus.yml" ] || { echo "$$data/prometheus.yml is not there yet: run make up first" >&2; exit 1; }; \
+	    exec prometheus --config.file="$$data/prometheus.yml" --storage.tsdb.path="$$data/tsdb" --web.listen-address=127.0.0.1:9090
 
 audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit

@@ -7,6 +7,8 @@ judged together, so that one start names every mistake.
 
 import os
 import re
+import shutil
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from ipaddress import AddressValueError, IPv4Address
@@ -23,6 +25,7 @@ from storage.redis_address import RedisAddress
 
 VERSION: Final = version("headcount")
 """Of the installed package, and so of everything that names one."""
+COMMAND: Final = "headcount"
 PREFIX: Final = "HEADCOUNT_"
 RUN_VARIABLE: Final = "HEADCOUNT_RUN"
 """Not a setting: the id that `headcount up` gives to every process of one run (see `serve_app/machine/runs.py`)."""
@@ -282,6 +285,15 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError(described(error)) from None
+
+
+def typed(arguments: str) -> str:
+    """Return another command of ours as it would have to be typed here: with the path by which this one was called."""
+    called = sys.argv[0]
+    found = shutil.which(COMMAND)
+    if Path(called).name != COMMAND or (found and Path(found).absolute() == Path(called).absolute()):
+        called = COMMAND
+    return f"`{called} {arguments}`"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from serve_app.machine import data_folder
-from serve_app.settings import Settings
+from serve_app.settings import Settings, typed
 from sessions.changes import Ledger
 from sessions.events import END_REASONS
 from sessions.routing import slot_of
@@ -63,7 +63,7 @@ def _why_no_journal(settings: Settings) -> str:
     if process := data_folder.holder(folder):
         full = data_folder.disk_problem(folder) or f"its log is {folder / 'valkey/valkey.log'}"
         return f"headcount is up on {folder} (process {process}), but its journal does not answer: {full}"
-    return f"no journal runs in {folder}: start it with `headcount up`"
+    return f"no journal runs in {folder}: start it with {typed('up')}"
 
 
 async def inspect(journal: Journal, *, slots: int) -> list[SlotAudit]:

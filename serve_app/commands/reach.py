@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from actors import names
 from serve_app.machine import cluster, runs
 from serve_app.machine.actors_config import NAMESPACE
-from serve_app.settings import Settings
+from serve_app.settings import Settings, typed
 
 ANSWER_S: Final = 5.0
 ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
@@ -83,7 +83,7 @@ def directory(settings: Settings) -> Iterator[Directory]:
         os.environ.update(cluster.guest_variables(Path(record.folder)))
         address = record.address
     elif not (address := os.environ.get(ADDRESS_VARIABLE, "")):
-        message = f"headcount is not up on {settings.data_dir}: start it with `headcount up`. On a cluster, run this on one of its nodes, with {ADDRESS_VARIABLE}=auto"
+        message = f"headcount is not up on {settings.data_dir}: start it with {typed('up')}. On a cluster, run this on one of its nodes, with {ADDRESS_VARIABLE}=auto"
         raise ReachError(message)
     import ray  # noqa: PLC0415 - reads its environment when it is imported
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from serve_app.access.tokens import LOOK_EVERY_S, Door, revoke, rotate
-from serve_app.settings import Settings, SettingsError
+from serve_app.settings import Settings, SettingsError, typed
 
 SEEN_WITHIN_S = 3 * LOOK_EVERY_S
 """Every replica has looked at the files once by then, and a half."""
@@ -25,7 +25,7 @@ def run_rotate(settings: Settings, doors: Collection[Door]) -> int:
             return 1
         console.print(
             f"{escape(str(settings.tokens_folder / door.file))} holds a new token. The one before stays valid until "
-            f"`headcount token revoke --{door}`, or the next rotation.",
+            f"{typed(f'token revoke --{door}')}, or the next rotation.",
             soft_wrap=True,
             highlight=False,
         )

@@ -17,7 +17,7 @@ from actors import clock
 from serve_app.commands import reach
 from serve_app.commands.reach import Directory, ReachError, Status
 from serve_app.commands.status import NODE_CHARS
-from serve_app.settings import Settings
+from serve_app.settings import Settings, typed
 from sessions.words import counted
 
 LOOK_S: Final = 0.2
@@ -93,7 +93,7 @@ def _run(settings: Settings, order: Order) -> int:
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        errors.print("No longer watching; the change goes on. `headcount status` shows how far it is.")
+        errors.print(f"No longer watching; the change goes on. {typed('status')} shows how far it is.", soft_wrap=True)
         return INTERRUPTED
     return 0
 

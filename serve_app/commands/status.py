@@ -10,7 +10,7 @@ from rich.table import Table
 
 from serve_app.access.tokens import load_tokens
 from serve_app.machine import data_folder
-from serve_app.settings import Settings, SettingsError
+from serve_app.settings import Settings, SettingsError, typed
 from sessions.words import counted
 
 ANSWER_S: Final = 5.0
@@ -53,7 +53,7 @@ def _why_no_answer(settings: Settings, error: httpx.TransportError) -> str:
     if process := data_folder.holder(folder):
         hint = data_folder.disk_problem(folder) or "it may still be starting, or HEADCOUNT_PORT is another one there"
         return f"headcount is up on {folder} (process {process}), but nothing answers at {url} ({error}): {hint}"
-    return f"nothing answers at {url} ({error}): start it with `headcount up`"
+    return f"nothing answers at {url} ({error}): start it with {typed('up')}"
 
 
 def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[str, Any]) -> None:

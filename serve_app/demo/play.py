@@ -31,7 +31,7 @@ from serve_app.demo.player import Player, stream_id
 from serve_app.demo.script import STREAMS, audience
 from serve_app.demo.stage import Look, Stage, StageError
 from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, side_by_side, summed, table
-from serve_app.settings import Settings, SettingsError
+from serve_app.settings import Settings, SettingsError, typed
 from sessions.words import counted
 
 VISIBLE_S: Final = 2.0
@@ -157,7 +157,7 @@ async def _open_stage(settings: Settings, url: str) -> Stage:
     finally:
         await probe.close()
     if problem:
-        raise StageError(f"{problem}. Start it with `headcount up`.")
+        raise StageError(f"{problem}. Start it with {typed('up')}.")
     tokens = load_tokens(settings)
     if tokens.player_key is not None:
         raise StageError("players need JWTs here (HEADCOUNT_JWT_PUBLIC_KEY_FILE), and the demo has no private key to sign any")

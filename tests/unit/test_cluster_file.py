@@ -111,7 +111,7 @@ def test_the_cluster_runs_the_ray_that_the_project_pins(cluster: dict[str, Any],
     assert any('"ray[default,serve]==2.60.0"' in command for command in cluster["setup_commands"])
     assert '"ray[serve]==2.60.0"' in (ROOT / "pyproject.toml").read_text()
     assert kubernetes[0]["spec"]["rayClusterConfig"]["rayVersion"] == "2.60.0"
-    assert "ray:2.60.0-" in (ROOT / "deploy/Dockerfile").read_text()
+    assert "ray:2.60.0-" in (ROOT / "deploy/ray.Dockerfile").read_text()
 
 
 def serve_file() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from serve_app.settings import Settings, SettingsError, load_settings, unknown_variables
+from serve_app.settings import Settings, SettingsError, load_settings, typed, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -221,3 +221,19 @@ def test_a_file_is_no_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (tmp_path / "file").touch()
     monkeypatch.setenv("HEADCOUNT_DATA_DIR", str(tmp_path / "file"))
     assert problems() == (f"HEADCOUNT_DATA_DIR: {tmp_path / 'file'} is not a folder",)
+
+
+@pytest.mark.parametrize(
+    ("called", "on_the_path", "told"),
+    [
+        (".venv/bin/headcount", None, "`.venv/bin/headcount up`"),
+        ("/opt/headcount/.venv/bin/headcount", "/opt/headcount/.venv/bin/headcount", "`headcount up`"),
+        ("/usr/bin/pytest", None, "`headcount up`"),
+    ],
+)
+def test_a_hint_names_a_command_as_it_has_to_be_typed(
+    monkeypatch: pytest.MonkeyPatch, called: str, on_the_path: str | None, told: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [called, "status"])
+    monkeypatch.setattr("shutil.which", lambda _: on_the_path)
+    assert typed("up") == told
