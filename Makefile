@@ -48,9 +48,10 @@ lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports wh
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: $(VENV)/.installed ## Write the pages of the states and of the metrics from their tables
+docs: $(VENV)/.installed ## Write the pages of the states, the metrics and the fields of players' requests from their tables
 	@$(BIN)/python -m sessions.transitions > docs/session-states.md
 	@$(BIN)/python -m metrics.page
+	@$(BIN)/python -m serve_app.players.contract docs/players.md
 
 dashboards: $(VENV)/.tools ## Write Grafana's dashboards from their code
 	@$(BIN)/python -m dashboards.write

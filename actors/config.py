@@ -11,6 +11,10 @@ from sessions.growing import grows
 
 NEW_SESSIONS_PER_MINUTE: Final = 60_000
 """What a shard opens, unless it is set otherwise."""
+NEW_PIXEL_SESSIONS_PER_NETWORK: Final = 1_000
+"""What a shard opens in a minute for the pixels of one range of addresses, unless it is set otherwise."""
+PIXEL_MEGABYTES: Final = 256
+"""What a shard keeps of what pixels say, unless it is set otherwise."""
 
 
 @grows
@@ -36,6 +40,10 @@ class TrackerConfig:
     """What one shard opens, a minute's worth of it at once."""
     front_door_url: str | None = None
     """`http://host:port` of the ingress, watched so that its outage costs nobody; None: not watched."""
+    new_pixel_sessions_per_network: int = NEW_PIXEL_SESSIONS_PER_NETWORK
+    """What one shard opens in a minute for the pixels of one range of addresses."""
+    pixel_megabytes: int = PIXEL_MEGABYTES
+    """What one shard keeps of what pixels say."""
 
     def __repr__(self) -> str:
         """Leave the journal's password out."""

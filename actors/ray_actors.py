@@ -71,7 +71,11 @@ class SessionShard:
             monotonic=clock.monotonic,
             confirm=self._confirm,
             end=_end_process,
-            room=Room(new_per_minute=config.new_sessions_per_minute),
+            room=Room(
+                new_per_minute=config.new_sessions_per_minute,
+                per_network_per_minute=config.new_pixel_sessions_per_network,
+                beacon_bytes_max=config.pixel_megabytes * 1024 * 1024,
+            ),
         )
         self._shard.start()
         self._listener = Listener(self._shard.receive)

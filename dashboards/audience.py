@@ -24,6 +24,7 @@ from sessions.dimensions import DIMENSIONS
 from sessions.limits import STREAM_LABELS_MAX
 
 MANY_STREAMS = Levels(yellow=0.9 * STREAM_LABELS_MAX, red=STREAM_LABELS_MAX)
+WITHOUT_PLAYBACK = Levels(yellow=0.3, red=0.6)
 FALLEN = Levels(yellow=0.85, red=0.67, falling=True)
 
 ROWS: Final[Rows] = {
@@ -52,6 +53,14 @@ ROWS: Final[Rows] = {
             'count(sum by (stream_id) (headcount_stream_sessions{stream_id!="other"}) > 0) or vector(0)',
             unit=COUNT,
             levels=MANY_STREAMS,
+        ),
+        number(
+            "Without a sign of playback",
+            "Part of all sessions that have shown no frame: a player that waits for a click, a start that waits for its picture, or somebody "
+            "who sends pixels without a player.",
+            "max(job:headcount_without_playback_ratio:now)",
+            unit=RATIO,
+            levels=WITHOUT_PLAYBACK,
         ),
         number(
             "Against a minute ago",

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, ip_network
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Annotated, Any, Final, Literal, Self
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from actors.config import NEW_SESSIONS_PER_MINUTE
+from actors.config import NEW_PIXEL_SESSIONS_PER_NETWORK, NEW_SESSIONS_PER_MINUTE, PIXEL_MEGABYTES
 from storage.redis_address import RedisAddress
 
 VERSION: Final = version("headcount")
@@ -116,6 +116,12 @@ class Settings(BaseSettings):
     """How long an expired or ended session is remembered."""
     new_sessions_per_minute: int = Field(default=NEW_SESSIONS_PER_MINUTE, ge=1, le=10_000_000)
     """New sessions that one shard opens, a minute's worth of them at once; of pixels a quarter of that. More are answered 429."""
+    new_pixel_sessions_per_network: int = Field(default=NEW_PIXEL_SESSIONS_PER_NETWORK, ge=1, le=10_000_000)
+    """New sessions that one shard opens in a minute for the pixels of one range of addresses (/24, /56). More are answered 429."""
+    pixel_megabytes: int = Field(default=PIXEL_MEGABYTES, ge=1, le=65_536)
+    """Megabytes that one shard keeps of what pixels say (ids, users, referrers); past it new ones are answered 429."""
+    trusted_proxies: Names = ()
+    """Load balancers and CDNs in front, as addresses or ranges, comma-separated: only what they say in `X-Forwarded-For` is believed. None: nobody."""
     ingest_token: str | None = Field(default=None, repr=False)
     """Bearer token of players; or two, `NEW,OLD`, the first to use and both valid. Unset: made at first start, kept in the data folder."""
     ops_token: str | None = Field(default=None, repr=False)
@@ -157,7 +163,7 @@ class Settings(BaseSettings):
         known = {name: value for name, value in state["__dict__"].items() if name in defaults}
         super().__setstate__({**state, "__dict__": defaults | known})
 
-    @field_validator("beacon_pullzones", "cors_origins", mode="before")
+    @field_validator("beacon_pullzones", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Read a comma-separated list; blanks around and between commas do not count."""
@@ -186,6 +192,17 @@ class Settings(BaseSettings):
                 )
                 raise ValueError(message)
         return tuple(origin.rstrip("/") for origin in value)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_ranges(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                message = f"{proxy!r} is no address and no range of addresses, like 10.0.0.0/8"
+                raise ValueError(message) from None
+        return value
 
     @field_validator("host")
     @classmethod

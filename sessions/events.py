@@ -115,6 +115,8 @@ class Beacon(NamedTuple):
     profile: bytes = b""
     """User id and referrer."""
     dropped: str = ""
+    network: str = ""
+    """The range of addresses that it came from, as `203.0.113.0`; it bounds how many are opened, and is not kept. Empty: not known."""
 
 
 Event = Start | Heartbeat | Happenings | End | Beacon

@@ -68,6 +68,12 @@ SESSIONS_PER_SHARD_MAX: Final = 1_000_000
 """Remembered sessions (active, expired or ended) of posts."""
 BEACON_SESSIONS_PER_SHARD_MAX: Final = 250_000
 """The same for pixels, which strangers can send."""
+BEACON_BYTES_PER_SHARD_MAX: Final = 256 * 1024 * 1024
+"""What strangers chose of those: ids, users and referrers."""
+BEACON_REFERRER_CHARS_MAX: Final = 512
+"""Of the referrer that a pixel says."""
+BEACON_NETWORKS_MAX: Final = 65_536
+"""Ranges of addresses whose new sessions are counted; past it those that were silent longest go."""
 BEACON_SHARE: Final = 0.25
 """What pixels may have of the new sessions per minute that are set: a purse of their own beside that of posts."""
 GROUP_ITEMS_MAX: Final = 2_000

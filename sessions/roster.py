@@ -36,6 +36,11 @@ def audience_keys(session: Session) -> list[Key]:
 _NAMED: Final = tuple((dimension.name, dimension.attribute) for dimension in DIMENSIONS)
 
 
+def chosen_bytes(session: Session) -> int:
+    """Return how much of a beacon session's size was a stranger's choice; others came with a token."""
+    return len(session.session_id.encode()) + len(session.profile) if session.pixel is not None else 0
+
+
 class Roster:
     """See the module."""
 
@@ -48,6 +53,8 @@ class Roster:
         """Keys of `audience` that changed; whoever reports them clears it."""
         self.beacons = 0
         """Remembered beacon sessions, in any state."""
+        self.beacon_bytes = 0
+        """What strangers chose of them: their ids and profiles."""
         self.paused_s = 0.0
         self._sessions: dict[str, Session] = {}
         self._deadlines: Deadlines[Session] = Deadlines()
@@ -67,6 +74,7 @@ class Roster:
         for session in sessions:
             roster._sessions[session.session_id] = session
             roster.beacons += session.is_beacon
+            roster.beacon_bytes += chosen_bytes(session)
             session.bucket = roster._deadlines.add(session, session.bucket)
             if session.liveness is Liveness.ACTIVE:
                 roster._count(session, 1)
@@ -192,6 +200,7 @@ class Roster:
     def _forget(self, session: Session) -> None:
         del self._sessions[session.session_id]
         self.beacons -= session.is_beacon
+        self.beacon_bytes -= chosen_bytes(session)
         self._changed.pop(session, None)
         self._forgotten[session.session_id] = None
 
@@ -199,13 +208,13 @@ class Roster:
         """
         Take a sign of life: the deadline moves, and never back before the next beat.
 
-        A beat (new, not repeated) that is promised less than the one before leaves the longer promise standing; the next one
+        A promise that is shorter than the policy's, to spread players, expires no sooner. A beat (new, not repeated) that is promised less than the one before leaves the longer promise standing; the next one
         does not. What is no beat takes nothing back.
         """
         session.seen_at = now
         may_move_back = is_beat and interval_s >= session.interval_s
         session.interval_s = interval_s
-        bucket = bucket_of(now - self.paused_s + interval_s * self.policy.expiry_intervals)
+        bucket = bucket_of(now - self.paused_s + max(interval_s, self.policy.heartbeat_interval_s) * self.policy.expiry_intervals)
         if bucket > session.bucket or (may_move_back and bucket < session.bucket):
             if session.bucket:
                 self._deadlines.remove(session, session.bucket)
@@ -248,6 +257,7 @@ class Roster:
         self._require(
             self.ledger.active == self.ledger.balance == len(active), f"the ledger does not hold: {self.ledger}, {len(active)} active"
         )
+        self._require(self.beacon_bytes == sum(map(chosen_bytes, self._sessions.values())), "the bytes of beacon sessions miscounted")
         self._require(self.beacons == sum(session.is_beacon for session in self._sessions.values()), "beacon sessions miscounted")
         scheduled = dict(self._deadlines.items())
         self._require(len(scheduled) == len(self._sessions), "not every session has exactly one deadline")

@@ -20,7 +20,7 @@ from sessions.dimensions import DIMENSIONS, FROM_START, STREAM
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, VIEW_OVERTAKEN_S, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
-from sessions.roster import Roster
+from sessions.roster import Roster, chosen_bytes
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
@@ -42,8 +42,7 @@ class Tracker(Roster):
         """
         Apply one input and return its receipt, to be handed out once the changes are durable.
 
-        `interval_s`: the heartbeat interval to promise, at least the policy's (which None means); the session's expiry
-        stretches with it. Only the answers to a start and to a heartbeat can tell it: what nobody is told is promised to nobody.
+        `interval_s`: the heartbeat interval to promise (None: the policy's); the session's expiry stretches with one that is longer. Only the answers to a start and to a heartbeat can tell it: what nobody is told is promised to nobody.
         """
         kind = type(event)
         if interval_s is None or not (kind is Heartbeat or kind is Start):
@@ -259,7 +258,9 @@ class Tracker(Roster):
             self._add(("beacons", event.type))
             if event.type != "check":
                 pixel = pixel._replace(types=(*pixel.types, event.type))
-        session.pixel = pixel._replace(visible=event.visible)
+        is_new, session.pixel = session.pixel is None, pixel._replace(visible=event.visible)
+        if is_new:
+            self.beacon_bytes += chosen_bytes(session)
         at = max(now, session.newest_at)
         if cue is Cue.VIEW and was_heard(session.window, Cue.PLAY, since=at - VIEW_OVERTAKEN_S):
             cue = Cue.CHECK
@@ -288,7 +289,10 @@ class Tracker(Roster):
     ) -> None:
         """Put an input into the session's window, and keep the audience true if that changed its state; count it if it is too late."""
         before = session.playback
-        cap_s = interval_s * self.policy.expiry_intervals
+        cap_s = interval_s
+        if cap_s < self.policy.heartbeat_interval_s:  # noqa: PLR1730 - as below
+            cap_s = self.policy.heartbeat_interval_s
+        cap_s *= self.policy.expiry_intervals
         if cap_s > INTERVAL_CAP_S_MAX:  # noqa: PLR1730 - a call of min() costs more than all the rest
             cap_s = INTERVAL_CAP_S_MAX
         in_time = session.note(

@@ -3,14 +3,22 @@ Whether a shard has room for one more session.
 
 Decides by how many are remembered, and by how many came lately: a purse fills with a minute's worth of new sessions, evenly, and each that
 is opened takes one out. So a minute's worth may come at once, as it does when something begins, and not again at once. Both bounds are
-kept for posts and for pixels apart, because strangers can send pixels. It counts what is opened one by one, and hears of what was
-forgotten when it is told to count again. It knows no clock.
+kept for posts and for pixels apart, because strangers can send pixels; and of pixels also the bytes that strangers chose, and for each range of
+addresses a purse of its own, so that one of them cannot use up what is there for all. Viewers of one range are never taken for one. It counts what
+is opened one by one, and hears of what was forgotten when it is told to count again. It knows no clock.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
-from actors.config import NEW_SESSIONS_PER_MINUTE
-from sessions.limits import BEACON_SESSIONS_PER_SHARD_MAX, BEACON_SHARE, SESSIONS_PER_SHARD_MAX
+from actors.config import NEW_PIXEL_SESSIONS_PER_NETWORK, NEW_SESSIONS_PER_MINUTE
+from sessions.limits import (
+    BEACON_BYTES_PER_SHARD_MAX,
+    BEACON_NETWORKS_MAX,
+    BEACON_SESSIONS_PER_SHARD_MAX,
+    BEACON_SHARE,
+    SESSIONS_PER_SHARD_MAX,
+)
 from sessions.tracker import Tracker
 
 
@@ -23,25 +31,48 @@ class Room:
         sessions_max: int = SESSIONS_PER_SHARD_MAX,
         beacons_max: int = BEACON_SESSIONS_PER_SHARD_MAX,
         new_per_minute: float = NEW_SESSIONS_PER_MINUTE,
+        beacon_bytes_max: int = BEACON_BYTES_PER_SHARD_MAX,
+        per_network_per_minute: float = NEW_PIXEL_SESSIONS_PER_NETWORK,
     ) -> None:
         self._sessions = _Part(sessions_max, new_per_minute)
         self._beacons = _Part(beacons_max, max(1.0, new_per_minute * BEACON_SHARE))
+        self._beacon_bytes_max = beacon_bytes_max
+        self._beacon_bytes = 0
+        self._per_network = per_network_per_minute
+        self._networks: OrderedDict[str, _Part] = OrderedDict()
 
     def count(self, trackers: Iterable[Tracker]) -> None:
         """Count all that is remembered, in any state."""
-        counts = [(len(tracker.sessions), tracker.beacons) for tracker in trackers]
-        self._beacons.count = sum(beacons for _, beacons in counts)
-        self._sessions.count = sum(sessions for sessions, _ in counts) - self._beacons.count
+        counts = [(len(tracker.sessions), tracker.beacons, tracker.beacon_bytes) for tracker in trackers]
+        self._beacons.count = sum(beacons for _, beacons, _ in counts)
+        self._beacon_bytes = sum(chosen for _, _, chosen in counts)
+        self._sessions.count = sum(sessions for sessions, _, _ in counts) - self._beacons.count
 
-    def admits(self, session_id: str, *, now: float) -> bool:
-        """Tell whether a session that is not known yet may be opened."""
+    def admits(self, session_id: str, *, now: float, network: str = "") -> bool:
+        """Tell whether a session that is not known yet may be opened. `network`: the range of addresses of a pixel, if it is known."""
+        if session_id.startswith("\0") and not (self._beacon_bytes < self._beacon_bytes_max and self._has_room_for(network, now)):
+            return False
         return self._part(session_id).admits(now)
 
-    def fill(self, session_id: str) -> None:
+    def fill(self, session_id: str, *, network: str = "", chosen_bytes: int = 0) -> None:
         """Hear that a session was opened."""
         part = self._part(session_id)
         part.count += 1
         part.purse -= 1
+        self._beacon_bytes += chosen_bytes
+        if network in self._networks:
+            self._networks[network].purse -= 1
+
+    def _has_room_for(self, network: str, now: float) -> bool:
+        if not network:
+            return True
+        part = self._networks.get(network)
+        if part is None:
+            part = self._networks[network] = _Part(1, self._per_network)
+            if len(self._networks) > BEACON_NETWORKS_MAX:
+                self._networks.popitem(last=False)
+        self._networks.move_to_end(network)
+        return part.admits(now)
 
     def _part(self, session_id: str) -> "_Part":
         return self._beacons if session_id.startswith("\0") else self._sessions

@@ -29,13 +29,15 @@ from actors.shard.lever import Lever
 from actors.shard.outages import RHYTHM, Rhythm, Wakefulness
 from actors.shard.recovery import outage_s
 from actors.shard.reporting import Reports
+from actors.shard.spread import Spread
 from actors.shard.waiting import Waiting
 from actors.shard.writing import Writer
 from actors.tasks import Tasks
 from metrics.reports import Known, ShardReport
 from sessions.changes import Policy, Reason, Receipt
-from sessions.events import Event
+from sessions.events import Beacon, Event, Heartbeat
 from sessions.limits import EXPIRIES_PER_COMMIT_MAX
+from sessions.roster import chosen_bytes
 from sessions.story import describe
 from storage.codec import unpack_opaque
 from storage.journal import Claimed, Journal, JournalUnavailableError
@@ -76,6 +78,7 @@ class Shard:
         self._rhythm = rhythm
         self._monotonic = monotonic
         self._room = room or Room()
+        self._spread = Spread()
         self._held: dict[int, HeldSlot] = {}
         self._restarts = 0
         self._lane = asyncio.Lock()
@@ -138,6 +141,7 @@ class Shard:
         now, interval_s = self._enter(), self._lever.interval_s
         touched: dict[int, HeldSlot] = {}
         for waiting in self._intake.next_group():
+            self._spread.count(sum(type(event) is Heartbeat for _, event in waiting.items), now=self._monotonic())
             for slot, event in waiting.items:
                 held = self._held.get(slot)
                 waiting.outcomes.append(self._absent(slot) if held is None else self._apply(held, event, now, interval_s))
@@ -151,13 +155,17 @@ class Shard:
 
     def _apply(self, held: HeldSlot, event: Event, now: float, interval_s: int) -> Receipt:
         tracker = held.tracker
+        if self._spread.jitter and type(event) is Heartbeat:
+            interval_s = self._spread.jittered(interval_s, event.session_id)
         if event.session_id in tracker.sessions:
             return tracker.receive(event, now=now, interval_s=interval_s)
-        if not self._room.admits(event.session_id, now=now):
+        network = event.network if isinstance(event, Beacon) else ""
+        if not self._room.admits(event.session_id, now=now, network=network):
             return Receipt(accepted=False, reason=Reason.TOO_MANY_SESSIONS.value)
         receipt = tracker.receive(event, now=now, interval_s=interval_s)
         if event.session_id in tracker.sessions:
-            self._room.fill(event.session_id)
+            opened = tracker.sessions[event.session_id]
+            self._room.fill(event.session_id, network=network, chosen_bytes=chosen_bytes(opened))
         return receipt
 
     # Time.
@@ -197,6 +205,7 @@ class Shard:
 
     async def _tick(self) -> None:
         self._lever.feel(self._intake.longest_wait_s(), now=self._monotonic())
+        self._spread.expect(sum(each.tracker.ledger.active for each in self._held.values()), interval_s=self._lever.interval_s)
         if self._lane.locked() and not self._writer.journal_up:
             return
         self._room.count(held.tracker for held in self._held.values())

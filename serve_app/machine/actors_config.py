@@ -23,4 +23,6 @@ def config_of(settings: Settings, *, journal_url: str, instance_id: str, shards_
         revive_window_s=settings.revive_window_s,
         new_sessions_per_minute=settings.new_sessions_per_minute,
         front_door_url=settings.front_door_url,
+        new_pixel_sessions_per_network=settings.new_pixel_sessions_per_network,
+        pixel_megabytes=settings.pixel_megabytes,
     )

