@@ -26,6 +26,8 @@ COMMITTED_S = Levels(yellow=0.05, red=0.2)
 FRESH_S = Levels(yellow=2, red=5)
 UNWRITTEN = Levels(yellow=1_000, red=10_000)
 OFF = Levels(yellow=1, red=2)
+ODD = Levels(yellow=1, red=100)
+MISSING = Levels(yellow=0.5, red=1)
 REFUSED = Levels(yellow=0.01, red=0.05)
 STRETCHED = Levels(yellow=1.01, red=4)
 RESTARTED = Levels(yellow=1, red=5)
@@ -61,6 +63,20 @@ ROWS: Final[Rows] = {
             " + sum(headcount_sessions_revived_total) - sum(headcount_sessions_ended_total) - sum(headcount_sessions_expired_total)))",
             unit=COUNT,
             levels=OFF,
+        ),
+        number(
+            "Set aside",
+            "Stored sessions, and records of slots, that could not be read: kept apart in the journal, and not counted.",
+            "sum(headcount_set_aside_records)",
+            unit=COUNT,
+            levels=ODD,
+        ),
+        number(
+            "Slots with sessions missing",
+            "Slots whose record told of other sessions than the journal had when their owner loaded them.",
+            "sum(headcount_mismatched_slots)",
+            unit=COUNT,
+            levels=MISSING,
         ),
         number(
             "Shards lost",

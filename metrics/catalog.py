@@ -112,6 +112,13 @@ SHARD_STRETCH: Final = _gauge(
 SHARD_RESTARTS: Final = _counter("shard_restarts", "Restarts of a shard.", "shard")
 JOURNAL_UP: Final = _gauge("journal_up", "1 if the journal takes what every shard writes, 0 if not, or if no shard reports.")
 UNWRITTEN: Final = _gauge("journal_unwritten_sessions", "Sessions with a change that is applied, but not yet in the journal.")
+SET_ASIDE: Final = _gauge(
+    "set_aside_records", "Stored sessions, and records of slots, that could not be read: kept apart in the journal, and not counted."
+)
+MISMATCHED: Final = _gauge(
+    "mismatched_slots",
+    "Slots whose record told of other sessions than the journal had when their owner loaded them: it has lost sessions without a trace.",
+)
 SNAPSHOT_AGE: Final = _gauge(
     "snapshot_age_seconds",
     "Age of the oldest shard report that the gauges use; since the exporter's start, if there is none.",
@@ -255,6 +262,8 @@ CATALOG: Final[tuple[Metric, ...]] = (
     SHARD_RESTARTS,
     JOURNAL_UP,
     UNWRITTEN,
+    SET_ASIDE,
+    MISMATCHED,
     SNAPSHOT_AGE,
 )
 

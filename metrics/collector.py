@@ -54,6 +54,8 @@ def _gauges(totals: Totals, *, now: float) -> Mapping[str, Values]:
         catalog.SHARD_RESTARTS.name: [((report.shard,), totals.restarts(report.shard)) for report in shards],
         catalog.JOURNAL_UP.name: [((), bool(shards) and all(report.journal_up for report in shards))],
         catalog.UNWRITTEN.name: [((), sum(report.unwritten_sessions for report in shards))],
+        catalog.SET_ASIDE.name: [((), sum(report.set_aside for report in shards))],
+        catalog.MISMATCHED.name: [((), sum(report.mismatched_slots for report in shards))],
         catalog.SNAPSHOT_AGE.name: [((), totals.age_s(now=now))],
     }
     for metric in CATALOG:

@@ -56,6 +56,10 @@ class ShardReport(NamedTuple):
     """Of the shard itself since the reported `number` - 1, such as ("batch_events", "le", "3"): lost if the shard dies."""
     stretch: float = 1.0
     """How many times the configured heartbeat interval it promises now."""
+    set_aside: int = 0
+    """Stored sessions and records of its slots that could not be read, and are kept apart."""
+    mismatched_slots: int = 0
+    """Its slots whose record told of other sessions than were there when they were loaded."""
 
 
 @grows

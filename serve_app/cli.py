@@ -140,6 +140,23 @@ def audit() -> None:
     raise typer.Exit(run(settings))
 
 
+@app.command()
+def records(
+    set_aside: Annotated[bool, typer.Option("--set-aside", help="Those that could not be read and were set aside.")] = False,  # noqa: FBT002 - Typer's way to say a flag
+    restore: Annotated[bool, typer.Option("--restore", help="Take back what this build can read.")] = False,  # noqa: FBT002
+    forget: Annotated[bool, typer.Option("--forget", help="Drop them for good.")] = False,  # noqa: FBT002
+    session: Annotated[str | None, typer.Option(help="This session alone, shown in full.")] = None,
+) -> None:
+    """List the stored sessions that could not be read, show one as hex and JSON, take them back, or forget them."""
+    if not set_aside or (restore and forget):
+        typer.secho("Say --set-aside, and at most one of --restore and --forget.", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2)
+    settings = _settings()
+    from serve_app.commands.records import run
+
+    raise typer.Exit(run(settings, restore=restore, forget=forget, session_id=session))
+
+
 @token.command()
 def rotate(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa: FBT002 - Typer's way to say a flag
     """Make new tokens (both doors', unless one is named). Those before stay valid until `revoke` or the next `rotate`; nothing restarts."""

@@ -10,7 +10,7 @@ end
 local claimed = {'OK'}
 for at = 3, #ARGV, 3 do
   local slot, expected = ARGV[at], tonumber(ARGV[at + 1])
-  local stored = tonumber(string.match(redis.call('HGET', KEYS[2], slot) or '0', '^%d+'))
+  local stored = tonumber(string.match(redis.call('HGET', KEYS[2], slot) or '', '^(%d+) %d+ ') or '0')
   if stored == expected or (after_wipe and stored < expected) then
     redis.call('HSET', KEYS[2], slot, ARGV[at + 2] .. ' 0 ' .. ARGV[1])
     claimed[#claimed + 1] = slot

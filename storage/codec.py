@@ -6,23 +6,32 @@ version, one byte; what follows is a msgpack array that only ever grows at its e
 lacks trailing entries, which take their defaults, and one that a newer build wrote has some to spare, which are ignored.
 The version changes only when neither would do, and then an older build says so (`UnreadableError`).
 
+The last entry of all is a CRC-32 of the bytes before it, so that a bit that turned over on a disk is seen, and not believed: an older
+build takes it for one of the entries to spare. Bytes of 0.1.0, which have none, are looked at closely instead.
+
 Descriptive data (`Profile`, `Vitals`, `Farewell`) is opaque to the core: `serve_app` packs it, and it is unpacked for
 people only. It has no version of its own, because it lives inside a session. It does not know what any of it means.
 """
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite, isnan
 from typing import Any, Final, TypeVar
+from zlib import crc32
 
 import msgspec
 
 from sessions.changes import Finished, Increments, Key, Ledger
-from sessions.session import Session
+from sessions.session import FIELDS, Session
 from sessions.summary import summarise
 from storage.journal import JournalError
 
 SESSION_FORMAT: Final = 1
 RECORD_FORMAT: Final = 1
+UNSEALED_SESSION_ENTRIES: Final = 35
+"""So many entries a session had in 0.1.0, which wrote no checksum; bytes with more of them end in one."""
+UNSEALED_RECORD_ENTRIES: Final = 5
 SUMMARY_SCHEMA: Final = 1
 """`schema` of a finished summary; rises when a field changes its meaning or goes, not when one is added."""
 
@@ -36,23 +45,54 @@ _DAMAGED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Stored = TypeVar("Stored")
 
+_CHECKSUM: Final = (0xFFFF_FFFF,)
+"""Stands for the checksum until the bytes before it are known: packed it has the five bytes that any 32 bits may have."""
+_CHECKSUM_BYTES: Final = 4
+_pack_checksum: Final = struct.Struct(">I").pack
+
 _encoder = msgspec.msgpack.Encoder()
 _values_decoder = msgspec.msgpack.Decoder(list[Any])
 
 
 def encode_session(session: Session) -> bytes:
     """Return a session as bytes."""
-    return bytes((SESSION_FORMAT,)) + _encoder.encode(session.dump())
+    return _sealed(SESSION_FORMAT, session.dump())
 
 
-def decode_session(stored: bytes) -> Session:
-    """Rebuild a session. Raises `UnreadableError`."""
+def decode_session(stored: bytes, session_id: str | None = None) -> Session:
+    """Rebuild a session; `session_id`: what it is filed under. Raises `UnreadableError`."""
     values = _decode(_values_decoder, stored, what="session", version=SESSION_FORMAT)
+    sealed = len(values) > UNSEALED_SESSION_ENTRIES
+    if sealed:
+        _require_seal(stored, what="session")
+        del values[-1]
     try:
-        return Session.load(values)
-    except (LookupError, TypeError, ValueError) as error:
+        session = Session.load(values)
+        if not sealed:
+            _require_sound(session)
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError, struct.error) as error:
         msg = f"a stored session does not hold what a session needs: {error}"
         raise UnreadableError(msg) from error
+    if session_id not in {None, session.session_id}:
+        msg = f"a stored session is filed under another id than its own, {session.session_id!r}"
+        raise UnreadableError(msg)
+    return session
+
+
+def _require_sound(session: Session) -> None:
+    """Raise one of many errors unless a session without a checksum has the types that a session has, and can be summed up."""
+    fresh = Session("", now=0.0)
+    for name in FIELDS:
+        found, usual = getattr(session, name), getattr(fresh, name)
+        if usual is not None and type(found) is not type(usual):
+            msg = f"{name} is {type(found).__name__}, not {type(usual).__name__}"
+            raise TypeError(msg)
+    numbers = (session.seen_at, session.bucket, session.interval_s, session.offset, session.newest_at, session.heartbeat_at)
+    if any(isnan(number) for number in numbers) or not isfinite(session.seen_at) or session.bucket < 0:
+        msg = "a time that is none"
+        raise ValueError(msg)
+    session.settled()
+    summarise(session, revision=session.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +137,12 @@ def encode_record(record: SlotRecord) -> bytes:
     stored_ledger = _StoredLedger(
         ledger.active, ledger.started, ledger.provisional, ledger.promoted, ledger.revived, ledger.expired, ledger.ended
     )
-    stored = _StoredRecord(stored_ledger, record.paused_s, record.batch, record.handed, record.open)
-    return bytes((RECORD_FORMAT,)) + _encoder.encode(stored)
+    return _sealed(RECORD_FORMAT, (stored_ledger, record.paused_s, record.batch, record.handed, record.open))
 
 
 def decode_record(stored: bytes) -> SlotRecord:
     """Rebuild a slot's record. Raises `UnreadableError`."""
-    record = _decode(_record_decoder, stored, what="slot record", version=RECORD_FORMAT)
+    record = _decode(_record_decoder, _unsealed_record(stored), what="slot record", version=RECORD_FORMAT)
     ledger = record.ledger
     return SlotRecord(
         ledger=Ledger(
@@ -120,6 +159,32 @@ def decode_record(stored: bytes) -> SlotRecord:
         handed=dict(record.handed),
         open=dict(record.open),
     )
+
+
+def _unsealed_record(stored: bytes) -> bytes:
+    """Return a record without its checksum, which a later build's next entry must not be taken for; one of another format as it is."""
+    packed_as_short_array = len(stored) > 1 and stored[0] == RECORD_FORMAT and stored[1] & 0xF0 == _SHORT_ARRAY
+    if not packed_as_short_array or (entries := stored[1] & 0x0F) <= UNSEALED_RECORD_ENTRIES:
+        return stored
+    _require_seal(stored, what="slot record")
+    return bytes((RECORD_FORMAT, _SHORT_ARRAY | (entries - 1))) + stored[2 : -_CHECKSUM_BYTES - 1]
+
+
+_SHORT_ARRAY: Final = 0x90
+"""How msgpack begins an array of up to 15 entries; their number is in the lower half of the byte."""
+
+
+def _sealed(version: int, values: tuple[object, ...]) -> bytes:
+    # A heartbeat costs one of these: no copy that can be saved.
+    begin = bytes((version,))
+    packed = _encoder.encode(values + _CHECKSUM)[:-_CHECKSUM_BYTES]
+    return b"".join((begin, packed, _pack_checksum(crc32(packed, crc32(begin)))))
+
+
+def _require_seal(stored: bytes, *, what: str) -> None:
+    if crc32(memoryview(stored)[:-_CHECKSUM_BYTES]) != int.from_bytes(stored[-_CHECKSUM_BYTES:], "big"):
+        msg = f"a stored {what} is damaged: its checksum is not that of its bytes"
+        raise UnreadableError(msg)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Stored], stored: bytes, *, what: str, version: int) -> Stored:

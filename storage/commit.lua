@@ -1,7 +1,10 @@
 -- Write a batch over many slots, or nothing of it.
--- KEYS: dataset, fences, records, alive, finished, then the sessions of each slot written, in the order of ARGV.
--- ARGV: alive_at, finished_max, how many finished, these; then for each slot: slot, epoch, number, record, replace ("1" or "0"),
---   how many values, these (id, bytes, id, bytes, ...), how many forgotten, these (ids).
+-- KEYS: dataset, fences, records, alive, finished, then the sessions of each slot written, in the order of ARGV, then what was set
+--   aside of those slots that set anything aside or take it back, in the same order.
+-- ARGV: alive_at, finished_max, how many slots, how many finished, these; then for each slot: slot, epoch, number, record,
+--   replace ("1" or "0"), how many values, these (id, bytes, id, bytes, ...), how many forgotten, these (ids),
+--   how many values set aside, these (id, bytes, ...), how many taken back, these (ids).
+-- A fence that is damaged counts as lost.
 -- Returns {"OK"}, {"WIPED", slots...}, {"STALE", slots...} or {"MIXED", slots written before...}.
 -- The first write is an HSET: a server that is full, read-only or unable to persist refuses a script at its first write, as a whole.
 
@@ -12,14 +15,19 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
 end
 
 local writes, slots = {}, {}
-local at = 4 + tonumber(ARGV[3])
-for key = 6, #KEYS do
+local aside_key = 5 + tonumber(ARGV[3])
+local at = 5 + tonumber(ARGV[4])
+for key = 6, aside_key do
   local write = {key = KEYS[key], slot = ARGV[at], epoch = ARGV[at + 1], number = ARGV[at + 2], record = ARGV[at + 3], replace = ARGV[at + 4]}
   write.values = at + 6
   write.values_end = at + 5 + tonumber(ARGV[at + 5])
   write.forgotten = write.values_end + 2
   write.forgotten_end = write.values_end + 1 + tonumber(ARGV[write.values_end + 1])
-  at = write.forgotten_end + 1
+  write.aside = write.forgotten_end + 2
+  write.aside_end = write.forgotten_end + 1 + tonumber(ARGV[write.forgotten_end + 1])
+  write.back = write.aside_end + 2
+  write.back_end = write.aside_end + 1 + tonumber(ARGV[write.aside_end + 1])
+  at = write.back_end + 1
   writes[#writes + 1] = write
   slots[#slots + 1] = write.slot
 end
@@ -29,7 +37,10 @@ for first = 1, #slots, CHUNK do
   local fences = redis.call('HMGET', KEYS[2], unpack(slots, first, math.min(first + CHUNK - 1, #slots)))
   for i, fence in ipairs(fences) do
     local write = writes[first + i - 1]
-    local epoch, number, owner = string.match(fence or '0 0 ', '^(%d+) (%d+) (.*)$')
+    local epoch, number, owner = string.match(fence or '', '^(%d+) (%d+) (.*)$')
+    if not epoch then
+      epoch, number, owner = '0', '0', ''
+    end
     local ahead = tonumber(epoch) - tonumber(write.epoch)
     if ahead > 0 or (ahead == 0 and owner == '') then
       stale[#stale + 1] = write.slot
@@ -77,8 +88,21 @@ for _, write in ipairs(writes) do
   for first = write.forgotten, write.forgotten_end, CHUNK do
     redis.call('HDEL', write.key, unpack(ARGV, first, math.min(first + CHUNK - 1, write.forgotten_end)))
   end
+  if write.aside_end >= write.aside or write.back_end >= write.back then
+    aside_key = aside_key + 1
+    for first = write.aside, write.aside_end, CHUNK do
+      local last = math.min(first + CHUNK - 1, write.aside_end)
+      redis.call('HSET', KEYS[aside_key], unpack(ARGV, first, last))
+      for id = first, last, 2 do
+        redis.call('HDEL', write.key, ARGV[id])
+      end
+    end
+    for first = write.back, write.back_end, CHUNK do
+      redis.call('HDEL', KEYS[aside_key], unpack(ARGV, first, math.min(first + CHUNK - 1, write.back_end)))
+    end
+  end
 end
-for i = 4, 3 + tonumber(ARGV[3]) do
+for i = 5, 4 + tonumber(ARGV[4]) do
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[2], '*', 'summary', ARGV[i])
 end
 return {'OK'}

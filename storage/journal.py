@@ -3,7 +3,8 @@ What a journal promises, whoever keeps it.
 
 The journal holds one data set: for every slot a *fence* (epoch, commit number, owner), a *record*
 (ledger, pauses, increments not yet delivered; opaque bytes, see `codec.py`), the time when its owner was last
-alive, and its sessions (opaque bytes by session id). Beside them: a capped stream of finished sessions.
+alive, and its sessions (opaque bytes by session id). Beside them: what of a slot was *set aside* because its owner could not read it, and
+a capped stream of finished sessions.
 
 - `claim` is compare-and-set: it raises the epoch, so that whoever owned the slot before can write nothing more.
 - `commit` writes a whole batch, over many slots, or nothing. Each slot's write carries (epoch, number). A number
@@ -53,6 +54,10 @@ class DataSetConflictError(JournalError):
     """The data set cannot be used so: another cluster is alive on it, or its number of slots differs. The message says which."""
 
 
+RECORD_ASIDE: Final = ""
+"""What a slot's own record is filed under when it is set aside; no session has this id."""
+
+
 class Fence(NamedTuple):
     """Who may write a slot."""
 
@@ -79,6 +84,9 @@ class StoredSlot:
     fence: Fence
     record: bytes | None
     sessions: Mapping[str, bytes]
+    """An id that is no text (its bytes were damaged) is told with surrogate escapes."""
+    set_aside: frozenset[str] = frozenset()
+    """Ids of what was set aside; `RECORD_ASIDE` stands for the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,10 @@ class SlotWrite:
     sessions: Mapping[str, bytes] = field(default_factory=dict)
     """Written in full, by session id."""
     forgotten: Sequence[str] = ()
+    set_aside: Mapping[str, bytes] = field(default_factory=dict)
+    """By session id: kept under a key of their own, and no longer among the slot's sessions."""
+    taken_back: Sequence[str] = ()
+    """Ids that are no longer set aside."""
     replace: bool = False
     """True: the slot's sessions in the journal are dropped first (an owner that writes back all that it holds)."""
 
@@ -145,6 +157,9 @@ class Journal(Protocol):
 
         Raises `WipedError` if there is no data set.
         """
+
+    async def set_aside(self, slot: int) -> Mapping[str, bytes]:
+        """Return what was set aside of a slot, by session id. Raises `WipedError` if there is no data set."""
 
     async def commit(self, writes: Sequence[SlotWrite], *, finished: Sequence[bytes] = (), alive_at: float) -> None:
         """

@@ -53,12 +53,13 @@ class MemoryStore:
     records: dict[int, bytes] = field(default_factory=dict)
     alive: dict[int, float] = field(default_factory=dict)
     sessions: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    aside: dict[int, dict[str, bytes]] = field(default_factory=dict)
     finished: deque[bytes] = field(default_factory=lambda: deque(maxlen=FINISHED_STREAM_MAX))
 
     def wipe(self) -> None:
         """Lose everything, as a server does that lost its disk."""
         self.lease = None
-        for kept in (self.fences, self.records, self.alive, self.sessions, self.finished):
+        for kept in (self.fences, self.records, self.alive, self.sessions, self.aside, self.finished):
             kept.clear()
 
 
@@ -161,9 +162,18 @@ class MemoryJournal:
             fence=store.fences.get(slot, Fence(0, 0, "")),
             record=store.records.get(slot),
             sessions=dict(store.sessions.get(slot, {})),
+            set_aside=frozenset(store.aside.get(slot, ())),
         )
         await self._at("after", "load")
         return stored
+
+    async def set_aside(self, slot: int) -> Mapping[str, bytes]:
+        """Return what was set aside of a slot."""
+        await self._at("before", "set_aside")
+        self._open_lease()
+        aside = dict(self.store.aside.get(slot, {}))
+        await self._at("after", "set_aside")
+        return aside
 
     async def commit(self, writes: Sequence[SlotWrite], *, finished: Sequence[bytes] = (), alive_at: float) -> None:
         """Write the whole batch, or nothing."""
@@ -205,8 +215,12 @@ class MemoryJournal:
             store.sessions.pop(write.slot, None)
         sessions = store.sessions.setdefault(write.slot, {})
         sessions.update(write.sessions)
-        for session_id in write.forgotten:
+        for session_id in (*write.forgotten, *write.set_aside):
             sessions.pop(session_id, None)
+        aside = store.aside.setdefault(write.slot, {})
+        aside.update(write.set_aside)
+        for session_id in write.taken_back:
+            aside.pop(session_id, None)
 
     async def touch(self, epochs: Mapping[int, int], *, alive_at: float) -> None:
         """Mark slots' owner alive."""

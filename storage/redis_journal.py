@@ -8,6 +8,7 @@ Layout, for all slots of the data set:
     headcount:records     hash    slot -> bytes
     headcount:alive       hash    slot -> time
     headcount:slot:{n}    hash    session id -> bytes
+    headcount:aside:{n}   hash    session id -> bytes that could not be read
     headcount:finished    stream  summary -> JSON; about the last `FINISHED_STREAM_MAX`
 
 A commit is one call of `commit.lua`, whatever the number of slots: the script checks every fence before it writes
@@ -17,6 +18,7 @@ are off, and a script that the server has forgotten was not run, so that loading
 It does not know what the bytes mean, and reads no clock; the scripts of the lease read the server's.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
@@ -66,6 +68,11 @@ _LOADS, _UPKEEP = 4, 2
 def slot_key(slot: int) -> str:
     """Return the key of a slot's sessions."""
     return f"headcount:slot:{slot}"
+
+
+def aside_key(slot: int) -> str:
+    """Return the key of what was set aside of a slot."""
+    return f"headcount:aside:{slot}"
 
 
 Send = Callable[..., Awaitable[list[bytes]]]
@@ -176,7 +183,7 @@ class RedisJournal:
         asked = [value for slot, epoch in expected.items() for value in (slot, epoch, epoch + 1)]
         reply = await self._run(self._upkeep.execute_command, self._claim, [DATA_SET, FENCES, ALIVE], [owner, int(after_wipe), *asked])
         return {
-            int(slot): Claimed(expected[int(slot)] + 1, float(alive_at) if alive_at else None)
+            int(slot): Claimed(expected[int(slot)] + 1, _alive_at(alive_at) if alive_at else None)
             for slot, alive_at in zip(reply[1::2], reply[2::2], strict=True)
         }
 
@@ -187,14 +194,24 @@ class RedisJournal:
 
     async def load(self, slot: int) -> StoredSlot:
         """Read one slot at one instant."""
-        fence, record, sessions = await self._read(
-            self._loads, ("HGET", FENCES, str(slot)), ("HGET", RECORDS, str(slot)), ("HGETALL", slot_key(slot))
+        fence, record, sessions, aside = await self._read(
+            self._loads,
+            ("HGET", FENCES, str(slot)),
+            ("HGET", RECORDS, str(slot)),
+            ("HGETALL", slot_key(slot)),
+            ("HKEYS", aside_key(slot)),
         )
         return StoredSlot(
             fence=_fence(fence) if fence else Fence(0, 0, ""),
             record=record,
-            sessions={session_id.decode(): stored for session_id, stored in sessions.items()},
+            sessions={_named(session_id): stored for session_id, stored in sessions.items()},
+            set_aside=frozenset(map(_named, aside)),
         )
+
+    async def set_aside(self, slot: int) -> Mapping[str, bytes]:
+        """Return what was set aside of a slot."""
+        (aside,) = await self._read(self._loads, ("HGETALL", aside_key(slot)))
+        return {_named(session_id): stored for session_id, stored in aside.items()}
 
     async def commit(self, writes: Sequence[SlotWrite], *, finished: Sequence[bytes] = (), alive_at: float) -> None:
         """Write the whole batch, or nothing."""
@@ -202,7 +219,8 @@ class RedisJournal:
         if not writes:
             return
         keys = [DATA_SET, FENCES, RECORDS, ALIVE, FINISHED]
-        args: list[Any] = [alive_at, FINISHED_STREAM_MAX, len(finished), *finished]
+        asides: list[str] = []
+        args: list[Any] = [alive_at, FINISHED_STREAM_MAX, len(writes), len(finished), *finished]
         for write in writes:
             keys.append(slot_key(write.slot))
             args += (write.slot, write.epoch, write.number, write.record, int(write.replace), 2 * len(write.sessions))
@@ -210,7 +228,14 @@ class RedisJournal:
                 args += session
             args.append(len(write.forgotten))
             args += write.forgotten
-        reply = await self._run(self._commits.ask, self._commit, keys, args)
+            args.append(2 * len(write.set_aside))
+            for session_id, stored in write.set_aside.items():
+                args += (_bytes_of(session_id), stored)
+            args.append(len(write.taken_back))
+            args += map(_bytes_of, write.taken_back)
+            if write.set_aside or write.taken_back:
+                asides.append(aside_key(write.slot))
+        reply = await self._run(self._commits.ask, self._commit, keys + asides, args)
         if reply[0] == b"MIXED":
             raise mixed_batch([int(slot) for slot in reply[1:]])
         if reply[0] != b"OK":
@@ -237,9 +262,28 @@ class RedisJournal:
         await self._commits.hang_up()
 
 
+_FENCE: Final = re.compile(rb"(\d{1,15}) (\d{1,15}) (.*)", re.DOTALL)
+
+
 def _fence(stored: bytes) -> Fence:
-    epoch, number, owner = stored.decode().split(" ", 2)
-    return Fence(int(epoch), int(number), owner)
+    """Read a fence; one that is damaged counts as lost, as it does for the scripts: its owner claims the slot again, and writes it back."""
+    read = _FENCE.fullmatch(stored)
+    return Fence(int(read[1]), int(read[2]), _named(read[3])) if read else Fence(0, 0, "")
+
+
+def _alive_at(stored: bytes) -> float | None:
+    try:
+        return float(stored)
+    except ValueError:  # damaged
+        return None
+
+
+def _named(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")
+
+
+def _bytes_of(session_id: str) -> bytes:
+    return session_id.encode("utf-8", "surrogateescape")
 
 
 def _flat(epochs: Mapping[int, int]) -> list[int]:

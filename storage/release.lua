@@ -2,8 +2,8 @@
 -- KEYS: fences. ARGV: slot, epoch for each.
 
 for at = 1, #ARGV, 2 do
-  local epoch, number = string.match(redis.call('HGET', KEYS[1], ARGV[at]) or '0 0 ', '^(%d+) (%d+) ')
-  if tonumber(epoch) == tonumber(ARGV[at + 1]) and epoch ~= '0' then
+  local epoch, number = string.match(redis.call('HGET', KEYS[1], ARGV[at]) or '', '^(%d+) (%d+) ')
+  if epoch and tonumber(epoch) == tonumber(ARGV[at + 1]) and epoch ~= '0' then
     redis.call('HSET', KEYS[1], ARGV[at], epoch .. ' ' .. number .. ' ')
   end
 end

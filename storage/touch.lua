@@ -10,7 +10,10 @@ end
 
 local stale, behind, alive = {'STALE'}, {'WIPED'}, {}
 for at = 2, #ARGV, 2 do
-  local epoch, owner = string.match(redis.call('HGET', KEYS[2], ARGV[at]) or '0 0 ', '^(%d+) %d+ (.*)$')
+  local epoch, owner = string.match(redis.call('HGET', KEYS[2], ARGV[at]) or '', '^(%d+) %d+ (.*)$')
+  if not epoch then
+    epoch, owner = '0', ''
+  end
   local ahead = tonumber(epoch) - tonumber(ARGV[at + 1])
   if ahead > 0 or (ahead == 0 and owner == '') then
     stale[#stale + 1] = ARGV[at]

@@ -14,6 +14,7 @@ import pytest
 from sessions.errors import InvariantError
 from storage.journal import (
     LEASE_S,
+    RECORD_ASIDE,
     Claimed,
     DataSetConflictError,
     Fence,
@@ -229,6 +230,7 @@ class WipeContract:
         for asked in (
             lambda: bench.wait(bench.journal.fences()),
             lambda: bench.load(1),
+            lambda: bench.wait(bench.journal.set_aside(1)),
             lambda: bench.commit(write(1, 1)),
             lambda: bench.wait(bench.journal.touch({1: 1}, alive_at=1_002.0)),
             lambda: bench.wait(bench.journal.renew_lease(run="run-1")),
@@ -367,6 +369,34 @@ class SlotContract:
         assert bench.finished() == [b'{"\xc3\xa9":0}\r\n\0']
         bench.commit(write(3, 2, forgotten=ODD_IDS))
         assert bench.load(3).sessions == {"empty": b""}
+
+    def test_what_is_set_aside_leaves_the_slot_and_is_kept_until_it_is_taken_back(self, bench: JournalBench) -> None:
+        bench.own(3, 4, 5)
+        bench.commit(*(write(slot, 1, {"a": b"a", "b": b"b", **dict.fromkeys(ODD_IDS, b"o")}) for slot in (3, 4, 5)))
+        aside = {"a": b"\0odd\xff", RECORD_ASIDE: b"record", **dict.fromkeys(ODD_IDS, b"o")}
+        bench.commit(write(3, 2), write(4, 2, {"c": b"c"}, forgotten=["b"], set_aside=aside), write(5, 2, set_aside={"b": b"b"}))
+        assert bench.load(4) == StoredSlot(Fence(1, 2, "shard-0"), b"record 2", {"c": b"c"}, frozenset(aside))
+        assert [bench.wait(bench.rival.set_aside(slot)) for slot in (3, 4, 5)] == [{}, aside, {"b": b"b"}]
+        bench.commit(write(4, 3, {"a": b"again"}, taken_back=["a", RECORD_ASIDE, *ODD_IDS, "never there"]), write(5, 3, replace=True))
+        assert bench.load(4) == StoredSlot(Fence(1, 3, "shard-0"), b"record 3", {"c": b"c", "a": b"again"})
+        assert bench.load(5).set_aside == {"b"}
+
+    def test_what_is_set_aside_is_fenced_like_all_else(self, bench: JournalBench) -> None:
+        bench.own(3, 4)
+        bench.commit(write(3, 1, {"a": b"a"}), write(4, 1))
+        bench.claim({4: 1}, owner="shard-1")
+        with pytest.raises(StaleEpochError):
+            bench.commit(write(3, 2, set_aside={"a": b"a"}), write(4, 2))
+        assert bench.load(3) == StoredSlot(Fence(1, 1, "shard-0"), b"record 1", {"a": b"a"})
+
+    def test_ten_thousand_sessions_are_set_aside_and_taken_back_at_once(self, bench: JournalBench) -> None:
+        bench.own(3)
+        values = {f"session-{number}": b"%d" % number for number in range(10_000)}
+        bench.commit(write(3, 1, values))
+        bench.commit(write(3, 2, set_aside=values))
+        assert (bench.load(3).sessions, bench.load(3).set_aside) == ({}, values.keys())
+        bench.commit(write(3, 3, values, taken_back=list(values)))
+        assert (bench.load(3).sessions, bench.load(3).set_aside) == (values, frozenset())
 
     def test_a_batch_of_ten_thousand_sessions_is_written_whole(self, bench: JournalBench) -> None:
         bench.own(*range(16))

@@ -20,14 +20,29 @@ from storage.journal import SlotWrite
 class HeldSlot:
     """See the module."""
 
-    def __init__(self, tracker: Tracker, *, epoch: int, record: SlotRecord) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        *,
+        epoch: int,
+        record: SlotRecord,
+        unreadable: Mapping[str, bytes] | None = None,
+        set_aside: frozenset[str] = frozenset(),
+        mismatched: bool = False,
+    ) -> None:
+        """`unreadable`: to be set aside with the first write, by session id."""
         self.tracker = tracker
+        self.set_aside = set_aside
+        """Ids of what the journal holds apart from the slot, because it could not be read."""
+        self.mismatched = mismatched
+        """When it was loaded its record told of other sessions than were there: the journal has lost some without a trace."""
+        self._unreadable = dict(unreadable or {})
         self.epoch = epoch
         self.number = 0
         """Of the last write encoded in this epoch."""
         self.ledger: Ledger = record.ledger
         """As of the last write that the journal took: what a scrape may show."""
-        self.must_write = False
+        self.must_write = bool(unreadable)
         """The record changed beside the tracker's changes."""
         self._batch = record.batch
         self._handed: Increments = dict(record.handed)
@@ -71,6 +86,9 @@ class HeldSlot:
         """Hear that the journal took a write."""
         self.ledger = pending.ledger
         self._durable_batch = pending.batch
+        if pending.write.set_aside:
+            self.set_aside |= pending.write.set_aside.keys()
+            self._unreadable = {}
 
     def offer(self) -> tuple[int, Mapping[tuple[str, ...], float]]:
         """Return the handed increments and their number; 0 and nothing if none are handed durably."""
@@ -102,6 +120,7 @@ class HeldSlot:
             record=encode_record(record),
             sessions={session.session_id: encode_session(session) for session in changes.sessions},
             forgotten=tuple(changes.forgotten),
+            set_aside=self._unreadable,
             replace=replace,
         )
         finished = tuple(summary_json(each) for each in changes.finished)

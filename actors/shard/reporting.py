@@ -81,6 +81,8 @@ class Reports:
             map_version=sum(each.epoch for each in held.values()),
             increments=dict(self._sent),
             stretch=stretch,
+            set_aside=sum(len(each.set_aside) for each in held.values()),
+            mismatched_slots=sum(each.mismatched for each in held.values()),
         )
 
     def _hear(self, known: Known) -> None:

@@ -367,6 +367,8 @@ class Shard:
             "behind_s": self._wakefulness.behind_s(now),
             "front_door_down": self._wakefulness.door_is_down(now),
             "lost_slots": self._writer.lost_slots,
+            "set_aside": sum(len(each.set_aside) for each in self._held.values()),
+            "mismatched_slots": [slot for slot, each in sorted(self._held.items()) if each.mismatched],
             "write_backs": self._writer.write_backs,
         }
 

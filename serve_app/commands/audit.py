@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serve_app.machine import data_folder
-from serve_app.settings import Settings, typed
+from serve_app.commands.journal_at import NoJournalError, journal_url
+from serve_app.settings import Settings
 from sessions.changes import Ledger
 from sessions.events import END_REASONS
 from sessions.routing import slot_of
@@ -24,8 +24,7 @@ from sessions.session import Session
 from sessions.states import PLAYBACKS, Liveness
 from sessions.words import counted
 from storage.codec import UnreadableError, decode_record, decode_session
-from storage.embedded import EmbeddedValkey
-from storage.journal import Fence, Journal, JournalError, StoredSlot
+from storage.journal import RECORD_ASIDE, Fence, Journal, JournalError, StoredSlot
 from storage.redis_journal import RedisJournal
 
 LOADS_AT_ONCE: Final = 4
@@ -41,29 +40,19 @@ class SlotAudit:
     ledger: Ledger
     sessions: Counter[Liveness] = field(default_factory=Counter)
     problems: tuple[str, ...] = ()
+    set_aside: tuple[str, ...] = ()
+    """What could not be read and is kept apart: it harms nothing here, and does not count."""
 
 
 def run(settings: Settings) -> int:
     """Audit the data set of these settings; return 0 if it holds, 1 if not or if there is none to be read."""
     errors = Console(stderr=True)
-    url = settings.redis_url or EmbeddedValkey(settings.data_dir / "valkey").running_url()
-    if url is None:
-        errors.print(f"[red]{escape(_why_no_journal(settings))}[/red]", soft_wrap=True)
-        return 1
     try:
-        audits = asyncio.run(_inspect_at(url, slots=settings.slots))
-    except JournalError as error:
+        audits = asyncio.run(_inspect_at(journal_url(settings), slots=settings.slots))
+    except (JournalError, NoJournalError) as error:
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
         return 1
     return report(audits, Console(), slots=settings.slots)
-
-
-def _why_no_journal(settings: Settings) -> str:
-    folder = settings.data_dir
-    if process := data_folder.holder(folder):
-        full = data_folder.disk_problem(folder) or f"its log is {folder / 'valkey/valkey.log'}"
-        return f"headcount is up on {folder} (process {process}), but its journal does not answer: {full}"
-    return f"no journal runs in {folder}: start it with {typed('up')}"
 
 
 async def inspect(journal: Journal, *, slots: int) -> list[SlotAudit]:
@@ -102,7 +91,8 @@ def audit_slot(slot: int, stored: StoredSlot, *, slots: int) -> SlotAudit:
     problems += _wrong_with_ledger(ledger, found, sessions)
     if stored.fence.epoch < 1:
         problems.append(f"its epoch is {stored.fence.epoch}")
-    return SlotAudit(slot, stored.fence, ledger, found, tuple(problems))
+    aside = tuple("its record" if each == RECORD_ASIDE else f"session {each!r}" for each in sorted(stored.set_aside))
+    return SlotAudit(slot, stored.fence, ledger, found, tuple(problems), aside)
 
 
 def _wrong_with(session: Session, session_id: str, *, slot: int, slots: int) -> Iterable[str]:
@@ -157,6 +147,7 @@ def report(audits: Sequence[SlotAudit], console: Console, *, slots: int) -> int:
     for audit in wrong[:PROBLEMS_SHOWN_MAX]:
         for problem in audit.problems[:PROBLEMS_SHOWN_MAX]:
             console.print(f"[red]slot {audit.slot}:[/red] {escape(problem)}", soft_wrap=True)
+    _list_set_aside(audits, console)
     if wrong:
         concerned = ", ".join(str(audit.slot) for audit in wrong)
         console.print(f"[bold red]The ledger does not hold in {len(wrong)} of {len(audits)} slots: {concerned}[/bold red]", soft_wrap=True)
@@ -167,6 +158,15 @@ def report(audits: Sequence[SlotAudit], console: Console, *, slots: int) -> int:
         highlight=False,
     )
     return 0
+
+
+def _list_set_aside(audits: Sequence[SlotAudit], console: Console) -> None:
+    aside = [(audit.slot, name) for audit in audits for name in audit.set_aside]
+    for slot, name in aside[:PROBLEMS_SHOWN_MAX]:
+        console.print(f"[yellow]slot {slot}:[/yellow] {escape(name)} could not be read and is set aside", soft_wrap=True)
+    if aside:
+        count = "1 record is" if len(aside) == 1 else f"{len(aside)} records are"
+        console.print(f"[yellow]{count} set aside:[/yellow] `headcount records --set-aside` shows why.", soft_wrap=True)
 
 
 def _table(audits: Sequence[SlotAudit]) -> Table:

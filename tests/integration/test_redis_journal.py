@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from storage.embedded import EmbeddedValkey
-from storage.journal import JournalError, JournalUnavailableError, SlotWrite, StoredSlot
+from storage.journal import Claimed, Fence, JournalError, JournalUnavailableError, SlotWrite, StoredSlot, WipedError
 from storage.redis_address import RedisAddress
 from storage.redis_journal import DATA_SET, FENCES, FINISHED, RedisJournal, slot_key
 from tests.journal_contract import JournalBench, JournalContract, write
@@ -256,8 +256,8 @@ def test_a_load_is_one_transaction(bench: JournalBench, admin: "redis.Redis") ->
     admin.config_resetstat()
     bench.load(1)
     counted = admin.info("commandstats")
-    assert {name: counted[f"cmdstat_{name}"]["calls"] for name in ("multi", "exec", "exists", "hget", "hgetall")} == {
-        "multi": 1, "exec": 1, "exists": 1, "hget": 2, "hgetall": 1,
+    assert {name: counted[f"cmdstat_{name}"]["calls"] for name in ("multi", "exec", "exists", "hget", "hgetall", "hkeys")} == {
+        "multi": 1, "exec": 1, "exists": 1, "hget": 2, "hgetall": 1, "hkeys": 1,
     }  # fmt: skip
 
 
@@ -299,6 +299,38 @@ def test_a_foreign_value_under_our_key_is_no_passing_trouble(bench: JournalBench
     with pytest.raises(JournalError, match="WRONGTYPE") as refused:
         bench.commit(write(1, 1))
     assert not isinstance(refused.value, JournalUnavailableError)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"garbage", b"1", b"1 x shard-0", b"\xff 1 shard-0"])
+def test_a_damaged_fence_counts_as_lost_harms_no_other_slot_and_is_overtaken_by_its_owner(
+    bench: JournalBench, admin: "redis.Redis", damaged: bytes
+) -> None:
+    bench.own(1, 2)
+    bench.commit(write(1, 1, {"a": b"a1"}), write(2, 1))
+    admin.hset(FENCES, "1", damaged)
+    assert bench.wait(bench.journal.fences()) == {1: Fence(0, 0, ""), 2: Fence(1, 1, "shard-0")}
+    bench.commit(write(2, 2))
+    for asked in (bench.journal.commit([write(1, 2)], alive_at=1_001.0), bench.journal.touch({1: 1, 2: 1}, alive_at=1_002.0)):
+        with pytest.raises(WipedError) as lost:
+            bench.wait(asked)
+        assert lost.value.slots == (1,)
+    bench.wait(bench.journal.release({1: 1}))
+    assert bench.claim({1: 1}, owner="shard-0", after_wipe=True)[1].epoch == 2
+    bench.commit(write(1, 1, {"a": b"a1"}, epoch=2, replace=True))
+    assert bench.load(1).fence == Fence(2, 1, "shard-0")
+
+
+def test_a_damaged_sign_of_life_counts_as_none_and_a_damaged_id_is_set_aside_like_any(bench: JournalBench, admin: "redis.Redis") -> None:
+    bench.own(1)
+    bench.commit(write(1, 1, {"a": b"a1"}))
+    admin.hset("headcount:alive", "1", "noon")
+    admin.hset(slot_key(1), b"\xff\xfe", b"bytes")
+    assert bench.claim({1: 1}, owner="shard-1") == {1: Claimed(2, None)}
+    assert bench.load(1).sessions == {"a": b"a1", "\udcff\udcfe": b"bytes"}
+    bench.commit(write(1, 1, set_aside={"\udcff\udcfe": b"bytes"}, epoch=2))
+    assert bench.load(1) == StoredSlot(Fence(2, 1, "shard-1"), b"record 1", {"a": b"a1"}, frozenset({"\udcff\udcfe"}))
+    bench.commit(write(1, 2, taken_back=["\udcff\udcfe"], epoch=2))
+    assert bench.load(1).set_aside == frozenset()
 
 
 def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sessions.changes import Finished, Ledger, Policy
 from sessions.events import End, Happening, Happenings, Heartbeat, Start, beacon_id
-from sessions.session import Session
+from sessions.session import FIELDS, Session
 from sessions.tracker import Tracker
 from storage.codec import (
     RECORD_FORMAT,
@@ -31,6 +31,7 @@ from storage.codec import (
     unpack_profile,
     unpack_vitals,
 )
+from tests.stored_bytes import sealed, unsealed
 
 SEED_PROFILE = Profile(
     user_id="user_123",
@@ -102,20 +103,15 @@ def test_a_beacon_session_comes_back_as_it_was() -> None:
     assert decode_session(encode_session(session)).dump() == session.dump()
 
 
-def stored_by_a_build_with(*, added: tuple[object, ...] = (), lacking: int = 0) -> bytes:
-    values = lived_through().dump()
-    return bytes((SESSION_FORMAT,)) + msgspec.msgpack.encode((*values[: len(values) - lacking], *added))
-
-
 def test_a_session_of_an_older_build_has_defaults_for_what_that_build_did_not_know() -> None:
     lived, untouched = lived_through(), Session("s-é", now=0.0)
-    older = decode_session(stored_by_a_build_with(lacking=3))
+    older = decode_session(unsealed(SESSION_FORMAT, lived.dump()[:-3]))
     assert older.dump() == (*lived.dump()[:-3], *untouched.dump()[-3:])
     assert lived.dump()[-3:] != untouched.dump()[-3:]
 
 
 def test_a_session_of_a_newer_build_is_read_without_what_this_build_does_not_know() -> None:
-    session = decode_session(stored_by_a_build_with(added=(1.5, {"new": [b"thing"]}, None)))
+    session = decode_session(sealed(SESSION_FORMAT, (*lived_through().dump(), 1.5, {"new": [b"thing"]}, None)))
     assert session.dump() == lived_through().dump()
 
 
@@ -174,8 +170,65 @@ def test_a_slot_record_of_an_older_build_has_defaults_for_what_that_build_did_no
 
 def test_a_slot_record_of_a_newer_build_is_read_without_what_this_build_does_not_know() -> None:
     ledger = [3, 5, 2, 1, 1, 2, {"user_exit": 2, "error": 1}, "a new count"]
-    stored = bytes((RECORD_FORMAT,)) + msgspec.msgpack.encode([ledger, 12.5, 7, {}, {}, "a new field"])
+    stored = sealed(RECORD_FORMAT, [ledger, 12.5, 7, {}, {}, "a new field"])
     assert decode_record(stored) == SlotRecord(ledger=LEDGER, paused_s=12.5, batch=7)
+
+
+def test_what_0_1_0_stored_is_read_and_what_is_stored_now_is_read_by_0_1_0() -> None:
+    session, record = lived_through(), SlotRecord(LEDGER, 12.5, 7, {("events", "share"): 2}, {("heartbeats",): 1.5})
+    old_record = [[3, 5, 2, 1, 1, 2, {"user_exit": 2, "error": 1}], 12.5, 7, {("events", "share"): 2}, {("heartbeats",): 1.5}]
+    old_session = decode_session(unsealed(SESSION_FORMAT, session.dump()[:35])).dump()
+    assert old_session == (*session.dump()[:35], *Session("", now=0.0).dump()[35:])
+    assert decode_record(unsealed(RECORD_FORMAT, old_record)) == record
+    # 0.1.0 takes the version for one byte, the rest for one array, and of that the entries that it knows.
+    values = msgspec.msgpack.decode(encode_session(session)[1:])
+    assert Session.load(values).dump() == session.dump()
+    assert len(msgspec.msgpack.decode(encode_record(record)[1:], strict=False)) == 6
+
+
+@pytest.mark.parametrize("kind", ["session", "record"])
+def test_every_bit_that_turns_over_is_seen(kind: str) -> None:
+    whole, read = {
+        "session": (encode_session(lived_through()), decode_session),
+        "record": (encode_record(SlotRecord(LEDGER, 12.5, 7, {("events", "share"): 2})), decode_record),
+    }[kind]
+    read(whole)
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(UnreadableError):
+            read(bytes(damaged))
+
+
+@pytest.mark.parametrize("kind", ["session", "record"])
+def test_every_length_but_the_right_one_is_seen(kind: str) -> None:
+    whole, read = {
+        "session": (encode_session(lived_through()), decode_session),
+        "record": (encode_record(SlotRecord(LEDGER, 12.5, 7, {("events", "share"): 2})), decode_record),
+    }[kind]
+    for length in range(len(whole)):
+        with pytest.raises(UnreadableError):
+            read(whole[:length])
+    for more in (b"\0", b"\xc0", whole):
+        with pytest.raises(UnreadableError):
+            read(whole + more)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seen_at", "noon"), ("seen_at", float("nan")), ("bucket", -1), ("window", b"\0"), ("story", b"")],
+)
+def test_a_session_of_0_1_0_that_is_not_sound_is_not_believed(name: str, value: object) -> None:
+    values = [value if field == name else each for field, each in zip(FIELDS, lived_through().dump(), strict=True)][:35]
+    with pytest.raises(UnreadableError, match="does not hold"):
+        decode_session(unsealed(SESSION_FORMAT, values))
+
+
+def test_a_session_filed_under_another_id_is_not_believed() -> None:
+    stored = encode_session(lived_through())
+    assert decode_session(stored, "s-é").session_id == "s-é"
+    with pytest.raises(UnreadableError, match="another id than its own, 's-é'"):
+        decode_session(stored, "s-e")
 
 
 @pytest.mark.parametrize("stored", [b"", b"\x02\x90", b"\x01", b"\x01\x91\xa1a", b"\x01\x91\x91\xa1a"])
