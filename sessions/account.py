@@ -28,6 +28,8 @@ NOT_LIVE: Final = 0xFFFF_FFFE
 FAILURES: Final = (None, "start", "playback")
 """A fatal error that nothing playing has followed, or an end for an error: before the first frame (VSF), or after it (VPF)."""
 NEVER: Final = float("-inf")
+ANOTHER_CLOCK: Final = float("inf")
+"""In the place of when it was asked for: the first frame is of another clock, so how long it took is unknown."""
 
 CUE_BITS: Final = 0b0001_1111
 """Of a cue as it stands in the window; the bits above say what else the input said (`session.SAYS_STREAM` ...)."""
@@ -356,6 +358,20 @@ class Account:
         if self.running:
             self.running = False
             self.begun += ((self.at, self.counted_s, self.stream, SILENCE),)
+
+    def break_off(self, floor: float, gain: Gain | None) -> None:
+        """Let what follows be of another clock: nothing is measured across, and inputs older than `floor` have no place."""
+        self.silence(gain)
+        self.at = floor
+        self.seek_at = NEVER
+        if self.started_at != NEVER and self.first_frame_at == NEVER:
+            self.started_at = ANOTHER_CLOCK
+
+    def go_on(self, at: float) -> None:
+        """Open the last interval again, from `at` on: the order is back where it was broken off."""
+        self.at = self.entered_at = at
+        self.running = True
+        self.begun += ((at, self.counted_s, self.stream, code_of(self.state) | BY_SEEK * self.by_seek),)
 
     @property
     def counted_s(self) -> float:

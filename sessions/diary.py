@@ -51,6 +51,7 @@ class What(IntEnum):
     """Written by older builds only: intervals tell it. Detail: the state entered, as an index of `PLAYBACKS`."""
     STREAM = 7
     WILD_CLOCK = 8
+    """The player's clock was set. Detail: 1 if back."""
     ERROR = 9
     """Detail: 1 if fatal."""
 

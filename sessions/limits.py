@@ -34,6 +34,10 @@ WINDOW_INPUTS_MAX: Final = 128
 """Inputs kept in that window; past it the oldest are folded early. An overtaken input looks at all of them: 500 at once take 60 ms."""
 WILD_AHEAD_S: Final = 60.0
 """A timestamp further ahead of its session's clock than this is wild."""
+CLOCKS_AGREE_S: Final = 5.0
+"""Inputs whose offsets differ by at most this much agree about their player's clock."""
+CLOCK_SURE_AFTER_S: Final = 10.0
+"""What inputs agree about for so long (server's time) is the player's clock: no delay, and no queue that is flushed."""
 QUEUE_SPAN_S_MAX: Final = 86_400.0
 """How long a player is believed to have kept something back; what is older than that comes from another clock."""
 SEEK_CAUSES_STALL_S: Final = 5.0

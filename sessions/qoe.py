@@ -6,7 +6,7 @@ They read a session or its account and change nothing. Seconds, bits/s, ratios 0
 
 from math import exp, sqrt
 
-from sessions.account import FAILURES, NEVER, Account
+from sessions.account import ANOTHER_CLOCK, FAILURES, NEVER, Account
 from sessions.limits import STARTUP_S_MAX
 from sessions.session import Session
 from sessions.states import Liveness
@@ -87,9 +87,9 @@ def exited_before_start(session: Session, account: Account | None = None) -> boo
     account = account or session.settled()
     if session.liveness is Liveness.ACTIVE or session.provisional or session.is_beacon or account.frame or account.failure:
         return False
-    # A start that came too late for the window has no place in time, but it was more than a second ago.
+    # A start that came too late for the window, or by another clock, has no place in time, but it was more than a second ago.
     asked_for: float = session.newest_at - account.started_at
-    return asked_for >= 1.0
+    return asked_for >= 1.0 or account.started_at == ANOTHER_CLOCK
 
 
 def score(session: Session, account: Account | None = None) -> float | None:

@@ -20,6 +20,7 @@ from sessions.dimensions import DIMENSIONS
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS
 from sessions.histograms import observe
+from sessions.limits import QUEUE_SPAN_S_MAX
 from sessions.outcomes import add_finish, add_gains
 from sessions.session import Session
 from sessions.states import Input, Liveness
@@ -161,7 +162,7 @@ class Roster:
             session.provisional = entries[0] == "provisional"
             session.tell(What.PROVISIONAL if session.provisional else What.STARTED, now=now)
             if not session.is_beacon:
-                observe(self._increments, "clock_skew", abs(session.offset))
+                observe(self._increments, "clock_skew", min(abs(session.offset), QUEUE_SPAN_S_MAX))
         elif before is Liveness.EXPIRED:
             self._deadlines.remove(session, session.bucket)
             session.bucket = 0

@@ -6,33 +6,30 @@ falls out of the window is folded into the account, in order. In order is the us
 a replay of the window. Live state is that of the newest timestamp. `stop` folds everything: at the end, and at expiry. Whatever may fold
 takes `gains`, by stream: what is folded is final, and is counted there and then.
 
-Clocks: `created_at`, `seen_at` are the server's; `newest_at`, `heartbeat_at`, `ending.at` the
-player's; `bucket` is in the slot's clock (`tracker.py`). `offset` is the server's minus the player's, the smallest seen: what
-the network delayed least.
+Clocks: `created_at`, `seen_at`, `clock_since` are the server's; `newest_at`, `heartbeat_at`, `ending.at` the
+player's; `bucket` is in the slot's clock (`tracker.py`). `offset` is between the two (`player_clock.py`).
 
 What is stored of it (`FIELDS`, `Tallies`, `Pixel`, `Ending`) grows as `growing.py` says: at its end, by fields with a default.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from sys import intern
 from typing import Any, Final, NamedTuple
 
-from sessions.account import NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
+from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
 from sessions.diary import ENTRY, Why, after_streams_went, with_entry, with_ignored, with_intervals
 from sessions.dimensions import OF_PLAYERS
 from sessions.growing import fit
 from sessions.limits import (
     EVENT_IDS_MAX,
-    QUEUE_SPAN_S_MAX,
     REORDER_WINDOW_S,
     STREAMS_PER_WINDOW_MAX,
-    WILD_AHEAD_S,
     WINDOW_INPUTS_MAX,
 )
 from sessions.states import Liveness, Playback
-from sessions.transitions import AFTER_FRAME
-from sessions.window import INPUT, SAYS_ALL, inputs_of, place_of, put, said_since
+from sessions.transitions import AFTER_FRAME, BEATS
+from sessions.window import INPUT, SAYS_ALL, inputs_of, of_stream, place_of, put, said_since, watched_anew, without
 
 UNKNOWN: Final = "unknown"
 """The value of a dimension that the player has not said (yet)."""
@@ -78,13 +75,14 @@ class Session:
     """See the module. Slots, plain values and bytes: a process holds a million of them."""
 
     __slots__ = (
-        "account", "bucket", "channel_id", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
-        "heartbeat_at", "ignored", "interval_s", "intervals", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
-        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "revision", "seen_at", "session_id",
+        "account", "behind", "bucket", "channel_id", "clock_since", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
+        "heartbeat_at", "held_up", "ignored", "interval_s", "intervals", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
+        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "resume", "revision", "seen_at",
+        "session_id",
         "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
 
-    def __init__(self, session_id: str, *, now: float) -> None:
+    def __init__(self, session_id: str, *, now: float) -> None:  # noqa: PLR0915 - a field each
         self.session_id = session_id
         self.liveness: Liveness = Liveness.ACTIVE
         self.provisional = False
@@ -128,6 +126,14 @@ class Session:
         self.profile = self.vitals = b""
         self.story = self.intervals = self.ignored = b""
         """These three: see `diary.py`."""
+        self.behind = b""
+        """The inputs that lie behind all the others, with none in order between."""
+        self.resume: tuple[float, float, float] | None = None
+        """Of the interval that the last wild timestamp cut off: when its last input and heartbeat were, and, between them, the seconds counted."""
+        self.held_up = NEVER
+        """The input (player's time) with which a delay ended: what is older was held up by it, and has its place until something newer is folded."""
+        self.clock_since = NEVER
+        """When its order was last anchored anew (server's clock)."""
 
     @property
     def created_at(self) -> float:
@@ -149,41 +155,6 @@ class Session:
     def is_beacon(self) -> bool:
         """Tell whether it lives on pixels."""
         return self.session_id.startswith("\0")
-
-    def sync_clock(self, at: float, *, now: float, gains: Gains) -> bool:
-        """
-        Compare a timestamp with what the session's offset predicts; re-anchor the ordering if it is wild.
-
-        Wild: more than 60 s ahead. If, after a wild one, a timestamp fits the clock of before, or one that is nearer to ours by
-        more than a day, the wild one was a blip and the ordering goes back. Return True if the timestamp was wild.
-        """
-        offset = now - at
-        if offset >= self.offset:
-            if at < self.newest_at - REORDER_WINDOW_S and self._was_before(offset):
-                self._anchor(at, offset, gains)
-            return False
-        if offset >= self.offset - WILD_AHEAD_S or self.offset == NEVER:
-            self.offset = offset
-            return False
-        before = self.offset
-        self._anchor(at, offset, gains)
-        self.previous_offset = before
-        self.tally(wild=1)
-        return True
-
-    def _was_before(self, offset: float) -> bool:
-        previous = self.previous_offset
-        fits = previous is not None and abs(offset - previous) <= WILD_AHEAD_S
-        return fits or abs(offset) < abs(self.offset) - QUEUE_SPAN_S_MAX
-
-    def _anchor(self, at: float, offset: float, gains: Gains) -> None:
-        account = self._fold_all(gains)
-        account.at = min(account.at, at)
-        self.account = account.pack()
-        self.newest_at = at
-        self.heartbeat_at = NEVER
-        self.offset = offset
-        self.previous_offset = None
 
     def note(  # noqa: PLR0913 - an input is what it is
         self,
@@ -216,13 +187,17 @@ class Session:
             if len(window) > INPUT.size:
                 self.fold(at - REORDER_WINDOW_S, gains)
             return True
+        self.keep_behind(record)
         if self._is_late(at):
             return False
         self._insert(at, record, stream_id, gains)
         return True
 
     def _is_late(self, at: float) -> bool:
-        return at < self.newest_at - REORDER_WINDOW_S or (bool(self.account) and at < Account(self.account).at)
+        if not self.account:
+            return at < self.newest_at - REORDER_WINDOW_S
+        folded_until = Account(self.account).at
+        return at < folded_until or (at < self.newest_at - REORDER_WINDOW_S and at >= self.held_up)
 
     def said_since(self, at: float) -> int:
         """Return SAYS_... of all that inputs newer than `at` named; all, if it is too late to know."""
@@ -241,8 +216,8 @@ class Session:
         self.window = put(self.window, place, record, stream=named, moved=named != stream)
         tip = self.settled()
         self.playback, self.frame = tip.playback, bool(tip.frame)
-        if len(self.window) > WINDOW_INPUTS_MAX * INPUT.size:
-            self.fold(NEVER, gains)
+        if at < self.newest_at - REORDER_WINDOW_S or len(self.window) > WINDOW_INPUTS_MAX * INPUT.size:
+            self.fold(self.newest_at - REORDER_WINDOW_S, gains)
 
     def _index_of(self, stream_id: str, *, otherwise: int) -> int:
         """Return the index of a stream that was watched on the way, a new one if need be; `otherwise`, if there is no room for it."""
@@ -297,17 +272,59 @@ class Session:
     def _name_of(self, stream: int) -> str:
         return self.streams[stream] if stream < len(self.streams) else self.stream_id
 
-    def _fold_all(self, gains: Gains) -> Account:
+    def fold_all(self, gains: Gains) -> Account:
+        """Fold what the window has, and return the account."""
         if self.window:
             self.fold(float("inf"), gains)
         return Account(self.account)
 
     def stop(self, gains: Gains) -> Account:
         """Fold everything, close the last interval at the newest input (the session ended, or expired), and return the account."""
-        account = self._fold_all(gains)
+        account = self.fold_all(gains)
         account.silence(gains[self._name_of(account.stream)])
         self._keep(account)
+        self.behind, self.resume = b"", None
         return account
+
+    def break_off(self, floor: float, gains: Gains) -> None:
+        """Fold everything and close the last interval: what follows is stamped by another clock, from `floor` on."""
+        account = self.fold_all(gains)
+        account.break_off(floor, gains[self._name_of(account.stream)])
+        self._keep(account)
+
+    def go_on(self, at: float, counted_s: float) -> float:
+        """Go on with an interval that was broken off at `at`, less what was counted since; return from when on it is open."""
+        account = Account(self.account)
+        open_since = at + max(account.counted_s - counted_s, 0.0)
+        account.go_on(open_since)
+        self._keep(account)
+        return open_since
+
+    def keep_behind(self, record: bytes) -> None:
+        """Keep an input (packed) that lies behind, in case it turns out that the clock was set back (`player_clock.py`)."""
+        if self.behind and len(self.behind) < WINDOW_INPUTS_MAX * INPUT.size:
+            self.behind += record
+
+    def take_out(self, records: Iterable[bytes]) -> None:
+        """Take inputs (packed) out of the window again; those that are not in it are none of its business."""
+        before = self.window
+        for record in records:
+            self.window = without(self.window, record)
+        if self.window != before:
+            self.window = watched_anew(self.window, Account(self.account).stream)
+
+    def replay(self, records: Iterable[bytes], gains: Gains) -> None:
+        """Put inputs (packed, in order) into the empty window of a session whose order begins anew, as of the stream that is watched."""
+        index = len(self.streams)
+        self.window = b"".join(of_stream(record, index) for record in records)
+        for at, cue, *_ in inputs_of(self.window):
+            self.newest_at = at
+            if cue & CUE_BITS in BEATS:
+                self.heartbeat_at = at
+        tip = self.settled()
+        self.playback, self.frame = tip.playback, bool(tip.frame)
+        if self.window:
+            self.fold(self.newest_at - REORDER_WINDOW_S, gains)
 
     def _keep(self, account: Account) -> None:
         if account.begun:
@@ -319,7 +336,7 @@ class Session:
         if self.stream_id != UNKNOWN and (self.window or self.account):
             # Else what was watched so far had no name, and this is it.
             if len(self.streams) >= STREAMS_PER_WINDOW_MAX:
-                account = self._fold_all(gains)
+                account = self.fold_all(gains)
                 self.streams = ((*self.streams, self.stream_id)[account.stream],)
                 self.intervals = after_streams_went(self.intervals, kept=account.stream)
                 account.stream = 0
@@ -386,6 +403,9 @@ class Session:
             pixel = fit(Pixel, session.pixel)
             session.pixel = pixel._replace(types=tuple(pixel.types))
         session.ending = None if session.ending is None else fit(Ending, session.ending)
+        if session.resume is not None:
+            at, counted_s, heartbeat_at = session.resume
+            session.resume = (at, counted_s, heartbeat_at)
         return session
 
 
@@ -394,7 +414,7 @@ FIELDS: Final = (
     "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
     "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
     "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title", "intervals",
-    "ignored", "rebuffer_counter",
+    "ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up",
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)

@@ -25,13 +25,13 @@ _WORDS: Final = {
     What.ENDED: "ended",
     What.PLAYBACK: "playback",
     What.STREAM: "moved to another stream",
-    What.WILD_CLOCK: "a timestamp ran more than 60 s ahead of its clock; ordering re-anchored",
+    What.WILD_CLOCK: "a timestamp ran more than 60 s ahead of its clock; what it counts from begins anew",
     What.ERROR: "stream error",
 }
 _WHY: Final = {
     Why.REPEATED: "sent again: only the first counts",
     Why.OLDER: "not newer than the newest heartbeat: it only proved that the player was alive",
-    Why.LATE: "more than 60 s older than the newest input, or than what was already folded: counted by its type, and moved nothing",
+    Why.LATE: "more than 60 s older than the newest input, or than what was already added up: counted by its type, and moved nothing",
     Why.AFTER_END: "the session had ended",
 }
 _COUNTED_AS: Final = {
@@ -54,6 +54,8 @@ def _entry(at: float, what: int, detail: int) -> dict[str, object]:
         entry["playback"] = str(PLAYBACKS[detail])
     elif kind is What.ERROR:
         entry["fatal"] = bool(detail)
+    elif kind is What.WILD_CLOCK and detail:
+        entry["text"] = "its clock was set back; what it counts from begins anew"
     return entry
 
 

@@ -20,11 +20,12 @@ from sessions.dimensions import DIMENSIONS, FROM_START, STREAM
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, VIEW_OVERTAKEN_S, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
+from sessions.player_clock import Step, follow
 from sessions.roster import Roster, chosen_bytes
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
-from sessions.states import Cue, Input, Liveness
+from sessions.states import Cue, Input, Liveness, Playback
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
-from sessions.window import AUTO, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
+from sessions.window import AUTO, INPUT, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
 
 _HEARTBEATS: Final[Key] = ("heartbeats",)
 _DUPLICATES: Final[Key] = ("duplicates",)
@@ -119,11 +120,16 @@ class Tracker(Roster):
                 return self._refuse(session, interval_s, "heartbeat", at, now)
             session = self._arrive(session_id, Input.HEARTBEAT, at, now)
         is_beat = False
-        if at < session.newest_at or now - at < session.offset:
+        if at < session.newest_at or now - at < session.offset or session.behind:
             # Else it is in order, and no sooner than its clock predicts: the usual case.
             self._follow_clock(session, at, now)
+        flow = bitrate or UNKNOWN_NUMBER
+        delay = NOT_LIVE if behind else UNKNOWN_NUMBER if latency is None else latency
+        shown = 0 if quality is None else fingerprint(quality)
         if at <= session.heartbeat_at:
             # Older or repeated: it only proves that the player is alive.
+            if session.behind:
+                session.keep_behind(INPUT.pack(at, CUE_OF_FLAG[playback], 0, self._cap_s(interval_s), flow, delay, shown))
             self._ignore_duplicate(session, "heartbeat", at, now, Why.REPEATED if at == session.heartbeat_at else Why.OLDER)
         else:
             session.heartbeat_at = at
@@ -132,10 +138,6 @@ class Tracker(Roster):
             self._follow(session, stream_id, channel_id, creator_id, program_id, quality, now=now, said=said)
             if vitals:
                 session.vitals = vitals
-            if behind:
-                latency = NOT_LIVE
-            elif latency is None:
-                latency = UNKNOWN_NUMBER
             self._note(
                 session,
                 "heartbeat",
@@ -143,9 +145,9 @@ class Tracker(Roster):
                 at,
                 now,
                 interval_s,
-                bitrate=bitrate or UNKNOWN_NUMBER,
-                latency=latency,
-                quality=0 if quality is None else fingerprint(quality),
+                bitrate=flow,
+                latency=delay,
+                quality=shown,
                 stream_id=stream_id,
                 says=_says(stream_id, program_id, creator_id),
             )
@@ -179,7 +181,7 @@ class Tracker(Roster):
             elif happening.type == "ad_error":
                 self._add(("ad_errors", event.stream_id or session.stream_id))
             at = happening.at
-            self._follow_clock(session, at, now)
+            self._follow_clock(session, at, now, tells_most=False)
             said = session.said_since(at)
             self._set(session, "stream_id", event.stream_id, now, said)
             self._set(session, "creator_id", event.creator_id, now, said)
@@ -289,17 +291,11 @@ class Tracker(Roster):
     ) -> None:
         """Put an input into the session's window, and keep the audience true if that changed its state; count it if it is too late."""
         before = session.playback
-        cap_s = interval_s
-        if cap_s < self.policy.heartbeat_interval_s:  # noqa: PLR1730 - as below
-            cap_s = self.policy.heartbeat_interval_s
-        cap_s *= self.policy.expiry_intervals
-        if cap_s > INTERVAL_CAP_S_MAX:  # noqa: PLR1730 - a call of min() costs more than all the rest
-            cap_s = INTERVAL_CAP_S_MAX
         in_time = session.note(
             cue,
             at,
             gains=self._gains,
-            cap_s=cap_s,
+            cap_s=self._cap_s(interval_s),
             bitrate=bitrate,
             latency=latency,
             quality=quality,
@@ -309,14 +305,29 @@ class Tracker(Roster):
         if not in_time:
             self._ignore_late(session, what, at, now)
         elif session.playback is not before:
+            self._follow_playback(session, before)
+
+    def _cap_s(self, interval_s: int) -> int:
+        """Return the most that an interval counts which begins under this promise."""
+        return min(max(interval_s, self.policy.heartbeat_interval_s) * self.policy.expiry_intervals, INTERVAL_CAP_S_MAX)
+
+    def _follow_clock(self, session: Session, at: float, now: float, *, tells_most: bool = True) -> None:
+        before = session.playback
+        step = follow(session, at, now=now, gains=self._gains, tells_most=tells_most)
+        if step is None:
+            return
+        if step is Step.AHEAD:
+            self._add(_WILD)
+            session.tally(wild=1)
+        session.tell(What.WILD_CLOCK, now=now, detail=step)
+        self._follow_playback(session, before)
+
+    def _follow_playback(self, session: Session, before: Playback) -> None:
+        """Keep the audience true after what may have changed a session's state."""
+        if session.playback is not before:
             self._move_if_counted(session, ("state", before), ("state", session.playback))
             stream_id = session.stream_id
             self._move_if_counted(session, ("stream", stream_id, before), ("stream", stream_id, session.playback))
-
-    def _follow_clock(self, session: Session, at: float, now: float) -> None:
-        if session.sync_clock(at, now=now, gains=self._gains):
-            self._add(_WILD)
-            session.tell(What.WILD_CLOCK, now=now)
 
     def _follow(
         self,

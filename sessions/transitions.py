@@ -116,6 +116,9 @@ CUE_OF_FLAG: Final[dict[str | None, Cue]] = {
     "paused": Cue.BEAT_PAUSED,
 }
 
+BEATS: Final = frozenset(CUE_OF_FLAG.values())
+"""The cues that are heartbeats."""
+
 CUE_OF_BEACON: Final[dict[str, Cue]] = {"view": Cue.VIEW, "play": Cue.PLAY, "check": Cue.CHECK}
 
 

@@ -70,13 +70,31 @@ def place_of(window: bytes, at: float) -> tuple[int, int | None]:
 def put(window: bytes, place: int, record: bytes, *, stream: int, moved: bool) -> bytes:
     """Return the window with an input (packed) more, given its stream; `moved`: those that follow and name none watch it too."""
     after = window[place:]
-    return (
-        window[:place]
-        + record[:_STREAM_AT]
-        + bytes((stream,))
-        + record[_STREAM_AT + 1 :]
-        + (_watched_on(after, stream) if moved else after)
-    )
+    return window[:place] + of_stream(record, stream) + (_watched_on(after, stream) if moved else after)
+
+
+def of_stream(record: bytes, stream: int) -> bytes:
+    """Return an input (packed) as one of this stream."""
+    return record[:_STREAM_AT] + bytes((stream,)) + record[_STREAM_AT + 1 :]
+
+
+def without(window: bytes, record: bytes) -> bytes:
+    """Return the window without one input (packed), whatever stream it was given; as it is, if the input is not in it."""
+    for start in range(0, len(window), INPUT.size):
+        if of_stream(window[start : start + INPUT.size], 0) == of_stream(record, 0):
+            return window[:start] + window[start + INPUT.size :]
+    return window
+
+
+def watched_anew(window: bytes, stream: int) -> bytes:
+    """Give each input that names no stream that of the one before it; `stream`: of what came before the window."""
+    given = bytearray(window)
+    for start in range(0, len(window), INPUT.size):
+        _, cue, named, *_ = INPUT.unpack_from(window, start)
+        if cue & SAYS_STREAM:
+            stream = named
+        given[start + _STREAM_AT] = stream
+    return bytes(given)
 
 
 def _watched_on(inputs: bytes, stream: int) -> bytes:

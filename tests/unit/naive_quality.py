@@ -17,11 +17,16 @@ from tests.unit.naive_slot import NaiveSlot, Said, Viewing
 COUNTED_STATES = ("playing", "rebuffering", "paused", "ad")
 
 
-def lived_intervals(viewing: Viewing) -> Iterator[tuple[float | None, float, Said]]:
-    """Yield (when it said something before, None after a silence; the most that the time since may count; what was said), in order."""
+def lived_intervals(viewing: Viewing) -> Iterator[tuple[float | None, float, Said | None]]:
+    """Yield (when it said something before, None after a silence; the most that the time since may count; what was said), in order; None: the clock is another."""
     since, cap_s, silent = 0.0, 0.0, True
     for part in viewing.parts:
         silent, since = silent or part.after_silence, min(since, part.floor)
+        if part.anew:
+            yield None, 0.0, None
+        if part.goes_on_at is not None:
+            silent, since = False, part.goes_on_at
+            yield since, 0.0, None
         for said in part.said:
             yield None if silent else since, cap_s, said
             since, cap_s, silent = said.at, said.cap_s, False
@@ -41,12 +46,19 @@ class Quality:
     started_at: float | None = None
     first_frame_at: float | None = None
     ad_s: float = 0.0
+    across_clocks: bool = False
 
     @property
     def startup_s(self) -> float | None:
-        if self.started_at is None or self.first_frame_at is None or not 0 <= self.first_frame_at - self.started_at <= 600:
+        if self.started_at is None or self.first_frame_at is None or self.across_clocks:
             return None
-        return self.first_frame_at - self.started_at
+        startup_s = self.first_frame_at - self.started_at
+        return startup_s if 0 <= startup_s <= 600 else None
+
+    def begin_anew(self) -> None:
+        """Another clock: no seek is remembered, and no startup is measured across it."""
+        self.playback.seek_at = float("-inf")
+        self.across_clocks = self.across_clocks or (self.started_at is not None and self.first_frame_at is None)
 
     def spend(self, state: str, elapsed_s: float) -> None:
         if state in COUNTED_STATES:
@@ -94,7 +106,12 @@ def quality_of(viewing: Viewing) -> Quality:
     """Go through everything that it said, from the beginning."""
     told = Quality(viewing.first_stream)
     for since, cap_s, said in lived_intervals(viewing):
-        told.hear(said, since=since, cap_s=cap_s)
+        if said is not None:
+            told.hear(said, since=since, cap_s=cap_s)
+        elif since is None:
+            told.begin_anew()
+        else:
+            told.playback.since = since
     return told
 
 
@@ -129,7 +146,7 @@ class NaiveQuality(NaiveSlot):
             self.once["rebuffers", stream, "connection"] += unseen
         if name not in self.finished:
             is_beacon = name.startswith("\0")
-            waited = told.started_at is None or viewing.newest_at - told.started_at >= 1
+            waited = told.started_at is None or told.across_clocks or viewing.newest_at - told.started_at >= 1
             if not (told.playback.frame or told.playback.failure or viewing.provisional or is_beacon) and waited:
                 self.once["exits_before_start", stream] += 1
             if told.playback.failure:

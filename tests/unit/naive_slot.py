@@ -6,7 +6,7 @@ on. `test_tracker_model.py` drives the tracker beside it.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sessions.changes import Policy
@@ -26,6 +26,7 @@ class Said:
     cap_s: float
     bitrate_bps: int | None = None
     quality: str | None = None
+    is_beat: bool = False
 
 
 @dataclass
@@ -35,7 +36,11 @@ class Part:
     floor: float = float("-inf")
     """What is older than this was folded."""
     after_silence: bool = False
-    """The interval before it is nobody's: the session had expired."""
+    """The interval before it is nobody's: the session had expired, or another clock stamped it."""
+    anew: bool = False
+    """Another clock stamps it."""
+    goes_on_at: float | None = None
+    """The clock is the one of before again, and the interval that the other cut off goes on from here."""
     said: list[Said] = field(default_factory=list)
 
     @property
@@ -49,7 +54,17 @@ class Viewing:
 
     provisional: bool
     offset: float
+    created_at: float = 0.0
+    seen_at: float = 0.0
+    clock_since: float = 0.0
     before_wild: float | None = None
+    cut_off: tuple[float, float, float] | None = None
+    """Of the interval that a wild timestamp cut off: its last input, the seconds counted until then, and the last heartbeat."""
+    behind_since: tuple[float, float] | None = None
+    """(server's time, offset) of the first input that lay behind, with none in order since."""
+    behind: list[Said] = field(default_factory=list)
+    held_up: float = float("-inf")
+    """What is older was held up by a delay that ended with an input of then."""
     liveness: str = "active"
     parts: list[Part] = field(default_factory=lambda: [Part()])
     newest_at: float = float("-inf")
@@ -69,38 +84,101 @@ class Viewing:
     """The first stream that is named names what was watched before, too; even an input that is late may name it."""
 
     def put(self, said: Said) -> bool:
-        """Find its place, if it is not too late."""
+        """Find its place, if it is not too late; what a delay of ours held up is not, until something newer is final."""
         part = self.parts[-1]
+        if said.at < self.newest_at:
+            self.lie_behind(said)
         if said.stream and self.replay()[2] == "unknown":
             self.first_stream = said.stream
-        if said.at < max(self.newest_at - 60, part.floor):
+        final_until = max([each.at for each in part.said if each.at < self.newest_at - 60], default=part.floor)
+        held_up = final_until > float("-inf") and final_until <= said.at < self.held_up
+        if said.at < max(self.newest_at - 60, part.floor) and not held_up:
             return False
         part.said.append(said)
         part.said.sort(key=lambda each: each.at)
         self.newest_at = max(self.newest_at, said.at)
         return True
 
-    def hear_clock(self, at: float, *, now: float) -> bool:
-        """Tell whether a timestamp is wild; more than 60 s ahead of what the smallest offset predicts."""
-        offset = now - at
-        if at - 60 > now - self.offset:
-            before = self.offset
-            self.anchor(at, offset)
-            self.before_wild = before
+    def lie_behind(self, said: Said) -> None:
+        if self.behind_since is not None:
+            self.behind.append(said)
+
+    @property
+    def is_sure(self) -> bool:
+        return self.seen_at - self.newest_at - self.offset <= 5 and self.seen_at - self.clock_since >= 10
+
+    def hear_clock(self, at: float, *, now: float, tells_most: bool) -> bool:
+        """Tell whether a timestamp is wild; more than 60 s ahead of what the smallest offset predicts, and no delay that ended."""
+        offset, sure = now - at, self.is_sure
+        delay_ended = abs(offset) < abs(self.offset) and self.offset - offset <= 86_400 and not sure
+        if at - 60 > now - self.offset and not delay_ended:
+            kept = (self.before_wild, self.cut_off) if self.before_wild is not None and not sure else (self.offset, self.open_interval())
+            self.anchor(at, offset, now=now)
+            self.before_wild, self.cut_off = kept
             return True
-        fits = self.before_wild is not None and abs(offset - self.before_wild) <= 60
-        if at < self.newest_at - 60 and (fits or abs(offset) < abs(self.offset) - 86_400):
-            self.anchor(at, offset)
+        if at - 60 > now - self.offset:
+            self.held_up = at
         self.offset = min(self.offset, offset)
+        if at >= self.newest_at:
+            if tells_most:
+                self.behind_since, self.behind = None, []
+            return False
+        fits = self.before_wild is not None and abs(offset - self.before_wild) <= 60 and not sure
+        if at < self.newest_at - 60 and (fits or abs(offset) < abs(self.offset) - 86_400):
+            before, cut_off = self.before_wild, self.cut_off
+            self.anchor(at, offset, now=now)
+            if fits and before is not None:
+                self.offset = min(before, offset)
+                if cut_off is not None:
+                    goes_on_at = cut_off[0] + self.counted_s() - cut_off[1]
+                    self.parts[-1].floor = self.parts[-1].goes_on_at = goes_on_at
+                    self.newest_at, self.beat_at = max(at, goes_on_at), cut_off[2]
+        elif tells_most:
+            self.hear_behind(offset, now=now)
         return False
 
-    def anchor(self, at: float, offset: float) -> None:
-        self.parts.append(Part(floor=min(self.parts[-1].last_at, at)))
+    def hear_behind(self, offset: float, *, now: float) -> None:
+        """Ten seconds of inputs that lie behind, and agree about the clock within 5 s: it was set back when the first of them came."""
+        if self.behind_since is None or abs(offset - self.behind_since[1]) > 5:
+            self.behind_since, self.behind = (now, offset), []
+            return
+        since, first_offset = self.behind_since
+        if now - since < 10:
+            return
+        behind, stream = sorted(self.behind, key=lambda each: each.at), self.replay()[2]
+        final = self.newest_at - 60
+        self.parts[-1].said = [each for each in self.parts[-1].said if each.at < final or all(each is not other for other in behind)]
+        behind = [replace(each) for each in behind]
+        first_at = behind[0].at if behind else since - min(first_offset, offset)
+        self.anchor(first_at, min(first_offset, offset), now=since)
+        for each in behind:
+            each.stream = None
+            self.newest_at = each.at
+            self.beat_at = each.at if each.is_beat else self.beat_at
+        if behind:
+            behind[0].stream = stream
+        self.parts[-1].said = behind
+
+    def counted_s(self) -> float:
+        """Return all seconds that count for something."""
+        return sum(self.replay()[0].get(state, 0.0) for state in ("starting", "playing", "rebuffering", "paused", "ad"))
+
+    def open_interval(self) -> tuple[float, float, float] | None:
+        """Return when its last input was, and the seconds counted until then; None: nothing was said since it last fell silent."""
+        last = self.parts[-1]
+        if last.said or last.goes_on_at is not None:
+            return (last.said[-1].at if last.said else last.floor), self.counted_s(), self.beat_at
+        return None
+
+    def anchor(self, at: float, offset: float, *, now: float) -> None:
+        self.parts.append(Part(floor=at - 60, after_silence=True, anew=True))
         self.newest_at, self.beat_at, self.offset, self.before_wild = at, float("-inf"), offset, None
+        self.clock_since, self.cut_off, self.behind_since, self.behind, self.held_up = now, None, None, [], float("-inf")
 
     def close(self) -> None:
         """Everything is folded; what comes is late, or comes after a silence."""
         self.parts.append(Part(floor=self.parts[-1].last_at, after_silence=True))
+        self.behind_since, self.behind, self.cut_off = None, [], None
 
     def replay(self) -> tuple[dict[str, float], Playback, str]:
         """Add up everything from the first input on: seconds by state, what it does, the stream."""
@@ -109,6 +187,11 @@ class Viewing:
         since, cap_s, silent = 0.0, 0.0, True
         for part in self.parts:
             silent, since = silent or part.after_silence, min(since, part.floor)
+            if part.anew:
+                playback.seek_at = float("-inf")
+            if part.goes_on_at is not None:
+                silent, since = False, part.goes_on_at
+                playback.since = since
             for said in part.said:
                 if not silent:
                     for state, seconds in playback.spend(since, said.at, cap_s, said.what):
@@ -137,7 +220,7 @@ class NaiveSlot:
         viewing = self.viewings.get(name)
         if viewing is None:
             offset = now - at
-            viewing = Viewing(opens_as == "provisional", offset)
+            viewing = Viewing(opens_as == "provisional", offset, created_at=now, seen_at=now, clock_since=now)
             self.viewings[name] = viewing
             self.counts[opens_as] += 1
         elif viewing.liveness == "expired":
@@ -146,13 +229,14 @@ class NaiveSlot:
         return viewing
 
     def live_on(self, viewing: Viewing, interval_s: int, *, now: float, is_beat: bool) -> None:
+        viewing.seen_at = now
         due_at = now - self.paused_s + 3 * interval_s
         shrinks = interval_s < viewing.promised_s
         viewing.due_at = due_at if is_beat and not shrinks else max(due_at, viewing.due_at)
         viewing.promised_s = interval_s
 
-    def hear(self, viewing: Viewing, at: float, *, now: float) -> None:
-        self.added["wild"] += viewing.hear_clock(at, now=now)
+    def hear(self, viewing: Viewing, at: float, *, now: float, tells_most: bool = True) -> None:
+        self.added["wild"] += viewing.hear_clock(at, now=now, tells_most=tells_most)
 
     def place(self, viewing: Viewing, said: Said) -> None:
         self.added["late"] += not viewing.put(said)
@@ -207,14 +291,15 @@ class NaiveSlot:
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="provisional")
         self.hear(viewing, event.at, now=now)
         newer = event.at > viewing.beat_at
+        said = Said(event.at, event.playback or "", event.stream_id, 3 * interval_s, event.bitrate_bps, event.quality, is_beat=True)
         if newer:
             viewing.beat_at = event.at
             self.added["heartbeats"] += 1
-            said = Said(event.at, event.playback or "", event.stream_id, 3 * interval_s, event.bitrate_bps, event.quality)
             self.place(viewing, said)
             if event.rebuffer_count is not None:
                 viewing.tell_stalls(event.rebuffer_count)
         else:
+            viewing.lie_behind(said)
             self.added["duplicates"] += 1
         self.live_on(viewing, interval_s, now=now, is_beat=newer)
         return True, 0, 0
@@ -239,7 +324,7 @@ class NaiveSlot:
                 continue
             viewing.ids.add(each.event_id)
             self.added["events"] += 1
-            self.hear(viewing, each.at, now=now)
+            self.hear(viewing, each.at, now=now, tells_most=False)
             self.place(viewing, Said(each.at, "fatal" if each.fatal else each.type, event.stream_id, 3 * interval_s))
         self.live_on(viewing, interval_s, now=now, is_beat=False)
         return True, len(times), 0

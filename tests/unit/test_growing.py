@@ -32,6 +32,7 @@ from serve_app.access.tokens import Tokens
 from serve_app.machine import runs
 from serve_app.settings import Settings
 from sessions import growing
+from sessions.account import NEVER
 from sessions.changes import Ledger, Receipt
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
 from sessions.growing import grows, names_of
@@ -275,12 +276,12 @@ def test_what_a_stored_session_holds_may_have_a_field_less(name: str) -> None:
 def test_a_stored_session_may_have_a_field_more_or_less() -> None:
     session = Session("s", now=1.0)
     session.tell(0, now=1.0)
-    session.rebuffer_counter = 7
-    assert FIELDS[-1] == "rebuffer_counter"
+    session.held_up = 7.0
+    assert FIELDS[-1] == "held_up"
     for values, written in (([*session.dump(), "of tomorrow"], sealed), (session.dump()[:-1], unsealed)):
         read = codec.decode_session(written(codec.SESSION_FORMAT, values))
         assert read.dump()[:-1] == session.dump()[:-1]
-        assert read.rebuffer_counter == (7 if len(values) > len(FIELDS) else 0)
+        assert read.held_up == (7.0 if len(values) > len(FIELDS) else NEVER)
 
 
 RECORD = codec.SlotRecord(ledger=LEDGER, paused_s=4.0, batch=2, handed={("heartbeats",): 1}, open={("heartbeats",): 2})

@@ -196,8 +196,8 @@ def test_every_state_is_told_with_its_interval_and_the_seconds_it_counted_for(tr
 
 def test_an_interval_that_counted_for_less_than_it_lasted_says_that_it_was_capped(tracker: Tracker) -> None:
     tracker.receive(beat(0, "playing"), now=0)
-    tracker.receive(beat(200, "paused"), now=40)
-    tracker.receive(end(230), now=70)
+    tracker.receive(beat(200, "paused"), now=200)
+    tracker.receive(end(230), now=230)
     assert intervals(tracker) == [("playing", 0, 200, 90), ("paused", 200, 230, 30)]
     assert [each["capped"] for each in part(tracker, "intervals")] == [True, False]
 
