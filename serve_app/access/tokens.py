@@ -25,6 +25,7 @@ import structlog
 from serve_app.access.keys import NOT_A_KEY, public_keys
 from serve_app.settings import TOKENS_MAX, Settings, SettingsError
 from sessions.growing import grows
+from storage.whole_file import make_whole, write_whole
 
 LOOK_EVERY_S: Final = 1.0
 """How often a replica looks whether the files have changed."""
@@ -208,29 +209,12 @@ def _read(file: Path) -> tuple[str, ...]:
 def _make(file: Path) -> None:
     """Make a token, so that no reader ever sees a half of it, and two who make one at once agree."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Unlike a rename, a link never replaces what somebody else made meanwhile.
-    with _drafted(file, secrets.token_urlsafe(32)) as draft, contextlib.suppress(FileExistsError):
-        os.link(draft, file)
+    make_whole(file, f"{secrets.token_urlsafe(32)}\n")
 
 
 def _put(file: Path, *tokens: str) -> None:
     """Write tokens, all or nothing."""
-    with _drafted(file, *tokens) as draft:
-        draft.replace(file)
-
-
-@contextlib.contextmanager
-def _drafted(file: Path, *tokens: str) -> Iterator[Path]:
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w") as opened:
-            opened.write("".join(f"{token}\n" for token in tokens))
-            opened.flush()
-            os.fsync(opened.fileno())
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(file, "".join(f"{token}\n" for token in tokens))
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from typing import Final
 from serve_app.settings import RUN_VARIABLE
 from sessions.growing import fit, names_of
 from storage.processes import ProcessName, is_alive
+from storage.whole_file import write_whole
 
 RECORD_NAME: Final = "up.json"
 _POLL_MS: Final = 50
@@ -54,11 +55,7 @@ def boot_id() -> str:
 
 def save(record: RunRecord, data_dir: Path) -> None:
     """Write the record, whole or not at all."""
-    file = data_dir / RECORD_NAME
-    draft = file.with_suffix(".draft")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps(asdict(record)))
-    draft.replace(file)
+    write_whole(data_dir / RECORD_NAME, json.dumps(asdict(record)))
 
 
 def load(data_dir: Path) -> RunRecord | None:

@@ -37,6 +37,7 @@ from serve_app.machine.ports import InternalPorts, PortTakenError
 from serve_app.settings import VERSION, Settings, SettingsError, unknown_variables
 from sessions.words import counted
 from storage.embedded import EmbeddedValkey, EmbeddedValkeyError
+from storage.whole_file import write_whole
 
 RAY_LOG: Final = "ray.log"
 """In the data folder: what Ray tells its driver. Its own logs are in the run's temporary folder while it lives."""
@@ -228,9 +229,7 @@ def _instance_id(data_dir: Path) -> str:
     """Return this installation's id, made at its first start. Called under the folder's lock."""
     file = data_dir / "instance"
     if not file.exists():
-        draft = file.with_suffix(".draft")
-        draft.write_text(secrets.token_hex(16) + "\n")
-        draft.replace(file)
+        write_whole(file, secrets.token_hex(16) + "\n")
     return file.read_text().strip()
 
 

@@ -3,7 +3,6 @@
 import stat
 from pathlib import Path
 
-import pytest
 import yaml
 
 from dashboards import prometheus
@@ -45,11 +44,10 @@ def test_a_token_from_the_environment_is_in_a_file_of_its_own_and_gone_with_it(t
     assert not (file.parent / "ops.token").exists()
 
 
-@pytest.mark.parametrize("left", ["prometheus.yml", "prometheus.yml.draft"])
-def test_what_an_earlier_run_left_open_is_replaced(tmp_path: Path, left: str) -> None:
+def test_what_an_earlier_run_left_open_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "prometheus"
     folder.mkdir(mode=0o755)
-    (folder / left).write_text("left over")
-    (folder / left).chmod(0o644)
+    (folder / "prometheus.yml").write_text("left over")
+    (folder / "prometheus.yml").chmod(0o644)
     assert "left over" not in prometheus.write(tmp_path, target="127.0.0.1:8000", token=None).read_text()
     assert {mode(path) for path in (folder, *folder.iterdir())} == {0o700, 0o600}
