@@ -62,6 +62,8 @@ class Framed(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._arrived = bytearray()
         self._frame_bytes_max = _PROOF_BYTES
+        self._why = ""
+        """It hung up, if it did so itself."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hear that there is a connection."""
@@ -95,9 +97,10 @@ class Framed(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
 
-    def hang_up(self, _why: str) -> None:
+    def hang_up(self, why: str) -> None:
         """End the connection; what was not sent yet is lost."""
         if self._transport is not None:
+            self._why = why
             self._transport.abort()
             self._transport = None
 
@@ -251,7 +254,7 @@ class Channel(Framed):
         """Tell whoever waits for an answer that none comes."""
         super().connection_lost(exc)
         if not self._frame.done():
-            self._frame.set_exception(ChannelLostError(str(exc or "closed")))
+            self._frame.set_exception(ChannelLostError(str(exc or self._why or "closed")))
 
 
 def _proof(key: bytes, side: bytes, challenge: bytes) -> bytes:

@@ -2,7 +2,7 @@
 Starting and ending the actors of one namespace, from outside: both block.
 
 Decides what a start waits for (every slot is served) and what an end may take. It does not look after anything: the
-directory actor does (`ray_actors.Directory`, `steward.py`).
+directory actor does (`ray_directory.Directory`, and what it is made of in `actors/directory/`).
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -51,7 +51,7 @@ class Writer:
         self._observe_commit = observe_commit
         self.journal_up = True
         self.unwritten_sessions = 0
-        """Applied, but not yet in the journal, while it is away."""
+        """Applied, but not in the journal: what waits while it is away; all that is held while it has lost the data set."""
         self.lost_slots = 0
         """How often a slot turned out to be somebody else's."""
         self.commits_refused = 0
@@ -72,7 +72,7 @@ class Writer:
         try:
             await self._journal.touch({slot: each.epoch for slot, each in self._held.items()}, alive_at=alive_at)
         except JournalUnavailableError:
-            self._note_away(())
+            self._note_away()
             return False
         except StaleEpochError as error:
             self._drop(error.slots, why="claimed elsewhere")
@@ -86,7 +86,7 @@ class Writer:
         try:
             await self._journal.ping()
         except JournalUnavailableError:
-            self._note_away(())
+            self._note_away()
             return False
         self._note_up()
         return True
@@ -102,7 +102,8 @@ class Writer:
                     alive_at=alive_at,
                 )
             except JournalUnavailableError as error:
-                self._note_away(pending, error)
+                self._note_away(error)
+                self.unwritten_sessions = max(self.unwritten_sessions, sum(len(each.write.sessions) for each in pending))
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
             except StaleEpochError as error:
@@ -127,19 +128,21 @@ class Writer:
     async def _write_back(self, pending: Sequence[Pending], *, alive_at: float) -> None:
         """Write everything held into a data set that lost it; nothing else is written before."""
         self.write_backs += 1
-        self._note_away(pending)
+        self._note_away()
+        self._count_all_unwritten()
         log.warning("the journal lost the data set: writing back all that is held", shard=self._name, slots=len(self._held))
         # The sessions hold all that could not be committed, but for the summaries.
         summaries = {each.write.slot: each.finished for each in pending}
         while True:
             try:
                 await self._claim_again()
-                self.unwritten_sessions = sum(len(each.tracker.sessions) for each in self._held.values())
+                self._count_all_unwritten()
                 for group in _in_groups(list(self._held.values())):
                     whole = [_whole(each, summaries) for each in group if each.slot in self._held]
                     await self._commit(whole, alive_at=alive_at)
                     for each in whole:
                         summaries.pop(each.write.slot, None)
+                        self.unwritten_sessions -= len(each.write.sessions)
             except WipedError:
                 log.warning("the journal lost the data set again while it was written back", shard=self._name)
                 await asyncio.sleep(self._rhythm.retry_most_s)
@@ -158,7 +161,7 @@ class Writer:
                 expected = await self._stored_or_held()
                 claimed = await self._journal.claim(expected, owner=self._name, after_wipe=True)
             except JournalUnavailableError as error:
-                self._note_away((), error)
+                self._note_away(error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
             else:
@@ -183,11 +186,13 @@ class Writer:
             self.lost_slots += len(dropped)
             log.warning("slots dropped", shard=self._name, slots=dropped, why=why)
 
-    def _note_away(self, pending: Sequence[Pending], error: Exception | None = None) -> None:
+    def _count_all_unwritten(self) -> None:
+        self.unwritten_sessions = sum(len(each.tracker.sessions) for each in self._held.values())
+
+    def _note_away(self, error: Exception | None = None) -> None:
         if self.journal_up:
             log.warning("the journal does not answer: nobody is acknowledged", shard=self._name, error=str(error or ""))
         self.journal_up = False
-        self.unwritten_sessions = sum(len(each.write.sessions) for each in pending)
         self._on_away()
 
     def _note_up(self) -> None:

@@ -235,6 +235,18 @@ def test_frames_have_an_end() -> None:
 
 
 @pytest.mark.reaches("CHANNELS_PER_SHARD_MAX")
+def test_a_replica_that_hangs_up_itself_tells_whoever_waits_why() -> None:
+    async def scenario() -> None:
+        channel = await proven(Listener(silence))
+        asked = asyncio.create_task(channel.ask(b"x"))
+        await asyncio.sleep(0)
+        channel.data_received((CHANNEL_FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+        with pytest.raises(ChannelLostError, match="a frame is too long"):
+            await asked
+
+    run(scenario)
+
+
 def test_past_the_bound_a_replica_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHANNELS_PER_SHARD_MAX", 1)
 

@@ -414,6 +414,29 @@ def test_a_wiped_journal_gets_everything_back_before_anybody_is_acknowledged() -
     play(scenario)
 
 
+def test_all_that_is_held_is_unwritten_while_a_wiped_journal_is_away() -> None:
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        await bench.send(shard, *(start(f"s{number}") for number in range(20)))
+        open_data_set = bench.open
+
+        async def open_and_go_away() -> None:
+            await open_data_set()
+            journal.away = {"before"}
+
+        bench.open = open_and_go_away  # type: ignore[method-assign]
+        bench.store.wipe()
+        assert await bench.send(shard, start("late")) == [NotTaken.NO_JOURNAL]
+        await asyncio.sleep(3.0)
+        assert not shard.watch(front_door_up=True).journal_up
+        assert shard.watch(front_door_up=True).unwritten_sessions == 21
+        bench.open, journal.away = open_data_set, set()  # type: ignore[method-assign]
+        await until(lambda: shard.watch(front_door_up=True).journal_up)
+        assert shard.watch(front_door_up=True).unwritten_sessions == 0
+
+    play(scenario)
+
+
 def test_slots_that_are_given_up_just_after_a_wipe_are_written_back_first() -> None:
     async def scenario(bench: Bench) -> None:
         shard, _ = await bench.serving()
