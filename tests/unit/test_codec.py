@@ -106,7 +106,7 @@ def test_a_beacon_session_comes_back_as_it_was() -> None:
 
 def test_a_session_of_an_older_build_has_defaults_for_what_that_build_did_not_know() -> None:
     lived, untouched = lived_through(), Session("s-é", now=0.0)
-    older = decode_session(unsealed(SESSION_FORMAT, lived.dump()[:-3]))
+    older = decode_session(sealed(SESSION_FORMAT, lived.dump()[:-3]))
     assert older.dump() == (*lived.dump()[:-3], *untouched.dump()[-3:])
     assert lived.dump()[-3:] != untouched.dump()[-3:]
 
