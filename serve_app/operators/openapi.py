@@ -69,7 +69,10 @@ def document() -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": "players"}, {"name": "operators"}, {"name": "health"}],
         "paths": {
-            PIXEL_PATH: {"get": _pixel()},
+            PIXEL_PATH: {
+                "get": _pixel("beacon", "Send beacon"),
+                "post": _pixel("beaconPosted", "The same, as `navigator.sendBeacon` sends it"),
+            },
             **{route.path: {"post": _post(route)} for route in POSTS.values()},
             **_operators(),
             **_health(),
@@ -239,7 +242,7 @@ _JUDGEMENTS: Final[Json] = {
 }
 
 
-def _pixel() -> Json:
+def _pixel(operation: str, summary: str) -> Json:
     required = {
         "type": ({"enum": list(BEACON_TYPES)}, "view: the player is shown; play: playback began; check: it is still there."),
         "v": (_ID, "External ID of the video: the session's stream."),
@@ -247,8 +250,11 @@ def _pixel() -> Json:
         "u": (_ID, "User ID."),
     }
     optional = {
-        "referrer": ({"type": "string", "pattern": r"^[^\u0000]*$"}, "Referrer URL."),
-        "visibility": ({"enum": list(VISIBILITIES), "default": "true"}, "Whether the beacon is visible."),
+        "referrer": ({"type": "string"}, "Referrer URL; one that cannot be read is left out."),
+        "visibility": (
+            {"type": "string", "examples": list(VISIBILITIES), "default": "true"},
+            f"Whether the beacon is visible: {', '.join(VISIBILITIES)}, in any letters; anything else is left out.",
+        ),
     }
     parameters = [
         {"name": name, "in": "query", "required": group is required, "schema": schema, "description": description}
@@ -257,8 +263,8 @@ def _pixel() -> Json:
     ]
     return {
         "tags": ["players"],
-        "operationId": "beacon",
-        "summary": "Send beacon",
+        "operationId": operation,
+        "summary": summary,
         "description": "One viewer of one video (`p`, `v`, `u`) is one session. Needs no token.",
         "parameters": parameters,
         "security": [],

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from serve_app.players.timestamps import seconds_of
-from serve_app.players.values import BITRATE_KBPS_MAX, BITRATE_KBPS_MIN, LATENCY_MS_MAX, is_placeholder, judge_free
+from serve_app.players.values import BITRATE_KBPS_MAX, BITRATE_KBPS_MIN, LATENCY_MS_MAX, MACRO_BEGINS, PLACEHOLDERS, judge_free
 from sessions import limits
 
 _Id = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
@@ -75,15 +75,12 @@ class QuickHeartbeat(_Quick):
     def __post_init__(self) -> None:
         """Judge what is not judged by its type. What is raised here is a `ValueError`, and so `msgspec.ValidationError` to the caller."""
         self.timestamp = seconds_of(self.timestamp)
-        ids = (self.session_id, self.user_id, self.device_id, self.stream_id, self.channel_id, self.creator_id)
-        if any(map(_is_placeholder, ids)) or (self.epg is not None and _is_placeholder(self.epg.current_program_id)):
-            raise ValueError
+        program_id = None if self.epg is None else self.epg.current_program_id
+        for name in (self.session_id, self.user_id, self.device_id, self.stream_id, self.channel_id, self.creator_id, program_id):
+            if name is not None and (name in PLACEHOLDERS or name[0] in MACRO_BEGINS):
+                raise ValueError
         if self.engagement is not None:
             judge_free(self.engagement)
-
-
-def _is_placeholder(name: str | None) -> bool:
-    return name is not None and is_placeholder(name)
 
 
 _decoder: Final = msgspec.json.Decoder(QuickHeartbeat)

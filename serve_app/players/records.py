@@ -30,7 +30,7 @@ def record_of(body: Body | QuickHeartbeat, dropped: Sequence[str] = ()) -> Event
 
     `dropped`: paths of what was dropped of it (`mending.py`).
     """
-    return _CONVERT[type(body)](body, ",".join(map(field_of, dropped)))
+    return _CONVERT[type(body)](body, ",".join(map(field_of, dropped)) if dropped else "")
 
 
 def bad_events(body: EventsBody) -> tuple[BadEvent, ...]:

@@ -65,7 +65,7 @@ class Whole:
 
 PLACEHOLDER_ID: Final = "placeholder_id"
 """Of pydantic's error, and what it is counted as: an id that nobody filled in, and that many viewers would share."""
-_PLACEHOLDERS: Final = frozenset(
+PLACEHOLDERS: Final = frozenset(
     {
         "undefined",
         "null",
@@ -82,7 +82,7 @@ _PLACEHOLDERS: Final = frozenset(
         "[object Null]",
     }
 )
-_MACRO_BEGINS: Final = frozenset("{$#%[<_")
+MACRO_BEGINS: Final = frozenset("{$#%[<_")
 _MACRO: Final = re.compile(
     r"\{\{.*\}\}|\{[A-Za-z_][\w.]*\}|[$#%]\{.*\}|\$\(.*\)|%%.+%%|%[A-Za-z_]\w*%|\[[A-Z][A-Z0-9_]*\]|<%.*%>|__[A-Z][A-Z0-9_]*__", re.DOTALL
 )
@@ -92,7 +92,7 @@ _HALF_A_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 
 def is_placeholder(name: str) -> bool:
     """Tell whether an id is what a program writes where there is none, or a macro that was never filled in."""
-    return name in _PLACEHOLDERS or (name[:1] in _MACRO_BEGINS and _MACRO.fullmatch(name) is not None)
+    return name in PLACEHOLDERS or (name[:1] in MACRO_BEGINS and _MACRO.fullmatch(name) is not None)
 
 
 def _filled_in(name: str) -> str:

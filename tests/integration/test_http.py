@@ -256,7 +256,7 @@ def test_a_scrape_comes_as_text_or_openmetrics(operator: httpx.Client) -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", START, 405, "method_not_allowed"),
-        ("POST", "/icon.gif", 405, "method_not_allowed"),
+        ("PUT", "/icon.gif", 405, "method_not_allowed"),
         ("POST", "/metrics", 405, "method_not_allowed"),
         ("GET", "/", 404, "not_found"),
         ("POST", "/analytics/live/session/pause", 404, "not_found"),

@@ -970,3 +970,27 @@ def test_nothing_is_acknowledged_or_written_on_top_of_a_broken_state(monkeypatch
         assert await bench.send(shard, start("b")) == [NotTaken.RECOVERING]
 
     play(scenario)
+
+
+def test_beats_that_come_together_are_promised_different_intervals_and_starts_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.shard.spread.SESSIONS_MIN", 100)
+
+    async def scenario(bench: Bench) -> None:
+        shard, _ = await bench.serving()
+        viewers = [f"viewer-{number}" for number in range(200)]
+        started = await bench.send(shard, *(start(viewer) for viewer in viewers))
+        assert {outcome.interval_s for outcome in started if isinstance(outcome, Receipt)} == {30}
+        await asyncio.sleep(30)
+        beaten = await bench.send(shard, *(beat(viewer) for viewer in viewers))
+        promised = [outcome.interval_s for outcome in beaten if isinstance(outcome, Receipt)]
+        assert len(promised) == 200
+        assert (min(promised), max(promised), len(set(promised))) == (15, 45, 31)
+        late = await bench.send(shard, start("late"))
+        assert isinstance(late[0], Receipt)
+        assert late[0].interval_s == 30
+        await asyncio.sleep(5)
+        alone = await bench.send(shard, beat("viewer-7"))
+        assert isinstance(alone[0], Receipt)
+        assert alone[0].interval_s == 30
+
+    play(scenario)

@@ -36,6 +36,20 @@ def test_a_stretched_interval_stretches_the_expiry_with_it(tracker: Tracker) -> 
     assert known(tracker).liveness is Liveness.EXPIRED
 
 
+def test_a_shorter_promise_that_spreads_players_expires_nobody_sooner(tracker: Tracker) -> None:
+    tracker.receive(start(1_000), now=1_000)
+    receipt = tracker.receive(beat(1_030, "playing"), now=1_030, interval_s=16)
+    assert receipt.interval_s == 16
+    # Three times the configured 30 s after the last sign of life, and not three times 16.
+    expire(tracker, now=1_119)
+    assert known(tracker).liveness is Liveness.ACTIVE
+    # A beat that comes a whole configured interval later counts all of it.
+    tracker.receive(beat(1_110, "playing"), now=1_110)
+    assert account(tracker).playing_s == 80
+    expire(tracker, now=1_201)
+    assert known(tracker).liveness is Liveness.EXPIRED
+
+
 @pytest.mark.parametrize("untold", [pixel("play"), events(event("mute", 1_000))])
 def test_what_cannot_be_told_an_interval_is_promised_the_configured_one(tracker: Tracker, untold: Event) -> None:
     """Neither a GIF nor the answer to events carries one: such a player beats as ever, and expires as ever."""
