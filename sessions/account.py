@@ -160,6 +160,9 @@ class Account:
         self.at = at
         self.running = True
         self.cap_s = cap_s
+        if self.cause_open and stream != self.stream:
+            # The stall began on the stream that is left, and is counted there.
+            self._count_stall(left)
         self.stream = stream
         if bitrate != UNKNOWN_NUMBER:
             self.bitrate = bitrate

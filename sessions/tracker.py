@@ -216,6 +216,8 @@ class Tracker(Roster):
                 session.tally(errors=happening.type == "stream_error")
                 if happening.type == "stream_error":
                     add_error(self._increments, event.stream_id or session.stream_id, fatal=happening.fatal)
+                elif happening.type == "ad_error":
+                    self._add(("ad_errors", event.stream_id or session.stream_id))
         self._changed[session] = None
         accepted_count = len(event.happenings) - len(rejected)
         return self._refusal(session, interval_s)._replace(

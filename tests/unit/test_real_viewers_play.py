@@ -393,3 +393,20 @@ def test_a_pixels_time_before_its_play_is_nobodys(tracker: Tracker) -> None:
     tracker.receive(pixel("check"), now=340)
     [session] = tracker.sessions.values()
     assert figures(session)["playing_time_s"] == 30
+
+
+# On the way to another stream, and after the end.
+
+
+def test_a_stall_counts_for_the_stream_on_which_it_began_though_its_viewer_zaps_at_once(tracker: Tracker) -> None:
+    """10.0 stalls on A · 10.3 is on B: within the half second in which a seek might still be told, so that its cause is open until then."""
+    live(tracker, start(0, stream_id="A"), one("stream_start", 1), one("stream_buffer_start", 10), beat(10.3, "rebuffering", stream_id="B"))
+    live(tracker, one("stream_buffer_end", 12), end(20))
+    counted = gained(tracker)
+    assert (counted["rebuffers", "A", "connection"], ("rebuffers", "B", "connection") in counted) == (1, False)
+
+
+def test_an_error_of_an_advertisement_is_counted_though_it_arrives_after_the_end(tracker: Tracker) -> None:
+    """20 ends · what is stamped 15 arrives at 21 and is taken, as an error of the stream's would be."""
+    live(tracker, start(0), one("stream_start", 1), end(20), (one("ad_error", 15), 21))
+    assert gained(tracker)["ad_errors", "stream"] == 1
