@@ -39,8 +39,8 @@ chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under 
 	@$(BIN)/pytest tests/chaos tests/integration/test_nodes.py -m long --capture=tee-sys --verbose; status=$$?; \
 	    $(BIN)/python -m tests.chaos.table && exit $$status
 
-explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours; a world that fails is kept
-	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM $(BIN)/pytest tests/simulation
+explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours and a million new faulty viewers: an hour; a world that fails is kept
+	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM HEADCOUNT_FAULTY_SESSIONS=1000000 $(BIN)/pytest tests/simulation --numprocesses 2
 
 lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports whom
 	@$(BIN)/ruff check .
