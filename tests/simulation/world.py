@@ -33,6 +33,14 @@ from storage.memory_journal import MemoryJournal, MemoryStore
 from tests.simulation.virtual_time import VirtualLoop
 
 MACHINES = 3
+EVENT_KINDS = (
+    ("reaction", "mute", "stream_buffer_start", "stream_buffer_end"),
+    ("ad_break_start", "ad_start", "ad_end", "ad_break_end"),
+    ("dvr_seek", "stream_buffer_start", "stream_buffer_end", "dvr_resume_live"),
+    ("stream_error", "stream_start", "quality_change", "unmute"),
+)
+STAMPS: tuple[dict[str, float], ...] = ({}, {}, {"mute": 253_402_300_799.0}, {"unmute": 0.0})
+"""What some players stamp events with, whatever the time is."""
 SHARDS_MAX = 5
 
 
@@ -61,7 +69,11 @@ class Truth:
     """The player's own total, once its end was acknowledged."""
     gone: bool = False
     """It vanished without a word, and may expire."""
+    late: bool = False
+    """Its start came after its first heartbeats."""
     heartbeats: int = 0
+    clock_was_set: bool = False
+    """Back: whether a heartbeat counts for itself then depends on how long each was under way."""
     events: list[tuple[str, str]] = field(default_factory=list)
     """(event_id, type)"""
 
@@ -456,6 +468,8 @@ class Player:
         self._random = Random(world.random.random())
         self._skew_s = self._random.uniform(-1e6, 1e6)
         self._sessions = 0
+        self._twice = 0.0
+        """Share of its requests that are sent twice at once."""
 
     async def play(self) -> None:
         """Watch one session after another; once the world is calm, stay in the last."""
@@ -466,6 +480,13 @@ class Player:
         return self._world.clock() + self._skew_s
 
     async def _ask(self, truth: Truth, event: Event) -> Receipt:
+        if not isinstance(event, End) and self._random.random() < self._twice:
+            # Its client library asks for the same at once over two connections, and two replicas carry it.
+            self._world.happened["request doubled"] += 1
+            (receipt, at), (again, again_at) = await asyncio.gather(self._world.ask(event), self._world.ask(event))
+            truth.at = max(at, again_at)
+            assert (receipt.accepted, receipt.accepted_count) == (again.accepted, again.accepted_count), (truth, receipt, again)
+            return receipt
         receipt, truth.at = await self._world.ask(event)
         return receipt
 
@@ -474,18 +495,24 @@ class Player:
         truth = Truth(f"player-{self._number}-{self._sessions}")
         self._world.truths[truth.session_id] = truth
         random, stretch, world = self._random, self._world.scale.stretch, self._world
-        if random.random() < 0.8:
-            stream = f"live-{random.randrange(3)}"
-            asked = Start(truth.session_id, self._now(), stream, "c", "c", "p", "web", "DE", "wifi", "auto")
-            receipt = await self._ask(truth, asked)
-            assert receipt.accepted, (truth, receipt)
-            truth.started = True
+        self._twice = random.choice((0.0, 0.0, 0.1, 0.5))
+        opens = random.random()
+        if opens < 0.7:
+            await self._start(truth)
         beats = random.randrange(1, 12)
         while beats or world.calm:
             beats -= 1
             await self._beat(truth)
             if random.random() < 0.3:
                 await self._send_events(truth)
+            if not truth.started and 0.7 <= opens < 0.85:
+                truth.late = True
+                await self._start(truth)
+            elif truth.started and random.random() < 0.1:
+                # It zaps, and says so with a start.
+                await self._start(truth)
+            if random.random() < 0.05:
+                await self._set_clock(truth)
             await asyncio.sleep(30 * stretch * (0.8 + 0.2 * random.random()))
         if random.random() < 0.5:
             receipt = await self._ask(truth, End(truth.session_id, self._now(), "user_exit", self._sessions, 0, 0))
@@ -496,17 +523,54 @@ class Player:
             truth.gone = True
         await asyncio.sleep(30 * stretch * random.random())
 
+    async def _start(self, truth: Truth) -> None:
+        stream = f"live-{self._random.randrange(3)}"
+        receipt = await self._ask(truth, Start(truth.session_id, self._now(), stream, "c", "c", "p", "web", "DE", "wifi", "auto"))
+        assert receipt.accepted, (truth, receipt)
+        truth.started = True
+
+    async def _set_clock(self, truth: Truth) -> None:
+        """Set the player's clock: ahead at once, or back, which only several inputs together can tell."""
+        step_s = self._random.choice((-7_200.0, -90.0, 90.0, 7_200.0, 1e6)) * self._world.scale.stretch
+        self._world.happened["clock set"] += 1
+        self._skew_s += step_s
+        truth.clock_was_set = truth.clock_was_set or step_s < 0
+
     async def _beat(self, truth: Truth) -> None:
-        receipt = await self._ask(truth, Heartbeat(truth.session_id, self._now(), "playing", "live-1"))
+        receipt = await self._ask(truth, self._some_beat(truth))
         assert receipt.accepted, (truth, receipt)
         truth.heartbeats += 1
 
+    def _some_beat(self, truth: Truth) -> Heartbeat:
+        """Most say that they play; some say too little, or nonsense within what the wire lets through."""
+        random = self._random
+        playback = random.choice(("playing", "playing", "playing", "paused", "rebuffering", "idle", None))
+        stream = random.choice(("live-1", "live-1", "live-2", None))
+        bitrate, latency = random.choice((None, 0, 5_000_000)), random.choice((None, 0, 3_600_000_000))
+        counter, quality = random.choice((None, 0, 1_000_000)), random.choice((None, "auto", "720p"))
+        return Heartbeat(
+            truth.session_id,
+            self._now(),
+            playback,
+            stream,
+            quality=quality,
+            bitrate_bps=bitrate,
+            latency_us=latency,
+            rebuffer_count=counter,
+            behind_live=random.random() < 0.1,
+        )
+
     async def _send_events(self, truth: Truth) -> None:
-        kinds = ("reaction", "mute", "stream_buffer_start", "stream_buffer_end")
+        kinds = self._random.choice(EVENT_KINDS)
         began_at, known = self._now(), len(truth.events)
         happenings = tuple(
-            Happening(f"{truth.session_id}/{known + number}", kinds[number], began_at + number)
-            for number in range(self._random.randrange(1, 5))
+            Happening(
+                f"{truth.session_id}/{known + number}",
+                kind,
+                self._random.choice(STAMPS).get(kind, began_at + number),
+                fatal=kind == "stream_error",
+            )
+            for number, kind in enumerate(kinds[: self._random.randrange(1, 5)])
         )
         receipt = await self._ask(truth, Happenings(truth.session_id, None, None, happenings))
         assert receipt.accepted_count == len(happenings), (truth, receipt)
