@@ -111,7 +111,8 @@ class Directory:
             except (JournalUnavailableError, WipedError) as error:
                 log.warning("the journal does not answer: the directory waits", error=str(error))
                 await asyncio.sleep(ROUND_S)
-            except (LeaseLostError, DataSetConflictError) as error:
+            except (LeaseLostError, JournalError) as error:
+                # Another cluster's data set, or a server that will not do what it is asked, however often.
                 self._give_up(str(error) or TAKEN_OVER)
                 return
         while True:

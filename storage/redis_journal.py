@@ -26,10 +26,13 @@ from importlib.resources import files
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import BusyLoadingError, NoPermissionError, NoScriptError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sessions.errors import InvariantError
 from sessions.limits import FINISHED_STREAM_MAX
+from storage.findings import NO_EVICTION, evicting, policy_of
 from storage.journal import (
     LEASE_S,
     Claimed,
@@ -111,6 +114,7 @@ class RedisJournal:
             retry_on_error=[],
             protocol=2,
             driver_info=None,
+            redis_connect_func=_connected,
             **self._address.connection_arguments(),
         )
 
@@ -260,6 +264,18 @@ class RedisJournal:
             await client.aclose()
             await client.connection_pool.disconnect()
         await self._commits.hang_up()
+
+
+async def _connected(connection: AbstractConnection) -> None:
+    """Greet a server as redis-py does, and hang up on one that would drop what is acknowledged: it may be another than the last time."""
+    await connection.on_connect()
+    await connection.send_command("INFO", "memory")
+    try:
+        told = await connection.read_response()
+    except (NoPermissionError, BusyLoadingError):
+        return  # what may not be seen was looked for at the start (`server_check.py`)
+    if (policy := policy_of(told.decode())) != NO_EVICTION:
+        raise RedisConnectionError(str(evicting(policy)))
 
 
 _FENCE: Final = re.compile(rb"(\d{1,15}) (\d{1,15}) (.*)", re.DOTALL)

@@ -51,11 +51,20 @@ class RedisLine:
             # Nothing was asked, so this is its end: the server was away since.
             await self.hang_up()
         if self._connection is None:
-            self._connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-            await self._connection.connect()
+            self._connection = await self._connect()
         await self._connection.send_packed_command([pack_command(tuple(command))], check_health=False)
         reply: list[bytes] = await self._connection.read_response()
         return reply
+
+    async def _connect(self) -> AbstractConnection:
+        """Return a connection that has been greeted; one that was refused is no connection."""
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
 
     async def hang_up(self) -> None:
         """Give the connection up; the next command makes a new one."""
