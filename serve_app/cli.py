@@ -141,6 +141,15 @@ def audit() -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """Look at all that a tracker stands on, the journal first: one line for each, with what to do. Exit code 1 if something is wrong."""
+    settings = _settings()
+    from serve_app.commands.doctor import run
+
+    raise typer.Exit(run(settings))
+
+
+@app.command()
 def records(
     set_aside: Annotated[bool, typer.Option("--set-aside", help="Those that could not be read and were set aside.")] = False,  # noqa: FBT002 - Typer's way to say a flag
     restore: Annotated[bool, typer.Option("--restore", help="Take back what this build can read.")] = False,  # noqa: FBT002

@@ -243,4 +243,7 @@ def test_up_starts_on_a_server_that_syncs_late_and_says_so_loudly(install: Insta
     tracker = install(REDIS_URL=plain.url)
     tracker.start()
     assert "THE JOURNAL: it syncs its append-only file later than it answers (appendfsync everysec)" in tracker.output
+    doctor = tracker.run("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    assert "appendfsync everysec" in doctor.stdout
     assert tracker.stop() == 0
