@@ -23,8 +23,8 @@ app = typer.Typer(
 token = typer.Typer(no_args_is_help=True, help="Change the bearer tokens while everything runs.")
 app.add_typer(token, name="token")
 
-OfPlayers = Annotated[bool, typer.Option("--ingest", help="The players' token.")]
-OfOperators = Annotated[bool, typer.Option("--ops", help="The operators' token.")]
+OfPlayers = Annotated[bool, typer.Option("--ingest", help="Only the players' token.")]
+OfOperators = Annotated[bool, typer.Option("--ops", help="Only the operators' token.")]
 
 
 def _settings() -> Settings:
@@ -47,13 +47,13 @@ def _say_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it
 def about(
     version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")] = False,  # noqa: FBT002
 ) -> None:
-    """Count who is watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables; see the README."""
+    """Count how many people are watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables: see the README."""
     del version  # its callback has acted
 
 
 @app.command()
 def up() -> None:
-    """Start the tracker on this machine and stay until Ctrl-C or SIGTERM. Live sessions outlast the stop."""
+    """Start the tracker on this machine, and run until Ctrl-C or SIGTERM. Live sessions are kept for the next start."""
     settings = _settings()
     from serve_app.machine.up import run
 
@@ -62,7 +62,7 @@ def up() -> None:
 
 @app.command()
 def status() -> None:
-    """Say whether the tracker is ready, how many sessions it holds and where they are."""
+    """Show whether the tracker is ready, how many sessions it holds, and on which shards."""
     settings = _settings()
     from serve_app.commands.status import run
 
@@ -96,8 +96,8 @@ def demo(
 
 
 @app.command()
-def scale(shards: Annotated[int, typer.Option(help="How many shard actors there are to be.")]) -> None:
-    """Have more or fewer shards, live: as few slots as possible move, and no player notices. Ends when it is so."""
+def scale(shards: Annotated[int, typer.Option(help="The new number of shards.")]) -> None:
+    """Change the number of shards while everything runs. Moves as few slots as possible; players notice nothing. Returns when it is done."""
     settings = _settings()
     from serve_app.commands.scaling import scale
 
@@ -105,8 +105,10 @@ def scale(shards: Annotated[int, typer.Option(help="How many shard actors there 
 
 
 @app.command()
-def drain(node: Annotated[str, typer.Option(help="Its address, or the beginning of its id; `headcount status` shows both.")]) -> None:
-    """Have no shard on a node of the cluster, now and until `undrain`. Ends when the node can be stopped."""
+def drain(
+    node: Annotated[str, typer.Option(help="The node's address, or the beginning of its id; `headcount status` shows both.")],
+) -> None:
+    """Move all shards off a node of the cluster, and keep them off until `undrain`. Returns when the node can be stopped."""
     settings = _settings()
     from serve_app.commands.scaling import drain
 
@@ -114,8 +116,8 @@ def drain(node: Annotated[str, typer.Option(help="Its address, or the beginning 
 
 
 @app.command()
-def undrain(node: Annotated[str, typer.Option(help="Its address, or the beginning of its id.")]) -> None:
-    """Let shards live on a node again. Ends when they are spread."""
+def undrain(node: Annotated[str, typer.Option(help="The node's address, or the beginning of its id.")]) -> None:
+    """Let a drained node have shards again. Returns when they are spread evenly."""
     settings = _settings()
     from serve_app.commands.scaling import undrain
 
@@ -124,7 +126,7 @@ def undrain(node: Annotated[str, typer.Option(help="Its address, or the beginnin
 
 @app.command()
 def rollout() -> None:
-    """Replace every shard, then the directory, by a new process with the installed code; no player notices. Ends when it is so."""
+    """Restart every shard, one after the other, then the directory, with the code that is installed now. Players notice nothing."""
     settings = _settings()
     from serve_app.commands.scaling import rollout
 
@@ -133,7 +135,7 @@ def rollout() -> None:
 
 @app.command()
 def audit() -> None:
-    """Read every slot from the journal, recount its sessions and say whether its ledger holds."""
+    """Recount the sessions of every slot in the journal, and check that the ledger agrees."""
     settings = _settings()
     from serve_app.commands.audit import run
 
@@ -168,7 +170,7 @@ def records(
 
 @token.command()
 def rotate(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa: FBT002 - Typer's way to say a flag
-    """Make new tokens (both doors', unless one is named). Those before stay valid until `revoke` or the next `rotate`; nothing restarts."""
+    """Make new tokens: both kinds, or the one that is named. The old ones stay valid until `revoke` or the next `rotate`. Nothing restarts."""
     settings = _settings()
     from serve_app.commands.rotation import run_rotate
 
@@ -177,7 +179,7 @@ def rotate(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa
 
 @token.command()
 def revoke(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa: FBT002 - Typer's way to say a flag
-    """Shut the tokens out that were in use before the last `rotate` (both doors', unless one is named)."""
+    """Make the tokens from before the last `rotate` invalid: both kinds, or the one that is named."""
     settings = _settings()
     from serve_app.commands.rotation import run_revoke
 

@@ -147,16 +147,18 @@ class EmbeddedValkey:
             if self._server and self._lives(self._server):
                 pause_s = _WATCH_S
                 continue
-            _log.warning("embedded_valkey_died", pid=self._server.pid if self._server else None, log=str(self._log_path))
+            _log.warning(
+                "the embedded Valkey died; it is started again", pid=self._server.pid if self._server else None, log=str(self._log_path)
+            )
             try:
                 self._start_or_adopt(port=self._address.port if self._address else None)
             except (EmbeddedValkeyError, OSError) as error:
                 if self._stopping.is_set():
                     return
                 pause_s = min(max(1.0, pause_s * 2), BACKOFF_S_MAX)
-                _log.error("embedded_valkey_not_restarted", problem=str(error), next_try_in_s=pause_s)
+                _log.error("the embedded Valkey does not start", problem=str(error), next_try_in_s=pause_s)
             else:
-                _log.info("embedded_valkey_restarted", pid=self.pid)
+                _log.info("the embedded Valkey runs again", pid=self.pid)
 
     def stop(self) -> None:
         """
@@ -195,7 +197,7 @@ class EmbeddedValkey:
             if address and answer.process:
                 self._server = answer.process
                 self._write_record()
-                _log.info("embedded_valkey_adopted", pid=answer.process.pid, port=address.port)
+                _log.info("took over the embedded Valkey that an earlier run left", pid=answer.process.pid, port=address.port)
                 return address
             waited_s = _STEP_S + answer.waited_s
             loading_s, silent_s = (loading_s + waited_s, 0.0) if answer.loading else (loading_s, silent_s + waited_s)
@@ -266,7 +268,7 @@ class EmbeddedValkey:
                 raise self._error(f"the server did not answer within {self._load_s:.0f} s")
             self._pause()
         if self._server != answer.process:
-            raise self._error(f"port {address.port} is another server's, of process {answer.process.pid}")
+            raise self._error(f"port {address.port} belongs to another server, process {answer.process.pid}")
 
     def _last_words(self) -> str:
         lines = self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -323,8 +325,10 @@ class EmbeddedValkey:
             return
         if recorded is None or recorded not in holders:
             pids = ", ".join(str(process.pid) for process in holders)
-            raise self._error(f"process {pids} holds the lock, does not answer, and is not the server that the folder's record names")
-        _log.warning("embedded_valkey_silent", pid=recorded.pid, silent_s=self._silent_s)
+            raise self._error(
+                f"process {pids} holds the lock of this folder and does not answer. It is not the server that was started here: end it by hand"
+            )
+        _log.warning("the embedded Valkey does not answer; it is stopped", pid=recorded.pid, silent_s=self._silent_s)
         self._end([recorded])
 
     def _end(self, processes: list[ProcessName], *, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGKILL)) -> None:
@@ -333,7 +337,7 @@ class EmbeddedValkey:
                 send(process, number)
             if all(self._wait_for_end(process, HARDER_S) for process in processes):
                 return
-        raise self._error(f"process {', '.join(str(process.pid) for process in processes)} does not end")
+        raise self._error(f"process {', '.join(str(process.pid) for process in processes)} cannot be ended")
 
     def _wait_for_end(self, process: ProcessName, limit_s: float) -> bool:
         # Not `_stopping`, which is set by now: this wait must be waited.

@@ -82,7 +82,11 @@ def document() -> Json:
 
 
 _SECURITY: Final[Json] = {
-    "ingest": {"type": "http", "scheme": "bearer", "description": "The ingest token (`data/ingest.token`), or a JWT if so configured."},
+    "ingest": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The ingest token (`data/ingest.token`), or a JWT where those are set up.",
+    },
     "ingestParameter": {
         "type": "apiKey",
         "in": "query",
@@ -169,7 +173,7 @@ _ERROR: Final[Json] = {
             "status": "error",
             "error": {
                 "code": "invalid_field",
-                "message": "1 field(s) are wrong",
+                "message": "1 field is wrong",
                 "fields": [{"field": "playback.dvr_enabled", "problem": "should be a valid boolean"}],
             },
         }
@@ -226,7 +230,7 @@ _WATCH_SUMMARY: Final[Json] = {
     },
 }
 _JUDGEMENTS: Final[Json] = {
-    "accepted_count": {**_COUNT, "description": "Duplicates among them."},
+    "accepted_count": {**_COUNT, "description": "Includes duplicates."},
     "rejected_count": _COUNT,
     "rejected_events": {
         "type": "array",
@@ -323,9 +327,11 @@ def _operators() -> Json:
             )
         },
         "/v1/beacon-session": {
-            "get": _question("beaconSession", "The same of a beacon's", one_session, viewer, errors=(Code.NOT_FOUND, Code.INVALID_FIELD))
+            "get": _question(
+                "beaconSession", "The same for a session of pixels", one_session, viewer, errors=(Code.NOT_FOUND, Code.INVALID_FIELD)
+            )
         },
-        "/v1/status": {"get": _question("status", "How shards, slots and journal are", any_object)},
+        "/v1/status": {"get": _question("status", "The state of shards, slots and journal", any_object)},
     }
 
 
