@@ -22,4 +22,5 @@ def _why_no_journal(settings: Settings) -> str:
     if process := data_folder.holder(folder):
         full = data_folder.disk_problem(folder) or f"its log is {folder / 'valkey/valkey.log'}"
         return f"headcount is up on {folder} (process {process}), but its journal does not answer: {full}"
-    return f"no journal runs in {folder}: start it with {typed('up')}"
+    full = f"{found}: make room there first, and " if (found := data_folder.disk_problem(folder)) else ""
+    return f"no journal runs in {folder}: {full}start it with {typed('up')}"

@@ -53,7 +53,8 @@ def _why_no_answer(settings: Settings, error: httpx.TransportError) -> str:
     if process := data_folder.holder(folder):
         hint = data_folder.disk_problem(folder) or "it may still be starting, or HEADCOUNT_PORT is another one there"
         return f"headcount is up on {folder} (process {process}), but nothing answers at {url} ({error}): {hint}"
-    return f"nothing answers at {url} ({error}): start it with {typed('up')}"
+    full = f"{found}: make room there first, and " if (found := data_folder.disk_problem(folder)) else ""
+    return f"nothing answers at {url} ({error}): {full}start it with {typed('up')}"
 
 
 def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[str, Any]) -> None:

@@ -43,7 +43,9 @@ def holder(folder: Path) -> str | None:
 
 
 def disk_problem(folder: Path) -> str | None:
-    """Return what is wrong with the disk of a folder; None: there is room."""
+    """Return what is wrong with the disk of a folder; None: there is room, or no such folder."""
+    if not folder.exists():
+        return None
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
