@@ -266,7 +266,9 @@ def _compare(play: _Play, look: Look, *, of_all: bool = True) -> _Silence:
     counts = dict(play.books.counts())
     if play.strangers:
         expired = counts.get(_EXPIRED, Span())
-        counts[_EXPIRED] = expired._replace(high=expired.high + play.strangers)
+        more = look.counters.get(_EXPIRED, 0) - play.before.counters.get(_EXPIRED, 0) - expired.high
+        gone = min(max(0, more), play.strangers)
+        counts[_EXPIRED] = Span(expired.low + gone, expired.high + gone)
     return _Silence([*compare_counters(counts, play.before.counters, look.counters), _active(play, look)], quality)
 
 

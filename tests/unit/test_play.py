@@ -10,7 +10,7 @@ from serve_app.demo import play
 from serve_app.demo.books import Books, Event, Said, Sending
 from serve_app.demo.script import Does
 from serve_app.demo.stage import Look
-from serve_app.demo.verdict import COMPARED
+from serve_app.demo.verdict import COMPARED, is_exact
 from sessions.changes import Key
 
 STREAM = "demo-1-abc-stream-0"
@@ -49,7 +49,9 @@ def test_a_pixel_sent_by_hand_before_the_demo_may_expire_during_it(monkeypatch: 
     demo = played(strangers=1)
     assert demo.is_alone_in(look({}, everyone=1))
     assert differing(play._compare(demo, look(RIGHT, everyone=1))) == []
-    assert differing(play._compare(demo, look({**RIGHT, ("expired",): 1}, everyone=0))) == []
+    gone = play._compare(demo, look({**RIGHT, ("expired",): 1}, everyone=0))
+    assert differing(gone) == []
+    assert is_exact(gone.counters)
     assert differing(play._compare(demo, look({**RIGHT, ("expired",): 2}, everyone=0))) == ["expired"]
 
 
