@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, TypeVar
@@ -35,12 +34,12 @@ from serve_app.machine import data_folder, ports
 from serve_app.machine.actors_config import NAMESPACE, config_of
 from serve_app.machine.cluster import Cluster, ClusterError, reap
 from serve_app.machine.data_folder import FolderTakenError
+from serve_app.machine.given_journal import GivenJournal
 from serve_app.machine.ports import InternalPorts, PortTakenError
 from serve_app.settings import VERSION, Settings, SettingsError, unknown_variables
 from sessions.words import counted
 from storage.embedded import EmbeddedValkey, EmbeddedValkeyError
-from storage.findings import Finding, Level
-from storage.server_check import examine, unfit
+from storage.findings import Finding
 from storage.whole_file import write_whole
 
 RAY_LOG: Final = "ray.log"
@@ -51,8 +50,6 @@ STOP_WITHIN_S: Final = 8.5
 """After this the run's processes are killed rather than asked; what was acknowledged is in the journal anyway."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S: Final = 0.1
-FIRST_LOOK_S: Final = 0.5
-"""How long Ray's start waits for a word of the journal that is given."""
 _WATCH_S: Final = 1.0
 _RECORD_S: Final = 5.0
 
@@ -158,7 +155,7 @@ def run(settings: Settings) -> int:
 
 
 def _run_locked(settings: Settings, console: Console) -> None:
-    looking = None if settings.redis_url is None else _beside(partial(examine, settings.redis_url))
+    given = GivenJournal(settings.redis_url, beside=_beside)
     progress = _Progress(console)
     if ended := reap(settings.data_dir):
         console.print(f"Ended {counted(ended, 'process', 'processes')} that a killed run had left behind.", highlight=False)
@@ -166,17 +163,19 @@ def _run_locked(settings: Settings, console: Console) -> None:
     internal = ports.choose(settings, data_dir=settings.data_dir)
     tokens = load_tokens(settings)
     _write_prometheus(settings)
-    if looking is not None:
-        wait([looking], timeout=FIRST_LOOK_S)  # most answer at once, and then nothing has to be stopped
-        _require_fit(settings, looking)
+    given.await_first_word()
+    if problem := given.problem():
+        raise UpError(problem)
     signals = _Signals()
     parts = _Parts()
     signals.install()
     starting = _beside(lambda: _start(settings, tokens, internal, parts=parts, progress=progress, signals=signals), stay=True)
     while not starting.done() and not signals.asked.wait(_POLL_S):
         signals.install()  # again and again: Ray's compiled part takes SIGTERM for itself when it connects
-        if looking is not None:
-            _end_if_unfit(settings, looking, parts)
+        if problem := given.problem():
+            Console(stderr=True).print(f"[red]{escape(problem)}[/red]", soft_wrap=True)
+            _abort(parts)
+            os._exit(1)  # a thread still waits for what has just been killed
     if not starting.done():
         _abort(parts)
         console.print("Stopped before it was ready.")
@@ -184,30 +183,13 @@ def _run_locked(settings: Settings, console: Console) -> None:
         os._exit(0)  # a thread still waits for what has just been killed
     try:
         starting.result()
-        findings = looking.result() if looking is not None else []
-        _describe(settings, internal, console=console, tokens=tokens, ready_s=progress.elapsed_s, findings=findings)
+        _describe(settings, internal, console=console, tokens=tokens, ready_s=progress.elapsed_s, warnings=given.warnings())
         while not signals.asked.wait(_WATCH_S):
             if parts.cluster is not None:
                 _require_ray(parts.cluster)
         console.print("Stopping; live sessions stay in the journal.")
     finally:
         _stop(parts, signals, _Progress(console))
-
-
-def _require_fit(settings: Settings, looking: "Future[list[Finding]]") -> None:
-    """Raise `UpError` if the journal was found to be unfit; return if it is fit, or has not answered yet."""
-    if settings.redis_url is not None and looking.done() and (problem := unfit(looking.result(), settings.redis_url)):
-        raise UpError(problem)
-
-
-def _end_if_unfit(settings: Settings, looking: "Future[list[Finding]]", parts: _Parts) -> None:
-    """End at once, with the cause, a start that is under way on a journal that turns out to be unfit."""
-    try:
-        _require_fit(settings, looking)
-    except UpError as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
-        _abort(parts)
-        os._exit(1)  # a thread still waits for what has just been killed
 
 
 def _start(settings: Settings, tokens: Tokens, internal: InternalPorts, *, parts: _Parts, progress: _Progress, signals: _Signals) -> None:
@@ -365,7 +347,7 @@ def _source(settings: Settings, door: Door) -> tuple[str, str]:
 
 
 def _describe(
-    settings: Settings, internal: InternalPorts, *, console: Console, tokens: Tokens, ready_s: float, findings: Sequence[Finding]
+    settings: Settings, internal: InternalPorts, *, console: Console, tokens: Tokens, ready_s: float, warnings: Sequence[Finding]
 ) -> None:
     """Print where everything is. The tokens themselves are for a terminal; a log is told where they are."""
     url = settings.front_door_url
@@ -399,8 +381,7 @@ def _describe(
         lines.insert(-3, "  [yellow]Every interface is open: let only the front door's port through your firewall.[/yellow]")
     if settings.auth == "off":
         lines.insert(1, "[bold red]AUTHENTICATION IS OFF (HEADCOUNT_AUTH=off): anybody can write sessions and read everything.[/bold red]")
-    for finding in findings:
-        if finding.level is Level.WARNING:
-            lines.insert(1, f"[bold red]THE JOURNAL: {escape(str(finding))}.[/bold red]")
+    for warning in warnings:
+        lines.insert(1, f"[bold red]THE JOURNAL: {escape(str(warning))}.[/bold red]")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

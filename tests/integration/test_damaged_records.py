@@ -1,7 +1,7 @@
 """One bad record on a real Valkey: damaged bytes are set aside by the shard that loads them, and everybody else is served."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -12,12 +12,15 @@ from actors import clock
 from actors.messages import decode_reply, encode_batch, encode_item
 from actors.shard.shard import Shard
 from serve_app.commands import audit, records
+from serve_app.players import examples
 from sessions.changes import Policy, Receipt
 from sessions.events import Event, Start
 from sessions.routing import slot_of
 from storage.embedded import EmbeddedValkey
 from storage.journal import RECORD_ASIDE
-from storage.redis_journal import RECORDS, RedisJournal, slot_key
+from storage.redis_journal import RECORDS, RedisJournal, aside_key, slot_key
+from tests.integration.installation import Installation, wait_until
+from tests.integration.servers import admin, server
 from tests.simulation.damage import KINDS, damaged
 
 SLOTS = 8
@@ -116,3 +119,42 @@ def _harm(admin: "redis.Redis", key: str, name: str, *, kind: str, random: Rando
     stored = admin.hget(key, name)
     assert isinstance(stored, bytes)
     admin.hset(key, name, damaged(stored, kind=kind, random=random))
+
+
+def test_a_tracker_serves_on_counts_and_lists_what_it_set_aside_and_takes_it_back_while_it_runs(
+    install: Callable[..., Installation], tmp_path: Path
+) -> None:
+    with server(tmp_path / "server") as journal, admin(journal) as inside:
+        tracker = install(REDIS_URL=journal.url, SHARDS="1")
+        tracker.start()
+        for name in ("whole", "hit"):
+            answer = tracker.post("/analytics/live/session/start", examples.START | {"session_id": name})
+            assert answer.status == 200
+        assert tracker.stop() == 0
+        slot = slot_of("hit", slots=256)
+        stored = inside.hget(slot_key(slot), "hit")
+        assert isinstance(stored, bytes)
+        inside.hset(slot_key(slot), "hit", stored[:-1])
+        tracker.start()
+        assert tracker.get("/v1/sessions/whole").status == 200
+        assert tracker.get("/v1/sessions/hit").status == 404
+        wait_until(lambda: b"headcount_set_aside_records 1" in tracker.get("/metrics").body, within_s=20, what="it is counted")
+        tracker.assert_ledgers_hold()
+        assert f"slot {slot}: session 'hit' could not be read and is set aside" in tracker.run("audit").stdout
+        listed = tracker.run("records", "--set-aside", "--session", "hit").stdout
+        assert f"slot {slot}, session 'hit', {len(stored) - 1} bytes: a stored session is damaged" in listed
+        assert stored[:32].hex(" ") in listed
+        kept = tracker.run("records", "--set-aside", "--restore")
+        assert (kept.returncode, "0 records are taken back" in kept.stdout, "stays aside" in kept.stdout) == (1, True, True)
+        # What a newer build could read is here what it was before.
+        inside.hset(aside_key(slot), "hit", stored)
+        restored = tracker.run("records", "--set-aside", "--restore")
+        assert (restored.returncode, "1 record is taken back" in restored.stdout) == (0, True)
+        wait_until(lambda: tracker.get("/v1/sessions/hit").status == 200, within_s=30, what="the session is back")
+        wait_until(lambda: b"headcount_set_aside_records 0" in tracker.get("/metrics").body, within_s=20, what="it is not set aside")
+        assert tracker.post("/analytics/live/session/heartbeat", examples.HEARTBEAT | {"session_id": "hit"}).json()["status"] == "success"
+        tracker.assert_ledgers_hold()
+        doctor = tracker.run("doctor")
+        assert doctor.returncode == 0, doctor.stdout
+        assert "a tracker is ready at" in doctor.stdout
+        assert "an acknowledged write takes" in doctor.stdout
