@@ -10,7 +10,7 @@ silent does so for a time that is clearly shorter or longer than every period of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from random import Random
 from typing import Any, Final
 
@@ -73,6 +73,8 @@ class Life:
     stalls: int = 0
     frame: bool = False
     next_beat: float = 0.0
+    late_until: float = -inf
+    """Until then nothing else of it is late, so that it is only late."""
     held_back_s: float = 0.0
     """How long the first that was heard of it had been kept back."""
     queued_until: float = 0.0
@@ -199,8 +201,10 @@ class Life:
             self.random.shuffle(self.pending)
         body = {"session_id": self.name, "events": self.pending, "stream_id": self.stream if self.maybe(0.7) else None}
         self.pending = []
-        if delay is None and self.maybe(0.15):
+        if delay is None and self.maybe(0.15) and self.now > self.late_until:
+            # Two that are late alike, with none in order between, say that a clock was set back.
             delay = self.random.randrange(2, 60) / 2
+            self.late_until = self.now + delay + BEAT_S + 2
         self.post("events", body, delay=delay)
 
     def end(self, reason: str = "user_exit", *, delay: float | None = None) -> None:
@@ -389,7 +393,7 @@ class Life:
 
     def sets_its_clock_back(self) -> None:
         self.quiet()
-        self.watch(12)
+        self.watch(31)
         self.quiet()
         self.skew -= self.random.choice((600, 7_200, 100_000))
         self.clock += 1
@@ -420,7 +424,9 @@ def opens(life: Life) -> None:
 
 def opens_late(life: Life) -> None:
     """Its start arrives after what follows it."""
-    life.start(delay=life.random.randrange(4, 100) / 2)
+    delay = life.random.randrange(4, 100) / 2
+    life.start(delay=delay)
+    life.late_until = life.now + delay + BEAT_S + 2
     life.watch(life.some(0.3, 5))
     life.plays()
     life.event("stream_start")

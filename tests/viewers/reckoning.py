@@ -114,7 +114,7 @@ class Told:
             self.latency_ms_s += self.latency_ms * seconds
 
     def pass_until(self, said: Said, since: float) -> None:
-        waits = self.state == "rebuffering" or (self.state == "starting" and said.what in WAITING)
+        waits = self.state == "rebuffering" or (self.state == "starting" and said.what in (*WAITING, "idle"))
         too_long_at = max(self.since + TOO_LONG_S, since)
         seconds = min(max(said.at - since, 0.0), CAP_S)
         if waits and said.at > self.since + TOO_LONG_S:
