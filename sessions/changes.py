@@ -48,12 +48,14 @@ class Receipt(NamedTuple):
     """Of the end that stands: the player's own total."""
     end_reason: str | None = None
     """Of the end that stands."""
+    start_wanted: bool = False
+    """The session's start never arrived (yet)."""
 
 
 @lru_cache(maxsize=1_024)
-def taken(interval_s: int) -> Receipt:
+def taken(interval_s: int, start_wanted: bool = False) -> Receipt:  # noqa: FBT001, FBT002 - by position: a keyword costs a heartbeat 100 ns
     """Return the receipt of what was taken and has no more to say: most have not, and making one costs more than finding it."""
-    return Receipt(accepted=True, interval_s=interval_s)
+    return Receipt(accepted=True, interval_s=interval_s, start_wanted=start_wanted)
 
 
 @grows

@@ -130,5 +130,5 @@ def figures(session: Session) -> dict[str, object]:
         "failure": FAILURES[account.failure],
         "exit_before_video_start": exited_before_start(session, account),
         "experience_score": score(session, account),
-        "player_total_watch_s": None if session.ending is None else session.ending.total_watch_s,
+        "player_total_watch_s": None if session.own_ending is None else session.own_ending.total_watch_s,
     }

@@ -25,7 +25,7 @@ from sessions.outcomes import add_finish, add_gains
 from sessions.session import Session
 from sessions.states import Input, Liveness
 from sessions.story import describe
-from sessions.transitions import LIVENESS
+from sessions.transitions import LIVENESS, MOVES_ACTIVE
 
 
 def audience_keys(session: Session) -> list[Key]:
@@ -100,12 +100,16 @@ class Roster:
         worked_off = 0
         for session in self._deadlines.pop_due(now=now - self.paused_s, limit=limit):
             worked_off += 1
-            if session.liveness is Liveness.ACTIVE:
+            before = session.liveness
+            after, entries = LIVENESS[before, Input.DEADLINE]
+            self._book(entries, "")
+            if before is Liveness.ACTIVE:
                 self._count(session, -1)
-                session.bucket = 0
-                self._leave(session, Input.DEADLINE, now)
-            else:
+            if after is Liveness.UNKNOWN:
                 self._forget(session)
+            else:
+                session.bucket = 0
+                self._leave(session, after, now)
         return worked_off
 
     def next_deadline(self) -> float | None:
@@ -149,37 +153,59 @@ class Roster:
 
     # For the handlers of inputs.
 
-    def _arrive(self, session_id: str, moved_by: Input, at: float, now: float) -> Session:
+    def _arrive(self, session_id: str, moved_by: Input, at: float, now: float, reason: str = "") -> Session:
         """Return the session that an input is about, opened or revived as the table says; it counts from the next `_alive`."""
         session = self._sessions.get(session_id)
         before = Liveness.UNKNOWN if session is None else session.liveness
         _, entries = LIVENESS[before, moved_by]
-        if session is None:
-            session = self._sessions[session_id] = Session(session_id, now=now)
-            self._forgotten.pop(session_id, None)
-            self.beacons += session.is_beacon
-            session.offset = now - at
-            session.provisional = entries[0] == "provisional"
-            session.tell(What.PROVISIONAL if session.provisional else What.STARTED, now=now)
-            if not session.is_beacon:
-                observe(self._increments, "clock_skew", min(abs(session.offset), QUEUE_SPAN_S_MAX))
-        elif before is Liveness.EXPIRED:
+        self._book(entries, reason)
+        if session is not None and before is Liveness.EXPIRED:
             self._deadlines.remove(session, session.bucket)
             session.bucket = 0
             session.liveness = Liveness.ACTIVE
             session.tell(What.REVIVED, now=now)
-        else:
             return session
-        self._enter(entries[0])
+        if session is not None and before is Liveness.ACTIVE:
+            return session
+        opened = self._open(session_id, at, now, provisional="provisional" in entries)
+        if session is not None:
+            self._succeed(session, opened, at)
+        return opened
+
+    def _open(self, session_id: str, at: float, now: float, *, provisional: bool) -> Session:
+        session = self._sessions[session_id] = Session(session_id, now=now)
+        self._forgotten.pop(session_id, None)
+        self.beacons += session.is_beacon
+        session.offset = now - at
+        session.provisional = provisional
+        session.tell(What.PROVISIONAL if provisional else What.STARTED, now=now)
+        if not session.is_beacon:
+            observe(self._increments, "clock_skew", min(abs(session.offset), QUEUE_SPAN_S_MAX))
         return session
 
-    def _enter(self, entry: str) -> None:
-        setattr(self.ledger, entry, getattr(self.ledger, entry) + 1)
-        self.ledger.active += 1
+    def _succeed(self, ended: Session, opened: Session, at: float) -> None:
+        """Let a new viewing take the place of one that is over, whose account is finished; what was stamped before it belongs to neither."""
+        self._deadlines.remove(ended, ended.bucket)
+        self._changed.pop(ended, None)
+        self.beacons -= ended.is_beacon
+        self.beacon_bytes -= chosen_bytes(ended)
+        opened.event_ids = ended.event_ids
+        opened.ending = ended.ending
+        opened.break_off(at, self._gains)
 
-    def _leave(self, session: Session, moved_by: Input, now: float) -> None:
+    def _book(self, entries: Iterable[str], reason: str) -> None:
+        """Raise these counts of the ledger by one; `reason`: of an end."""
+        ledger = self.ledger
+        for entry in entries:
+            if entry == "ended":
+                ledger.ended[reason] = ledger.ended.get(reason, 0) + 1
+            else:
+                setattr(ledger, entry, getattr(ledger, entry) + 1)
+            ledger.active += MOVES_ACTIVE[entry]
+
+    def _leave(self, session: Session, after: Liveness, now: float) -> None:
         """End or expire an active session: close its account, take it out of the count, remember it for the revive window."""
-        session.liveness, _ = LIVENESS[Liveness.ACTIVE, moved_by]
+        session.liveness = after
         if session.bucket:
             self._count(session, -1)
             self._deadlines.remove(session, session.bucket)
@@ -188,12 +214,9 @@ class Roster:
         add_finish(self._increments, session, account)
         reason = session.end_reason
         if reason is None:
-            self.ledger.expired += 1
             session.tell(What.EXPIRED, now=now)
         else:
-            self.ledger.ended[reason] = self.ledger.ended.get(reason, 0) + 1
             session.tell(What.ENDED, now=now, detail=END_REASONS.index(reason))
-        self.ledger.active -= 1
         self._finished.append(Finished(session, session.revision))
         session.bucket = self._deadlines.add(session, bucket_of(now - self.paused_s + self.policy.revive_window_s))
         self._changed[session] = None

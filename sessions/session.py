@@ -27,7 +27,7 @@ from sessions.limits import (
     STREAMS_PER_WINDOW_MAX,
     WINDOW_INPUTS_MAX,
 )
-from sessions.states import Liveness, Playback
+from sessions.states import Cue, Liveness, Playback
 from sessions.transitions import AFTER_FRAME, BEATS
 from sessions.window import INPUT, SAYS_ALL, inputs_of, of_stream, place_of, put, said_since, watched_anew, without
 
@@ -109,6 +109,7 @@ class Session:
         self.newest_at = NEVER
         self.heartbeat_at = NEVER
         self.ending: Ending | None = None
+        """How it ended; while it is active again, how the viewing before it did."""
         self.player_rebuffers = 0
         """Stalls by the player's own counter: by how much it rose after the first frame."""
         self.rebuffer_counter = 0
@@ -144,12 +145,17 @@ class Session:
     @property
     def end_reason(self) -> str | None:
         """Why it ended, in the player's words."""
-        return None if self.ending is None else self.ending.reason
+        return None if self.own_ending is None else self.own_ending.reason
 
     @property
     def pullzone(self) -> str | None:
         """Of a beacon."""
         return None if self.pixel is None else self.pixel.pullzone
+
+    @property
+    def own_ending(self) -> Ending | None:
+        """What its player said when it ended; None while it is active, though the viewing before it may have ended."""
+        return self.ending if self.liveness is Liveness.ENDED else None
 
     @property
     def is_beacon(self) -> bool:
@@ -176,7 +182,7 @@ class Session:
         False: it is older than the window, and moved nothing.
         """
         record = INPUT.pack(at, cue | says, len(self.streams), cap_s, bitrate, latency, quality)
-        if at >= self.newest_at:
+        if at > self.newest_at or (at == self.newest_at and cue != Cue.START):
             self.newest_at = at
             self.window = window = self.window + record
             after, playback = AFTER_FRAME[cue], self.playback
@@ -187,29 +193,33 @@ class Session:
             if len(window) > INPUT.size:
                 self.fold(at - REORDER_WINDOW_S, gains)
             return True
-        self.keep_behind(record)
-        if self._is_late(at):
+        if at < self.newest_at:
+            self.keep_behind(record)
+        if self._is_late(at, is_start=cue == Cue.START):
             return False
-        self._insert(at, record, stream_id, gains)
+        self._insert(at, record, stream_id, gains, is_start=cue == Cue.START)
         return True
 
-    def _is_late(self, at: float) -> bool:
+    def _is_late(self, at: float, *, is_start: bool = False) -> bool:
         if not self.account:
             return at < self.newest_at - REORDER_WINDOW_S
-        folded_until = Account(self.account).at
+        account = Account(self.account)
+        folded_until = account.at
+        if is_start and at == folded_until and account.running:
+            return True  # it belongs before what is folded
         return at < folded_until or (at < self.newest_at - REORDER_WINDOW_S and at >= self.held_up)
 
-    def said_since(self, at: float) -> int:
-        """Return SAYS_... of all that inputs newer than `at` named; all, if it is too late to know."""
-        if at >= self.newest_at:
+    def said_since(self, at: float, *, is_start: bool = False) -> int:
+        """Return SAYS_... of all that inputs newer than `at` named; all, if it is too late to know. A start comes before its equals."""
+        if at > self.newest_at or (at == self.newest_at and not is_start):
             return 0
-        if self._is_late(at):
+        if self._is_late(at, is_start=is_start):
             return SAYS_ALL
-        return said_since(self.window, at)
+        return said_since(self.window, at, is_start=is_start)
 
-    def _insert(self, at: float, record: bytes, stream_id: str | None, gains: Gains) -> None:
+    def _insert(self, at: float, record: bytes, stream_id: str | None, gains: Gains, *, is_start: bool) -> None:
         # Who names no stream watches that of its neighbour in time.
-        place, stream = place_of(self.window, at)
+        place, stream = place_of(self.window, at, is_start=is_start)
         if stream is None:
             stream = Account(self.account).stream
         named = stream if stream_id is None else self._index_of(stream_id, otherwise=stream)

@@ -17,7 +17,7 @@ class Liveness(StrEnum):
     EXPIRED = "expired"
     """Its deadline passed; an input inside the revive window brings it back."""
     ENDED = "ended"
-    """The player said so; final."""
+    """The player said so; only a start stamped after it begins anew."""
 
 
 class Playback(StrEnum):
@@ -49,6 +49,8 @@ class Input(StrEnum):
     """What moves liveness."""
 
     START = "start"
+    START_AFTER_END = "start stamped after the end"
+    """The page came back: a new viewing under the same id."""
     HEARTBEAT = "heartbeat"
     EVENT = "event"
     END = "end"

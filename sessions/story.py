@@ -93,7 +93,7 @@ def describe(session: Session, *, now: float, remaining_s: float = 0.0) -> dict[
         "story": [_entry(*entry) for entry in session.story_entries()],
         "profile": session.profile,
         "vitals": session.vitals,
-        "farewell": b"" if session.ending is None else session.ending.farewell,
+        "farewell": b"" if session.own_ending is None else session.own_ending.farewell,
     }
 
 

@@ -17,5 +17,5 @@ def summarise(session: Session, *, revision: int) -> dict[str, object]:
         "account": figures(session),
         "profile": session.profile,
         "vitals": session.vitals,
-        "farewell": b"" if session.ending is None else session.ending.farewell,
+        "farewell": b"" if session.own_ending is None else session.own_ending.farewell,
     }

@@ -24,7 +24,7 @@ from sessions.player_clock import Step, follow
 from sessions.roster import Roster, chosen_bytes
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness, Playback
-from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG
+from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, GOES_ON, LIVENESS, is_refused
 from sessions.window import AUTO, INPUT, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
 
 _HEARTBEATS: Final[Key] = ("heartbeats",)
@@ -63,21 +63,23 @@ class Tracker(Roster):
     # One handler per kind of input; `receive` calls them.
 
     def _start(self, event: Start, now: float, interval_s: int) -> Receipt:
-        known = self._sessions.get(event.session_id)
-        if known is not None and known.liveness is Liveness.ENDED:
+        known, moved_by = self._sessions.get(event.session_id), Input.START
+        if known is not None and known.liveness is Liveness.ENDED and known.ending is not None and event.at > known.ending.at:
+            moved_by = Input.START_AFTER_END
+        if known is not None and is_refused(known.liveness, moved_by):
             return self._refuse(known, interval_s, "start", event.at, now)
         again = known is not None and known.liveness is Liveness.ACTIVE and not known.provisional
-        session = self._arrive(event.session_id, Input.START, event.at, now)
+        session = self._arrive(event.session_id, moved_by, event.at, now)
         self._follow_clock(session, event.at, now)
         if again:
-            self._ignore_duplicate(session, "start", event.at, now)
+            self._start_again(session, event, now, interval_s)
         else:
             if session.provisional:
                 self.ledger.promoted += 1
                 session.provisional = False
                 session.tell(What.PROMOTED, now=now)
             session.profile = session.profile or event.profile
-            said = session.said_since(event.at)
+            said = session.said_since(event.at, is_start=True)
             dimensions = (event.stream_id, event.channel_id, event.creator_id, event.program_id, event.quality)
             self._follow(session, *dimensions, now=now, said=said)
             for name in FROM_START:
@@ -95,6 +97,16 @@ class Tracker(Roster):
             )
         self._alive(session, now, interval_s)
         return taken(session.interval_s)
+
+    def _start_again(self, session: Session, event: Start, now: float, interval_s: int) -> None:
+        """Take a start of a session that has one: it changes nothing, unless it names another stream than anything newer."""
+        said = session.said_since(event.at, is_start=True)
+        if event.stream_id == session.stream_id or said & SAYS_STREAM:
+            self._ignore_duplicate(session, "start", event.at, now)
+            return
+        self._follow(session, event.stream_id, event.channel_id, event.creator_id, event.program_id, None, now=now, said=said)
+        says = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR
+        self._note(session, "start", Cue.CHECK, event.at, now, interval_s, stream_id=event.stream_id, says=says)
 
     def _heartbeat(self, event: Heartbeat, now: float, interval_s: int) -> Receipt:
         # All of it at once: a name at a time costs more than all the rest of this line.
@@ -115,8 +127,8 @@ class Tracker(Roster):
             behind,
         ) = event
         session = self._sessions.get(session_id)
-        if session is None or session.liveness is not Liveness.ACTIVE:
-            if session is not None and session.liveness is Liveness.ENDED:
+        if session is None or LIVENESS[session.liveness, Input.HEARTBEAT] != GOES_ON:
+            if session is not None and is_refused(session.liveness, Input.HEARTBEAT):
                 return self._refuse(session, interval_s, "heartbeat", at, now)
             session = self._arrive(session_id, Input.HEARTBEAT, at, now)
         is_beat = False
@@ -155,11 +167,11 @@ class Tracker(Roster):
                 session.follow_counter(rebuffer_count)
             is_beat = True
         self._alive(session, now, interval_s, is_beat=is_beat)
-        return taken(session.interval_s)
+        return taken(session.interval_s, session.provisional)
 
     def _happenings(self, event: Happenings, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
-        if known is not None and known.liveness is Liveness.ENDED:
+        if known is not None and is_refused(known.liveness, Input.EVENT):
             return self._happenings_after_end(known, event, now, interval_s)
         if not event.happenings and (known is None or known.liveness is Liveness.EXPIRED):
             return taken(interval_s)
@@ -201,7 +213,7 @@ class Tracker(Roster):
                 says=_says(event.stream_id, happening.program_id, event.creator_id),
             )
         self._alive(session, now, interval_s)
-        return Receipt(accepted=True, interval_s=session.interval_s, accepted_count=len(event.happenings))
+        return taken(session.interval_s, session.provisional)._replace(accepted_count=len(event.happenings))
 
     def _happenings_after_end(self, session: Session, event: Happenings, now: float, interval_s: int) -> Receipt:
         # Those stamped before the end are still taken, but the end has folded everything: they are late. What was taken before stays taken.
@@ -228,25 +240,28 @@ class Tracker(Roster):
         )
 
     def _end(self, event: End, now: float, interval_s: int) -> Receipt:
-        known = self._sessions.get(event.session_id)
-        if known is not None and known.liveness is Liveness.ENDED:
+        known, ending = self._sessions.get(event.session_id), Ending(event.at, event.reason, event.total_watch_s, event.farewell)
+        receipt = Receipt(accepted=True, interval_s=interval_s, total_watch_s=event.total_watch_s, end_reason=event.reason)
+        if known is not None and (known.ending == ending or is_refused(known.liveness, Input.END)):
+            # The same again is answered as the first time; it may also be of the viewing before.
             self._ignore_duplicate(known, "end", event.at, now)
-            return self._refusal(known, interval_s)
-        session = self._arrive(event.session_id, Input.END, event.at, now)
+            return receipt if known.ending == ending else self._refusal(known, interval_s)
+        after, _ = LIVENESS[Liveness.UNKNOWN if known is None else known.liveness, Input.END]
+        session = self._arrive(event.session_id, Input.END, event.at, now, event.reason)
         self._follow_clock(session, event.at, now)
         session.seen_at = now
-        session.ending = Ending(event.at, event.reason, event.total_watch_s, event.farewell)
+        session.ending = ending
         if event.rebuffer_count is not None and event.rebuffer_count > session.rebuffer_counter:
             session.follow_counter(event.rebuffer_count)
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
         self._note(session, "end", cue, max(event.at, session.newest_at), now, interval_s)
-        self._leave(session, Input.END, now)
+        self._leave(session, after, now)
         add_differences(self._increments, session, event)
-        return Receipt(accepted=True, interval_s=interval_s, total_watch_s=event.total_watch_s, end_reason=event.reason)
+        return receipt
 
     def _beacon(self, event: Beacon, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
-        if known is not None and known.liveness is Liveness.ENDED:
+        if known is not None and is_refused(known.liveness, Input.BEACON):
             return self._refuse(known, interval_s, event.type, now, now)
         session = self._arrive(event.session_id, Input.BEACON, now, now)
         cue = CUE_OF_BEACON[event.type]

@@ -31,6 +31,7 @@ LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] 
     (Liveness.EXPIRED, Input.END): (Liveness.ENDED, ("revived", "ended")),
     (Liveness.EXPIRED, Input.DEADLINE): (Liveness.UNKNOWN, ()),
     (Liveness.ENDED, Input.START): (Liveness.ENDED, ()),
+    (Liveness.ENDED, Input.START_AFTER_END): (Liveness.ACTIVE, ("started",)),
     (Liveness.ENDED, Input.BEACON): (Liveness.ENDED, ()),
     (Liveness.ENDED, Input.HEARTBEAT): (Liveness.ENDED, ()),
     (Liveness.ENDED, Input.EVENT): (Liveness.ENDED, ()),
@@ -38,6 +39,18 @@ LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] 
     (Liveness.ENDED, Input.DEADLINE): (Liveness.UNKNOWN, ()),
 }
 """(liveness, input) → (liveness, ledger counts that grow by one). A start that meets a provisional session adds `promoted`."""
+
+GOES_ON: Final = (Liveness.ACTIVE, ())
+"""What an input does to an active session that only lives on."""
+MOVES_ACTIVE: Final = {"started": 1, "provisional": 1, "revived": 1, "ended": -1, "expired": -1}
+"""By ledger count: what one more of it does to the number of active sessions."""
+
+
+def is_refused(before: Liveness, moved_by: Input) -> bool:
+    """Tell whether an input does nothing to a session, which is over and stays so."""
+    after, entries = LIVENESS[before, moved_by]
+    return after is not Liveness.ACTIVE and not entries
+
 
 RESUMES: Final = "what it was before"
 """In the place of a state: what it was before the stall, or the break, that this cue ends."""

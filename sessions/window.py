@@ -42,11 +42,11 @@ def inputs_of(window: bytes) -> Iterator[Noted]:
     return INPUT.iter_unpack(window)
 
 
-def said_since(window: bytes, at: float) -> int:
-    """Return SAYS_... of all that inputs newer than `at` named."""
+def said_since(window: bytes, at: float, *, is_start: bool) -> int:
+    """Return SAYS_... of all that inputs newer than `at` named; to a start its equals are newer."""
     said = SAYS_MORE
     for other_at, cue, *_, quality in INPUT.iter_unpack(window):
-        if other_at > at:
+        if other_at > at or (is_start and other_at == at):
             said |= (cue & ~CUE_BITS) | (SAYS_QUALITY if quality else 0)
     return said
 
@@ -56,12 +56,12 @@ def was_heard(window: bytes, cue: int, *, since: float) -> bool:
     return any(at >= since and said & CUE_BITS == cue for at, said, *_ in INPUT.iter_unpack(window))
 
 
-def place_of(window: bytes, at: float) -> tuple[int, int | None]:
-    """Return where an input belongs, and the stream index of the one before it; among equal times the order of arrival stands."""
+def place_of(window: bytes, at: float, *, is_start: bool = False) -> tuple[int, int | None]:
+    """Return where an input belongs, and the stream index of the one before it; among equals a start is first, then the order of arrival stands."""
     place, stream = 0, None
     for start in range(0, len(window), INPUT.size):
         other_at, _, other_stream, *_ = INPUT.unpack_from(window, start)
-        if other_at > at:
+        if other_at > at or (is_start and other_at == at):
             break
         place, stream = start + INPUT.size, other_stream
     return place, stream

@@ -94,6 +94,10 @@ class Diary:
         self.newest = -inf
         """The newest stamp."""
 
+    def begin(self, stamp: float) -> None:
+        """Begin after an end: what is older belongs to the viewing before."""
+        self._closed_at = stamp
+
     def is_late(self, stamp: float) -> bool:
         """Tell whether an input would move nothing."""
         return stamp < self.newest - WINDOW_S or stamp < self._closed_at

@@ -137,8 +137,8 @@ class _Session:
     """It was heard of before."""
     started: bool = False
     """Its start is known; else it is provisional."""
-    over: bool = False
-    """It has ended."""
+    ended_as: tuple[float, str, int] | None = None
+    """When it ended, why, and how long it watched by its own account."""
     due: tuple[float, float] = (0.0, 0.0)
     """The earliest and the latest that its deadline can be."""
     alive_s: float = 0.0
@@ -165,12 +165,20 @@ class Books:
         """Take down one acknowledged request."""
         self.requests += sending.tries
         session = self._sessions.get(said.session)
-        if session is not None and session.over:
-            self._after_end(said, sending.tries - 1)
-            return
+        before = None
+        if session is not None and session.ended_as is not None:
+            if said.does is not Does.START or said.stamp <= session.ended_as[0]:
+                self._after_end(session, said, sending.tries - 1)
+                return
+            # The page came back: a new viewing under the same id, and the old one is kept under another.
+            self._sessions[f"{said.session} until {session.ended_as[0]}"] = session
+            before, session = session, None
         if session is None:
             stream = UNKNOWN if said.does is Does.END else said.stream
             session = self._sessions[said.session] = _Session(stream, Diary(beacon=said.does in _PIXELS))
+            if before is not None:
+                session.events = before.events
+                session.diary.begin(said.stamp)
             self._add("started" if said.does is Does.START or said.does in _PIXELS else "provisional")
         elif session.alive:
             self._may_have_expired(session, sending)
@@ -359,18 +367,19 @@ class Books:
     def _end(self, session: _Session, said: Said, sending: Sending) -> None:
         again = sending.tries - 1
         self._add("ended", said.reason)
-        session.alive, session.over = False, True
+        session.alive, session.ended_as = False, _ending(said)
         what = "fatal" if said.reason == "error" else "end"
         last = Entry(max(said.stamp, session.diary.newest), what, None, sending.alive_s, stalls=said.measured.stalls)
         session.diary.note(last)
         session.diary.finish(certain=True, provisional=not session.started, watched_told_s=said.measured.watched_s)
         self._unsure("duplicates", more=again)
-        self._unsure("rejected", said.does, "session_ended", more=again)
 
-    def _after_end(self, said: Said, again: int) -> None:
+    def _after_end(self, session: _Session, said: Said, again: int) -> None:
         if said.does is Does.END:
             self._add("duplicates")
             self._unsure("duplicates", more=again)
+            if session.ended_as == _ending(said):
+                return
         self._add("rejected", said.does, "session_ended")
         self._unsure("rejected", said.does, "session_ended", more=again)
 
@@ -380,6 +389,10 @@ class Books:
             return
         if entry.stream and entry.stamp >= session.stream_stamp:
             session.stream, session.stream_stamp = entry.stream, entry.stamp
+
+
+def _ending(said: Said) -> tuple[float, str, int]:
+    return said.stamp, said.reason, said.measured.watched_s
 
 
 _TAKES: Final = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sessions.changes import Key
-from sessions.events import End, Event, Happenings
+from sessions.events import End, Event, Happenings, Start
 from tests.unit.naive_playback import Playback
 from tests.unit.naive_slot import NaiveSlot, Said, Viewing
 
@@ -155,6 +155,11 @@ class NaiveQuality(NaiveSlot):
                 self.once["session", "count"] += 1
                 self.once["session", "sum"] += told.spent_s
         self.finished[name] = self.finished.get(name, 0) + max(0, unseen)
+
+    def begin_viewing(self, viewing: Viewing, event: Start, *, now: float) -> None:
+        super().begin_viewing(viewing, event, now=now)
+        self.gone.append(viewing)
+        self.finished.pop(event.session_id)
 
     def end(self, event: End, interval_s: int, now: float) -> tuple[bool, int, int]:
         receipt = super().end(event, interval_s, now)

@@ -73,6 +73,8 @@ class Viewing:
     due_at: float = 0.0
     """On the slot's clock."""
     ended_at: float = 0.0
+    ending: tuple[float, str, int] | None = None
+    """The end that stands, or that of the viewing before."""
     total_watch_s: int = 0
     ids: set[str] = field(default_factory=set)
     beacon_types: set[str] = field(default_factory=set)
@@ -94,10 +96,23 @@ class Viewing:
         held_up = final_until > float("-inf") and final_until <= said.at < self.held_up
         if said.at < max(self.newest_at - 60, part.floor) and not held_up:
             return False
+        begun = any(each.at < self.newest_at - 60 for each in part.said) or part.goes_on_at is not None
+        if said.what == "start" and begun and said.at == final_until:
+            return False
         part.said.append(said)
-        part.said.sort(key=lambda each: each.at)
+        part.said.sort(key=lambda each: (each.at, each.what != "start"))
         self.newest_at = max(self.newest_at, said.at)
         return True
+
+    def names_stream_since(self, at: float) -> bool:
+        """Tell whether something not older than `at` names a stream, or may have: what is late has no place."""
+        probe = Said(at, "start", None, 0)
+        newest_at, behind = self.newest_at, list(self.behind)
+        in_time = self.put(probe)
+        if in_time:
+            self.parts[-1].said = [each for each in self.parts[-1].said if each is not probe]
+        self.newest_at, self.behind = newest_at, behind
+        return not in_time or any(each.stream and each.at >= at for each in self.parts[-1].said)
 
     def lie_behind(self, said: Said) -> None:
         if self.behind_since is not None:
@@ -250,11 +265,23 @@ class NaiveSlot:
     def receive(self, event: Event, interval_s: int, *, now: float) -> tuple[bool, int, int]:
         """Return (accepted, events accepted, events rejected)."""
         viewing = self.viewings.get(event.session_id)
+        if viewing is not None and isinstance(event, End) and viewing.ending == (event.at, event.reason, event.total_watch_s):
+            self.added["duplicates"] += 1
+            return True, 0, 0
         if viewing is not None and viewing.liveness == "ended":
-            return self.after_end(viewing, event)
+            if not isinstance(event, Start) or event.at <= viewing.ended_at:
+                return self.after_end(viewing, event)
+            self.begin_viewing(viewing, event, now=now)
         if not isinstance(event, (Start, Heartbeat)):
             interval_s = POLICY.heartbeat_interval_s
         return getattr(self, type(event).__name__.lower())(event, interval_s, now)  # type: ignore[no-any-return]
+
+    def begin_viewing(self, viewing: Viewing, event: Start, *, now: float) -> None:
+        """The page came back: the same id, watched anew; what was said before this start belongs to neither."""
+        del self.viewings[event.session_id]
+        anew = self.arrive(event.session_id, event.at, now=now, opens_as="started")
+        anew.ids, anew.ending = viewing.ids, viewing.ending
+        anew.parts = [Part(floor=event.at)]
 
     def after_end(self, viewing: Viewing, event: Event) -> tuple[bool, int, int]:
         if isinstance(event, End):
@@ -275,11 +302,13 @@ class NaiveSlot:
 
     def start(self, event: Start, interval_s: int, now: float) -> tuple[bool, int, int]:
         known = self.viewings.get(event.session_id)
-        again = known is not None and known.liveness == "active" and not known.provisional
+        again = known is not None and known.liveness == "active" and not known.provisional and bool(known.due_at)
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="started")
         self.hear(viewing, event.at, now=now)
-        if again:
+        if again and (event.stream_id == viewing.replay()[2] or viewing.names_stream_since(event.at)):
             self.added["duplicates"] += 1
+        elif again:
+            self.place(viewing, Said(event.at, "", event.stream_id, 3 * interval_s))
         else:
             self.counts["promoted"] += viewing.provisional
             viewing.provisional = False
@@ -333,6 +362,7 @@ class NaiveSlot:
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="provisional")
         self.hear(viewing, event.at, now=now)
         viewing.ended_at, viewing.total_watch_s = event.at, event.total_watch_s
+        viewing.ending = (event.at, event.reason, event.total_watch_s)
         if event.rebuffer_count is not None and event.rebuffer_count > viewing.reading:
             viewing.tell_stalls(event.rebuffer_count)
         what = "fatal" if event.reason == "error" else ""

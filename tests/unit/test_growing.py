@@ -218,7 +218,7 @@ def test_a_kind_of_event_that_is_not_known_belongs_to_nobody_and_disturbs_nobody
     assert mine == (4, USUAL)
 
 
-RECEIPT = Receipt(True, "reason", 30, 2, (("e1", "session_ended"), ("e2", "session_ended")), 60, "user_exit")
+RECEIPT = Receipt(True, "reason", 30, 2, (("e1", "session_ended"), ("e2", "session_ended")), 60, "user_exit", start_wanted=True)
 
 
 def reply(*entries: object) -> bytes:
@@ -230,7 +230,7 @@ def test_a_receipt_may_have_a_field_more_and_disturbs_nobody_beside_it() -> None
 
 
 def test_a_receipt_may_have_a_field_less() -> None:
-    assert decode_reply(reply(RECEIPT[:-1])) == [RECEIPT._replace(end_reason=None)]
+    assert decode_reply(reply(RECEIPT[:-1])) == [RECEIPT._replace(start_wanted=False)]
     assert decode_reply(reply(RECEIPT[:4], RECEIPT)) == [Receipt(True, "reason", 30, 2), RECEIPT]
 
 

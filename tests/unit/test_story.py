@@ -303,7 +303,7 @@ def test_the_story_names_each_ignored_input_with_both_its_times_and_the_reason(
     assert one["text"]
 
 
-@pytest.mark.parametrize("refused", [start(1_060), beat(1_060), events(event("tip", 1_060))])
+@pytest.mark.parametrize("refused", [beat(1_060), events(event("tip", 1_060))])
 def test_what_came_after_the_end_is_told_as_refused(tracker: Tracker, refused: Event) -> None:
     tracker.receive(start(1_000), now=1_000)
     tracker.receive(end(1_050), now=1_050)

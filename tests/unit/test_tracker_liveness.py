@@ -98,7 +98,7 @@ def test_a_start_that_meets_an_expired_provisional_session_revives_and_promotes_
     assert ledger(tracker) == {"active": 1, "provisional": 1, "expired": 1, "revived": 1, "promoted": 1}
 
 
-@pytest.mark.parametrize("anything", [start(1_020), start(1_000), beat(1_020), beat(1_005), events(event("mute", 1_020)), end(1_020)])
+@pytest.mark.parametrize("anything", [start(1_010), start(1_000), beat(1_020), beat(1_005), events(event("mute", 1_020)), end(1_020)])
 def test_whatever_names_an_ended_session_is_refused_and_moves_nothing(tracker: Tracker, anything: Event) -> None:
     tracker.receive(start(1_000), now=1_000)
     tracker.receive(end(1_010), now=1_010)

@@ -32,7 +32,7 @@ def test_a_start_that_is_sent_again_changes_nothing_that_is_known(tracker: Track
     tracker.receive(beat(1_010, "playing", quality="720p"), now=1_010)
     before = attributes(known(tracker)), figures(known(tracker))
     tracker.take_changes()
-    again = start(1_020, stream_id="another", quality="240p", profile=b"somebody else")
+    again = start(1_020, quality="240p", profile=b"somebody else")
     assert tracker.receive(again, now=1_020).accepted
     assert (attributes(known(tracker)), figures(known(tracker))) == before
     assert known(tracker).profile == b"who"

@@ -23,8 +23,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "session-states.md"
 
 
 def test_every_input_has_an_answer_in_every_state_of_liveness() -> None:
-    # Nobody waits for a session that nobody has heard of.
-    assert LIVENESS.keys() == set(product(Liveness, Input)) - {(Liveness.UNKNOWN, Input.DEADLINE)}
+    # Nobody waits for a session that nobody has heard of, and only one that ended can be begun after its end.
+    after_end = {(before, Input.START_AFTER_END) for before in Liveness if before is not Liveness.ENDED}
+    assert LIVENESS.keys() == set(product(Liveness, Input)) - {(Liveness.UNKNOWN, Input.DEADLINE)} - after_end
 
 
 def test_every_cell_keeps_the_ledgers_equation() -> None:
@@ -37,11 +38,12 @@ def test_every_cell_keeps_the_ledgers_equation() -> None:
 
 @pytest.mark.parametrize("before", [Liveness.EXPIRED, Liveness.ENDED])
 def test_only_a_deadline_forgets(before: Liveness) -> None:
-    assert {moved_by for moved_by in Input if LIVENESS[before, moved_by][0] is Liveness.UNKNOWN} == {Input.DEADLINE}
+    assert {moved_by for (was, moved_by), (after, _) in LIVENESS.items() if was is before and after is Liveness.UNKNOWN} == {Input.DEADLINE}
 
 
-def test_nothing_leaves_the_ended_state_but_forgetting() -> None:
-    assert {LIVENESS[Liveness.ENDED, moved_by] for moved_by in Input if moved_by is not Input.DEADLINE} == {(Liveness.ENDED, ())}
+def test_nothing_leaves_the_ended_state_but_forgetting_and_a_start_stamped_after_the_end() -> None:
+    leaving = {Input.DEADLINE, Input.START_AFTER_END}
+    assert {LIVENESS[Liveness.ENDED, moved_by] for moved_by in Input if moved_by not in leaving} == {(Liveness.ENDED, ())}
 
 
 def test_every_cue_has_an_answer_before_and_after_the_first_frame() -> None:
