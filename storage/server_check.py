@@ -50,7 +50,7 @@ def examine(url: str, *, within_s: float = WITHIN_S) -> list[Finding]:
 def unfit(findings: Sequence[Finding], url: str) -> str | None:
     """Return the line that says why the server cannot be the journal; None: it can."""
     where = RedisAddress.parse(url)
-    return next((f"The journal at {where} cannot be used: {finding}." for finding in findings if finding.level is Level.UNFIT), None)
+    return next((f"The journal at {where} cannot be used: {finding}" for finding in findings if finding.level is Level.UNFIT), None)
 
 
 def client_of(address: RedisAddress, *, reply_s: float) -> "redis.Redis":
