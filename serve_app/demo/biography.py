@@ -45,9 +45,12 @@ _GOES_BACK: Final = frozenset({"stream_buffer_end", "stream_reconnect_success", 
 _PLAYS: Final = frozenset({"play", "first check", "stream_start", "stream_reconnect_success", "beat playing"})
 """What else is said of one that failed leaves it failed."""
 _WAITS: Final = frozenset({"stream_buffer_start", "stream_reconnect", "beat rebuffering"})
+_AD_BEGINS: Final = frozenset({"ad_break_start", "ad_start"})
+_AD_ENDS: Final = frozenset({"ad_break_end", "ad_end"})
+_ENDS_A_BREAK: Final = frozenset({"stream_start", "fatal"})
 _BY_STREAM: Final = ("startup", "live_latency", "experience_score")
 """Observed for the stream as well."""
-_TIMED: Final = ("playing", "rebuffering", "paused")
+_TIMED: Final = ("playing", "rebuffering", "paused", "ad")
 
 Key = tuple[str, ...]
 
@@ -161,6 +164,9 @@ class Account:
         self._since = -inf
         """When the state began."""
         self._before_stall = "playing"
+        self._before_ads = "starting"
+        self._break = ""
+        """What it is in: a break that was told, or the one advertisement that was."""
         self._stalls_told = self._reading = 0
         """By how much the player's own counter rose after the first frame; what it said last."""
         self._quality: str | None = None
@@ -169,6 +175,7 @@ class Account:
         self._seek_at = -inf
         self._started: Entry | None = None
         self._first_frame: Entry | None = None
+        self._ads_before_frame_s = 0.0
         self._newest_at = -inf
         self._spent: dict[str, float] = defaultdict(float)
         """Seconds by state, over all streams."""
@@ -192,7 +199,7 @@ class Account:
 
     def _pass(self, before: Entry, entry: Entry, slack_s: float) -> None:
         seconds = min(max(entry.stamp - before.stamp, 0.0), before.cap_s)
-        waits = self.state == "rebuffering" or (self.state == "starting" and entry.what in _WAITS)
+        waits = self.state == "rebuffering" or (self.state == "starting" and entry.what in {*_WAITS, "beat None"})
         if waits and entry.stamp - self._since > STALLED_S:
             self._spend(min(seconds, max(0.0, self._since + STALLED_S - before.stamp)), slack_s)
             self.state, self._since, self._by_seek = "stalled", self._since + STALLED_S, False
@@ -232,6 +239,27 @@ class Account:
             self._reading = entry.stalls
 
     def _state_after(self, entry: Entry) -> str:
+        what = entry.what
+        if self.state != "failed" and what in _AD_BEGINS:
+            self._before_ads = self._before_ads if self._break else self.state
+            self._break = self._break or what
+            return "ad"
+        if self._break and what in _AD_ENDS:
+            if self._break == "ad_break_start" and what == "ad_end":
+                return self.state
+            self._break = ""
+            return self._before_ads
+        if self._break and what not in _ENDS_A_BREAK:
+            # Whatever it says of the content, it shows an advertisement.
+            if what in _GOES_BACK and self._before_ads == "rebuffering":
+                self._before_ads = self._before_stall
+            return self.state
+        self._break = ""
+        if what == "beat None":
+            return "paused" if self._played and self.state != "failed" else self.state
+        return self._state_after_word(entry)
+
+    def _state_after_word(self, entry: Entry) -> str:
         stays = self.state == "failed" and entry.what not in _PLAYS
         if stays or (entry.what == "start" and self._played) or (self.state == "stalled" and entry.what in _WAITS):
             return self.state
@@ -261,7 +289,7 @@ class Account:
             self._failed = False
         elif state == "failed":
             self._failed = True
-        elif state == "rebuffering":
+        elif state == "rebuffering" and before != "ad":
             self._before_stall = "paused" if before == "paused" else "playing"
             self._by_seek = at - self._seek_at <= SEEK_S
             self._stalls += 1
@@ -273,7 +301,7 @@ class Account:
         if entry.what == "start" and self._started is None:
             self._started = entry
         elif entry.what == "stream_start":
-            self._first_frame = entry
+            self._first_frame, self._ads_before_frame_s = entry, self._spent["ad"]
             if self._startup_s is not None:
                 self._observe("startup", self._startup_s)
 
@@ -281,7 +309,7 @@ class Account:
     def _startup_s(self) -> float | None:
         if self._started is None or self._first_frame is None:
             return None
-        startup_s = self._first_frame.stamp - self._started.stamp
+        startup_s = self._first_frame.stamp - self._started.stamp - self._ads_before_frame_s
         return startup_s if 0.0 <= startup_s <= STARTUP_S else None
 
     def finish(self, sitting: Sitting) -> None:
@@ -296,6 +324,8 @@ class Account:
         self._finishes += 1
         if self._finishes > 1:
             return
+        if self.state == "ad":
+            self._add("exits_during_ad", 1)
         if self._failed:
             self._add("playback_failures" if self._played else "start_failures", 1)
         if not (self._played or self._failed or sitting.provisional or self._beacon):

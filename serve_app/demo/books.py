@@ -23,7 +23,8 @@ TICK_S: Final = 2.5
 """How late the tracker may notice a deadline."""
 
 _ERRORS: Final = "stream_errors"
-"""Counted as they are taken, late or not; shown with quality, by stream."""
+_AD_ERRORS: Final = "ad_errors"
+"""Both are counted as they are taken, late or not; shown with quality, by stream."""
 _PIXELS: Final = (Does.VIEW, Does.PLAY, Does.CHECK)
 
 Counted = tuple[str, ...]
@@ -215,12 +216,14 @@ class Books:
 
     def counts(self) -> Mapping[Counted, Span]:
         """Return what must be counted, but for the deadlines that were not settled yet."""
-        return {counted: Span(self._low[counted], high) for counted, high in self._high.items() if counted[0] != _ERRORS}
+        return {counted: Span(self._low[counted], high) for counted, high in self._high.items() if counted[0] not in (_ERRORS, _AD_ERRORS)}
 
     def quality(self) -> Mapping[Counted, Span]:
         """Return what must be counted of quality, once everybody is gone: by stream, and ("startup", "count") and so on of histograms."""
-        low: dict[Counted, float] = defaultdict(float, {key: count for key, count in self._low.items() if key[0] == _ERRORS})
-        high: dict[Counted, float] = defaultdict(float, {key: count for key, count in self._high.items() if key[0] == _ERRORS})
+        low: dict[Counted, float] = defaultdict(float, {key: count for key, count in self._low.items() if key[0] in (_ERRORS, _AD_ERRORS)})
+        high: dict[Counted, float] = defaultdict(
+            float, {key: count for key, count in self._high.items() if key[0] in (_ERRORS, _AD_ERRORS)}
+        )
         for session in self._sessions.values():
             for key, (least, most) in spans(session.diary.outcomes()).items():
                 low[key] += least
@@ -343,6 +346,8 @@ class Books:
                 self._add("events", event.type)
                 if event.type == "stream_error":
                     self._add(_ERRORS, said.stream, "true" if event.fatal else "false")
+                if event.type == "ad_error":
+                    self._add(_AD_ERRORS, said.stream)
                 what = "fatal" if event.fatal else event.type
                 self._moves(session, Entry(event.stamp, what, said.stream, sending.alive_s, quality=event.quality))
         self._unsure("duplicates", more=(sending.tries - 1) * len(said.events))

@@ -15,7 +15,11 @@ from serve_app.demo.script import Act, Does, Viewer
 
 RETURN_MARGIN_S: Final = 1.0
 """How long after its certain expiry a player comes back."""
-_BEATING: Final = ("starting", "playing", "rebuffering", "paused")
+_BEATING: Final = ("starting", "playing", "rebuffering", "paused", "ad")
+IDLE_EVERY: Final = 4
+"""Each such player says of a pause that it neither plays nor waits, nor that it is paused."""
+NULLS_EVERY: Final = 8
+"""Each such player has measured nothing now and then, and sends null."""
 _STALLS: Final = ("stream_buffer_start", "stream_reconnect")
 _KBPS: Final = {"1080p": 4_500, "720p": 2_500, "480p": 1_200}
 PULLZONE: Final = "headcount-demo"
@@ -104,6 +108,7 @@ class Player:
             self._stalls += happens.type in _STALLS
         self._joined_at = self._joined_at or now
         self._beats += act.does is Does.HEARTBEAT
+        knows_nothing = self.viewer.number % NULLS_EVERY == 1 and self._beats % 3 == 0
         return Said(
             session=self.session,
             stream=stream_id(self._run, self.stream),
@@ -117,8 +122,8 @@ class Player:
             reason=act.reason,
             measured=Measured(
                 quality=self._quality,
-                bitrate_kbps=_KBPS[self._quality] + 10 * self._beats,
-                latency_ms=1_800 + self.viewer.number % 900 + 50 * (self._beats % 8),
+                bitrate_kbps=None if knows_nothing else _KBPS[self._quality] + 10 * self._beats,
+                latency_ms=None if knows_nothing else 1_800 + self.viewer.number % 900 + 50 * (self._beats % 8),
                 # Each fifth player counts a stall that it told nobody of.
                 stalls=self._stalls + (self._beats > 0 and self.viewer.number % 5 == 0),
                 watched_s=int(now - self._joined_at),
@@ -129,7 +134,10 @@ class Player:
         if act.does in {Does.START, Does.PLAY, Does.VIEW}:
             return {Does.START: "starting", Does.PLAY: "playing", Does.VIEW: "shown"}[act.does]
         if act.does is Does.HEARTBEAT:
-            return self._playback if self._playback in {"playing", "rebuffering", "paused"} else None
+            if self._playback == "paused" and self.viewer.number % IDLE_EVERY == 0:
+                return None
+            told = "playing" if self._playback == "ad" else self._playback
+            return told if told in {"playing", "rebuffering", "paused"} else None
         return act.playback if act.does is Does.CHECK else None
 
 

@@ -195,6 +195,10 @@ def _first_frame(random: Random, at_s: float, pace: float) -> Iterator[Act]:
         comes_of_it = "leaves"
     if comes_of_it == "frame":
         frame_s = at_s + random.uniform(0.3, 2.5) * pace
+        if _chance(random, 0.12):
+            # A break before the first frame, after which it goes on to start.
+            yield from _sees_advertisements(random, at_s + 0.1 * pace, frame_s, "pre-roll", then="starting")
+            frame_s += random.uniform(0.1, 0.5) * pace
         yield Act(
             at_s=frame_s, does=Does.EVENTS, events=(Happens("first-frame", "stream_start"),), playback="playing", times=_times(random)
         )
@@ -267,6 +271,23 @@ def _is_ancient(_random: Random, at_s: float, _over_s: float, name: str) -> Iter
     yield _event(at_s, Happens(name, "reaction", ANCIENT_S))
 
 
+def _sees_advertisements(random: Random, at_s: float, over_s: float, name: str, then: str = "playing") -> Iterator[Act]:
+    """Yield a break, or one advertisement that no break was told of; one waits in it, another cannot be shown."""
+    is_break = _chance(random, 0.7)
+    begins, ends = ("ad_break_start", "ad_break_end") if is_break else ("ad_start", "ad_end")
+    lasts_s = over_s - at_s
+    yield _event(at_s, Happens(f"{name}-begins", begins), playback="ad", times=_times(random))
+    if is_break:
+        yield _event(at_s + lasts_s / 4, Happens(f"{name}-one", "ad_start"), times=_times(random))
+        yield _event(at_s + lasts_s / 2, Happens(f"{name}-one-ends", "ad_end"))
+    if _chance(random, 0.3):
+        both = (Happens(f"{name}-waits", "stream_buffer_start", lasts_s / 16), Happens(f"{name}-waits-no-more", "stream_buffer_end"))
+        yield _event(at_s + lasts_s * 5 / 8, *both)
+    if _chance(random, 0.2):
+        yield _event(at_s + lasts_s * 6 / 8, Happens(f"{name}-fails", "ad_error"), times=_times(random))
+    yield _event(over_s, Happens(f"{name}-ends", ends), playback=then)
+
+
 def _does_no_harm(random: Random, at_s: float, _over_s: float, name: str) -> Iterator[Act]:
     yield _event(at_s, Happens(name, random.choice(_NEUTRAL)), times=_times(random))
 
@@ -286,6 +307,7 @@ _INCIDENTS: Final[dict[str, tuple[int, Callable[[Random, float, float, str], Ite
     "quality": (12, _changes_quality),
     "move": (5, _moves),
     "error": (5, _hiccups),
+    "advertisements": (8, _sees_advertisements),
     "neutral": (14, _does_no_harm),
     "reordered": (7, _is_overtaken),
     "ancient": (3, _is_ancient),
@@ -298,7 +320,9 @@ def _event(at_s: float, *events: Happens, playback: str | None = None, times: in
 
 
 def _finale(random: Random, fate: str, at_s: float) -> Iterator[Act]:
-    """Yield how it goes: ended, failed, or not at all. An ended one may not know when to stop."""
+    """Yield how it goes: ended, failed, or not at all, and perhaps for an advertisement. An ended one may not know when to stop."""
+    if fate in {"ends", "vanishes"} and _chance(random, 0.1):
+        yield _event(at_s, Happens("one-too-many", "ad_break_start"), playback="ad")
     if fate == "fails":
         yield Act(
             at_s=at_s, does=Does.EVENTS, events=(Happens("fatal", "stream_error", fatal=True),), playback="failed", times=_times(random)

@@ -17,7 +17,7 @@ COMPARED: Final = (
 """By first entry of the key. Of what was rejected only what came after the end: the rest are retries."""
 
 QUALITY: Final = (
-    "playing", "rebuffering", "seek_rebuffering", "paused", "rebuffers", "played_bytes", "bitrate", "quality_switches", "stream_errors",
+    "playing", "rebuffering", "seek_rebuffering", "paused", "ad", "ad_errors", "exits_during_ad", "rebuffers", "played_bytes", "bitrate", "quality_switches", "stream_errors",
     "plays", "start_failures", "playback_failures", "exits_before_start", "startup", "live_latency", "session", "experience_score",
     "player_watch_difference", "stream_startup", "stream_live_latency", "stream_experience_score",
 )  # fmt: skip
@@ -25,7 +25,7 @@ QUALITY: Final = (
 _HALF_A_SCREEN: Final = 38
 SECONDS_WITHIN: Final = 0.01
 """How far sums of seconds may be off; counts may not."""
-_SUMS: Final = ("playing", "rebuffering", "seek_rebuffering", "paused", "played_bytes", "bitrate")
+_SUMS: Final = ("playing", "rebuffering", "seek_rebuffering", "paused", "ad", "played_bytes", "bitrate")
 _OBSERVED: Final = ("count", "sum")
 
 

@@ -28,9 +28,9 @@ def wire(said: Said, *, beacon: bool) -> events.Event:
     if said.does is Does.START:
         return events.Start(said.session, said.stamp, said.stream, "c", "k", "p", "web", "US", "wifi", told.quality or "")
     if said.does is Does.HEARTBEAT:
-        bitrate_bps, latency_us = (told.bitrate_kbps or 0) * 1_000, (told.latency_ms or 0) * 1_000
+        bitrate_bps, latency_us = (each and each * 1_000 for each in (told.bitrate_kbps, told.latency_ms))
         measured = {"bitrate_bps": bitrate_bps, "latency_us": latency_us, "rebuffer_count": told.stalls, "quality": told.quality}
-        return events.Heartbeat(said.session, said.stamp, said.playback, said.stream, **measured)  # type: ignore[arg-type]
+        return events.Heartbeat(said.session, said.stamp, said.playback or "idle", said.stream, **measured)  # type: ignore[arg-type]
     if said.does is Does.END:
         return events.End(said.session, said.stamp, said.reason, told.watched_s, told.stalls, 0)
     happened = tuple(events.Happening(event.event_id, event.type, event.stamp, event.fatal, quality=event.quality) for event in said.events)
@@ -169,6 +169,37 @@ def test_who_stays_silent_is_alive_until_the_deadline_and_surely_gone_after_the_
     assert books.watching(since=190.0, now=190.0) == {("live", "starting"): Span(0, 1)}
     assert books.watching(since=191.1 + TICK_S, now=200.0) == {}
     assert books.last_deadline() == 191.0 + TICK_S
+
+
+def happens(*events: tuple[str, float]) -> Said:
+    return said(Does.EVENTS, events[-1][1], events=tuple(Event(f"{kind}@{stamp}", kind, stamp) for kind, stamp in events))
+
+
+def test_a_break_before_the_first_frame_is_no_startup_and_waiting_in_it_no_stall() -> None:
+    """0 start · 1 break · 10-12 waits in it · 31 over · 32.5 frame · 60 end: 1 + 1.5 s of starting, 30 s of advertisements, 27.5 s of playing."""
+    books = Books()
+    books.note(said(Does.START, 0.0, playback="starting"), sending(0.0))
+    books.note(
+        happens(("ad_break_start", 1.0), ("stream_buffer_start", 10.0), ("stream_buffer_end", 12.0), ("ad_break_end", 31.0)), sending(31.0)
+    )
+    books.note(happens(("stream_start", 32.5)), sending(32.5))
+    books.note(said(Does.END, 60.0, reason="user_exit"), sending(60.0))
+    quality = books.quality()
+    assert quality["startup", "sum"] == Span(2.5, 2.5)
+    assert (quality["ad", "live"], quality["playing", "live"]) == (Span(30, 30), Span(27.5, 27.5))
+    assert not any(key[0] in {"rebuffers", "exits_during_ad"} for key in quality)
+
+
+def test_who_leaves_in_an_advertisement_is_counted_as_that_and_who_neither_plays_nor_waits_is_paused() -> None:
+    """0 first frame · 20 neither plays, nor waits, nor is paused · 50 an advertisement · 60 end: 20 s of playing, 30 paused, 10 of the advertisement."""
+    books = Books()
+    books.note(happens(("stream_start", 0.0)), sending(0.0))
+    books.note(said(Does.HEARTBEAT, 20.0, playback=None), sending(20.0))
+    books.note(happens(("ad_start", 50.0)), sending(50.0))
+    books.note(said(Does.END, 60.0, reason="user_exit"), sending(60.0))
+    quality = books.quality()
+    assert [quality[state, "live"].high for state in ("playing", "paused", "ad")] == [20, 30, 10]
+    assert quality["exits_during_ad", "live"] == Span(1, 1)
 
 
 def test_a_longer_promise_stands_until_the_beat_after_the_next() -> None:
