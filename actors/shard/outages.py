@@ -13,6 +13,8 @@ It knows no clock and no journal.
 
 from typing import Final, NamedTuple
 
+from storage.backoff import Backoff
+
 
 class Rhythm(NamedTuple):
     """How often a shard looks around; in seconds. Simulations stretch it."""
@@ -28,8 +30,12 @@ class Rhythm(NamedTuple):
     door_word_s: float = 10.0
     """How long "the front door is down" is believed without being said again: its teller may have died."""
     retry_first_s: float = 0.1
-    """Before the first repetition of what the journal did not answer; doubles up to `retry_most_s`."""
+    """Before the first repetition of what the journal did not answer; doubles up to `retry_most_s` (`storage/backoff.py`)."""
     retry_most_s: float = 1.0
+
+    def backoff(self, shard: str) -> Backoff:
+        """Return the pauses of something that a shard tries until it is done; each shard has its own."""
+        return Backoff(first_s=self.retry_first_s, most_s=self.retry_most_s, seed=shard)
 
 
 RHYTHM: Final = Rhythm()

@@ -92,7 +92,7 @@ class Writer:
         return True
 
     async def _commit(self, pending: Sequence[Pending], *, alive_at: float) -> None:
-        delay_s = self._rhythm.retry_first_s
+        backoff = self._rhythm.backoff(self._name)
         while pending:
             began = self._monotonic()
             try:
@@ -104,8 +104,7 @@ class Writer:
             except JournalUnavailableError as error:
                 self._note_away(error)
                 self.unwritten_sessions = max(self.unwritten_sessions, sum(len(each.write.sessions) for each in pending))
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
+                await asyncio.sleep(backoff.next_s())
             except StaleEpochError as error:
                 pending = self._without(pending, error.slots)
             else:
@@ -152,7 +151,7 @@ class Writer:
 
     async def _claim_again(self) -> None:
         """Take every slot held above its epoch, if the directory agrees that it is ours; drop the others."""
-        delay_s = self._rhythm.retry_first_s
+        backoff = self._rhythm.backoff(self._name)
         while True:
             epochs = {slot: each.epoch for slot, each in self._held.items()}
             mine = set(await self._confirmed(epochs))
@@ -162,8 +161,7 @@ class Writer:
                 claimed = await self._journal.claim(expected, owner=self._name, after_wipe=True)
             except JournalUnavailableError as error:
                 self._note_away(error)
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
+                await asyncio.sleep(backoff.next_s())
             else:
                 self._drop([slot for slot in expected if slot not in claimed], why="claimed elsewhere after the wipe")
                 for slot, taken in claimed.items():
@@ -203,13 +201,12 @@ class Writer:
 
     async def _confirmed(self, epochs: Mapping[int, int]) -> Sequence[int]:
         """Ask the directory until it answers."""
-        delay_s = self._rhythm.retry_first_s
+        backoff = self._rhythm.backoff(self._name)
         while True:
             try:
                 return await self._confirm(self._name, epochs)
             except DirectoryAwayError:
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, self._rhythm.retry_most_s)
+                await asyncio.sleep(backoff.next_s())
 
 
 def _whole(held: HeldSlot, summaries: dict[int, tuple[bytes, ...]]) -> Pending:

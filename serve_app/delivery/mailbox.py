@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
+from random import Random
 from typing import Any, Final
 
 import msgspec
@@ -26,10 +27,11 @@ from actors.messages import NotTaken, decode_reply, encode_batch
 from serve_app.delivery.slotmap import SlotMap
 from sessions import limits
 from sessions.changes import Receipt
+from storage.backoff import pause_s
 
 PAUSE_S_MIN: Final = 0.02
 PAUSE_S_MAX: Final = 0.5
-"""A pause doubles with every try of the same letter, from one to the other."""
+"""The longest that a pause may last doubles with every try of the same letter, from one to the other."""
 GATHER_S: Final = 0.002
 """How long a mailbox waits, at most, for those who were just answered to speak again."""
 SWEEP_S: Final = 0.25
@@ -96,6 +98,7 @@ class PostRoom:
         self._waiting_max = waiting_max
         self._boxes: dict[str, Mailbox] = {}
         self._loop = asyncio.get_running_loop()
+        self._chance = Random().random  # noqa: S311 - no secret
         self._tasks: set[asyncio.Task[None]] = set()
         self._unplaced: set[Letter] = set()
         self._sweeping = False
@@ -137,13 +140,17 @@ class PostRoom:
             letter.settle(Undelivered.OVERLOADED)
             return
         letter.last = reason
-        pause_s = min(PAUSE_S_MIN * 2**letter.tries, PAUSE_S_MAX)
-        letter.tries = min(letter.tries + 1, 16)
+        pause = self.pause_s(letter.tries)
+        letter.tries += 1
         self._unplaced.add(letter)
         if letter.tries == 1:
             self.start(self._refresh_and_place(letter))
         else:
-            self._loop.call_later(pause_s, self._after_pause, letter)
+            self._loop.call_later(pause, self._after_pause, letter)
+
+    def pause_s(self, failures: int) -> float:
+        """Return how long to wait after so many failures in a row before this one."""
+        return pause_s(failures, first_s=PAUSE_S_MIN, most_s=PAUSE_S_MAX, chance=self._chance)
 
     def owner(self, slot: int) -> str | None:
         """Return who owns a slot, as far as is known."""
@@ -321,9 +328,9 @@ class Mailbox:
         """Wait longer with every failure in a row, then have everything here sorted again: its slots may have a new owner."""
         if self._failures == 0:
             _log.warning("a shard does not answer", shard=self._shard, error=str(error), letters=len(batch))
-        pause_s = min(PAUSE_S_MIN * 2**self._failures, PAUSE_S_MAX)
-        self._failures = min(self._failures + 1, 16)
-        await asyncio.sleep(pause_s)
+        pause = self._room.pause_s(self._failures)
+        self._failures += 1
+        await asyncio.sleep(pause)
         await self._room.refresh_map()
         self._waiting.extendleft(reversed(batch))
         self._under_way = []

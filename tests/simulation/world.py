@@ -141,6 +141,8 @@ class World:
         self.places = {f"shard-{n}": Place(f"shard-{n}", Network(self)) for n in range(scale.shards)}
         self.machines = [placement.Node(f"machine-{n}", "", takes_shards=True) for n in range(MACHINES)]
         self.truths: dict[str, Truth] = {}
+        self._releases: set[asyncio.Task[None]] = set()
+        """Slots on their way from one owner to none."""
         self.totals = Totals(now=self.clock())
         self.steward: Steward | None = None
         self.broken: list[BaseException] = []
@@ -241,6 +243,8 @@ class World:
         place = self._place(shard)
         if place.shard is not None:
             releasing = asyncio.create_task(place.shard.release(slots))
+            self._releases.add(releasing)
+            releasing.add_done_callback(self._releases.discard)
             await asyncio.wait([releasing], timeout=5 * self.scale.stretch)
             if not releasing.done() or releasing.cancelled():
                 # Too slow, or the shard was killed meanwhile.
@@ -411,7 +415,8 @@ class World:
         if None in everybody or len(held) < self.scale.slots or any(shard.status()["coming"] for shard in self.living()):
             self.happened["wipe called off"] += 1
             return
-        if any(self.clock() < place.unheard_until for place in self.places.values()):
+        # A slot that is given up while the data set goes is lost with it: two faults at once.
+        if self._releases or any(self.clock() < place.unheard_until for place in self.places.values()):
             self.happened["wipe called off"] += 1
             return
         self.store.wipe()
