@@ -9,13 +9,11 @@ at zero, once; the ledger's are absolute, and are there again with the last slot
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
 
-import ray
 import structlog
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayError
@@ -23,7 +21,8 @@ from ray.exceptions import ActorDiedError, RayError
 from actors import clock, names
 from actors.config import TrackerConfig
 from actors.logs import write_plainly
-from actors.ray_actors import find_shards, on_head
+from actors.ray_actors import create, find_shards, on_head
+from actors.tasks import Tasks
 from metrics.collector import render
 from metrics.reports import ReplicaReport, ShardReport
 from metrics.totals import LOST_S, Totals, Watched
@@ -62,9 +61,9 @@ class Exporter:
         self._told_left_out: set[str] = set()
         self._shards: dict[str, Any] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
-        self._loops = [asyncio.create_task(loop) for loop in (self._collect_forever(), self._look_up_forever())]
-        for loop in self._loops:
-            loop.add_done_callback(_die_with)
+        self._loops = Tasks()
+        for loop in (self._collect_forever(), self._look_up_forever()):
+            self._loops.start(loop)
 
     async def ping(self, *_more: object) -> None:
         """Return if the actor is up."""
@@ -166,19 +165,8 @@ class Exporter:
 
 def start(config: TrackerConfig) -> ActorHandle[Any]:
     """Create the exporter of this namespace; there must be none yet."""
-    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "enable_task_events": False}
-    actor: Any = ray.remote(Exporter)
-    handle: ActorHandle[Any] = actor.options(
-        name=names.EXPORTER, namespace=config.namespace, lifetime="detached", **options, **on_head()
-    ).remote(config)
+    handle: ActorHandle[Any] = create(Exporter, names.EXPORTER, config, groups={}, **on_head())
     return handle
-
-
-def _die_with(loop: asyncio.Task[None]) -> None:
-    """End the process when one of its loops ended: Ray starts it anew."""
-    if not loop.cancelled():
-        _log.critical("the exporter's loop broke", error=repr(loop.exception()))
-        os._exit(1)
 
 
 def _shown(watched: Watched) -> dict[str, object]:

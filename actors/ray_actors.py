@@ -3,7 +3,7 @@ The shell in which a shard lives as a Ray actor, and what it shares with the dir
 
 Nothing is decided here: a `Shard` is built, fed and ended. Two things of Ray shape it. Methods of a concurrency group run
 on an event loop, and in a thread, of their own: they hop to the main one, where all state lives (`on`). And a class is pickled by
-reference only if its module's name for it is the class itself: so it is wrapped where it is created (`create_shard`), not by a decorator.
+reference only if its module's name for it is the class itself: so it is wrapped where it is created (`create`), not by a decorator.
 
 What actors call each other with grows as `sessions/growing.py` says. So each method takes `*_more`: what only a newer caller knows to say. An
 argument that is added stands before that, with a default.
@@ -28,6 +28,7 @@ from actors.health import DirectoryAwayError, Health
 from actors.logs import write_plainly
 from actors.shard.admission import Room
 from actors.shard.shard import Shard
+from actors.tasks import end_process
 from metrics.reports import Known, ShardReport
 from sessions.changes import Policy
 from storage.redis_journal import RedisJournal
@@ -46,10 +47,12 @@ REMOTE: Final[Any] = ray.remote
 """Its type hints leave concurrency groups out."""
 OPTIONS: Final[dict[str, Any]] = {
     "num_cpus": 0,
+    "max_concurrency": CALLS_MAX,
     "max_restarts": -1,
     "max_task_retries": 0,
     "enable_task_events": False,
 }
+"""Of every actor of ours."""
 
 
 class SessionShard:
@@ -70,7 +73,7 @@ class SessionShard:
             clock=clock.now,
             monotonic=clock.monotonic,
             confirm=self._confirm,
-            end=_end_process,
+            end=end_process,
             room=Room(
                 new_per_minute=config.new_sessions_per_minute,
                 per_network_per_minute=config.new_pixel_sessions_per_network,
@@ -148,10 +151,18 @@ class SessionShard:
 def create_shard(config: TrackerConfig, index: int, *, node: str | None = None) -> Any:  # noqa: ANN401 - Ray makes the methods of handles up
     """Create a shard actor, on a node if that can take it. Blocks for as long as Ray takes to register its name."""
     groups = {"health": 16, "collection": 4}
-    actor = REMOTE(concurrency_groups=groups, max_concurrency=CALLS_MAX, **OPTIONS | {"num_cpus": SHARD_CPUS})(SessionShard)
     where = {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
-    name = names.shard_name(index)
-    return actor.options(name=name, namespace=config.namespace, lifetime="detached", **where).remote(config, index)
+    return create(SessionShard, names.shard_name(index), config, index, groups=groups, num_cpus=SHARD_CPUS, **where)
+
+
+def create(actor: type, name: str, config: TrackerConfig, *more: object, groups: Mapping[str, int], **options: object) -> Any:  # noqa: ANN401 - as above
+    """
+    Create one of our actors under its name, told `config` and more. Raises `ValueError` if the name is taken.
+
+    `groups`: calls at once by concurrency group. `options` of Ray's, beside those that all of ours have.
+    """
+    remote = REMOTE(concurrency_groups=dict(groups), **OPTIONS | options)(actor)
+    return remote.options(name=name, namespace=config.namespace, lifetime="detached").remote(config, *more)
 
 
 def find_shards(namespace: str, held: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,15 +205,3 @@ def _calm_collector() -> None:
     # collected as ever; the oldest practically never: what lives long here is freed by its reference count.
     gc.freeze()
     gc.set_threshold(20_000, 2, 100_000)
-
-
-def _end_process(problem: BaseException) -> None:
-    """End this process without another word: Ray starts the actor anew."""
-    log.critical("ending this process", problem=repr(problem))
-    os._exit(1)
-
-
-def end_with(work: "asyncio.Task[None]") -> None:
-    """End this process if its work ended by itself."""
-    if not work.cancelled() and (problem := work.exception()) is not None:
-        _end_process(problem)

@@ -15,8 +15,9 @@ from actors.directory.plan import PlanRefusedError
 from actors.directory.steward import BUSY_ROUND_S, ROUND_S, LeaseLostError, Steward
 from actors.health import DirectoryAwayError
 from actors.logs import write_plainly
-from actors.ray_actors import CALLS_MAX, OPTIONS, REMOTE, await_on, end_with, on, on_head
+from actors.ray_actors import await_on, create, on, on_head
 from actors.ray_shards import RayShards
+from actors.tasks import Tasks
 from sessions.growing import grows
 from storage.journal import DataSetConflictError, JournalError, JournalUnavailableError, WipedError
 from storage.redis_journal import RedisJournal
@@ -58,8 +59,7 @@ class Directory:
         self._problem: str | None = None
         self._settled = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._work = self._loop.create_task(self._run())
-        self._work.add_done_callback(end_with)
+        self._work = Tasks().start(self._run())
 
     async def settled(self, *_more: object) -> str | None:
         """Return once every slot is served, or with the line that says why that cannot be."""
@@ -135,8 +135,7 @@ class Directory:
 
 def create_directory(config: TrackerConfig, *, run: str) -> Any:  # noqa: ANN401 - Ray makes the methods of handles up
     """Create the directory actor; there must be none yet. Blocks as `create_shard` does. Raises `ValueError` if there is one."""
-    actor = REMOTE(concurrency_groups={"health": 8}, max_concurrency=CALLS_MAX, **OPTIONS)(Directory)
-    return actor.options(name=names.DIRECTORY, namespace=config.namespace, lifetime="detached", **on_head()).remote(config, run)
+    return create(Directory, names.DIRECTORY, config, run, groups={"health": 8}, **on_head())
 
 
 async def _heard(order: Awaitable[object]) -> Answer:

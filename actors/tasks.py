@@ -1,18 +1,30 @@
 """
-The tasks that one actor consists of: who is held on to, and what it means when one of them breaks.
+The tasks that a process of ours consists of: who is held on to, and what it means when one of them breaks.
 
-Decides that whatever breaks one breaks the whole, once. It does not know what they do.
+Decides that whatever breaks one breaks the whole, once; and, where nothing else is asked for, that this ends the process: Ray, or
+Serve, starts a new one. It does not know what they do.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+def end_process(problem: BaseException) -> None:
+    """End this process without another word but why."""
+    log.critical("ending this process", problem=repr(problem), exc_info=problem)
+    os._exit(1)
 
 
 class Tasks:
     """See the module. `on_broken` is called with what broke the first of them that breaks."""
 
-    def __init__(self, on_broken: Callable[[BaseException], None]) -> None:
+    def __init__(self, on_broken: Callable[[BaseException], None] = end_process) -> None:
         self._on_broken = on_broken
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = False
@@ -24,12 +36,17 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
-    async def stop(self) -> None:
-        """Cancel all of them but the caller, and wait until they are gone; what breaks from now on is nobody's concern."""
+    def cancel(self) -> list["asyncio.Task[None]"]:
+        """Cancel all of them but the caller, and return them; what breaks from now on is nobody's concern."""
         self._over = True
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
+        return tasks
+
+    async def stop(self) -> None:
+        """Cancel all of them but the caller, and wait until they are gone."""
+        tasks = self.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:

@@ -5,9 +5,7 @@ Decides which part gets which, and every option of the deployment (`docs/archite
 Serve). It knows no request. `build` is for whoever deploys: `headcount up`, or `serve deploy` on a cluster.
 """
 
-import asyncio
 import gc
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -19,6 +17,7 @@ from ray import serve
 from actors import clock, names
 from actors.config import TrackerConfig
 from actors.logs import write_plainly
+from actors.tasks import Tasks, end_process
 from metrics.reports import ReplicaReport
 from serve_app.access.auth import Doorkeeper
 from serve_app.access.tokens import Tokens, follow
@@ -59,9 +58,9 @@ class Replica:
         self._map = SlotMap(self._journal.fences)
         self._actors = Actors(config.namespace)
         self._lines = Lines(self._actors.call)
-        self._room = PostRoom(self._map, self._lines.deliver, on_broken=die_of)
+        self._room = PostRoom(self._map, self._lines.deliver, on_broken=end_process)
         self._tallies = Tallies(uuid4().hex)
-        self._background: list[asyncio.Task[None]] = []
+        self._background = Tasks()
         self._settings = settings
         self._doorkeeper = Doorkeeper(tokens, now=clock.now)
         if settings.auth == "off":
@@ -97,13 +96,8 @@ class Replica:
 
     def _start(self) -> None:
         """Begin what goes on beside the requests. Waits for nobody: replicas start beside the shards."""
-        self._background = [
-            asyncio.create_task(report_forever(self._tallies, self._report)),
-            asyncio.create_task(self._map.refresh()),
-            asyncio.create_task(follow(self._settings, self._doorkeeper.adopt)),
-        ]
-        for task in self._background:
-            task.add_done_callback(_die_with)
+        for work in (report_forever(self._tallies, self._report), self._map.refresh(), follow(self._settings, self._doorkeeper.adopt)):
+            self._background.start(work)
         Shortcut.open(self._ingest, paths={PIXEL_PATH, *POSTS})
         # What was made so far stays, and requests leave hardly any cycles: the collector took a seventh of the replica's time.
         gc.collect()
@@ -112,8 +106,7 @@ class Replica:
 
     async def _stop(self) -> None:
         Shortcut.close()
-        for task in self._background:
-            task.cancel()
+        self._background.cancel()
         self._room.close()
         self._lines.close()
         await self._journal.close()
@@ -121,17 +114,6 @@ class Replica:
     async def _report(self, report: ReplicaReport) -> int:
         number: int = await self._actors.call(names.EXPORTER, "report", report, within_s=ANSWER_S)
         return number
-
-
-def die_of(error: BaseException) -> None:
-    """End the process because of what nobody foresaw: Serve starts a new replica, and HAProxy asks another meanwhile."""
-    _log.critical("the replica broke", error=repr(error), exc_info=error)
-    os._exit(1)
-
-
-def _die_with(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        die_of(error)
 
 
 def _log_past_serve() -> None:

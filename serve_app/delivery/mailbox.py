@@ -24,6 +24,7 @@ import msgspec
 import structlog
 
 from actors.messages import NotTaken, decode_reply, encode_batch
+from actors.tasks import Tasks
 from serve_app.delivery.slotmap import SlotMap
 from sessions import limits
 from sessions.changes import Receipt
@@ -94,12 +95,11 @@ class PostRoom:
         """`on_broken` is called with what nobody foresaw; it should end the process."""
         self._map = slot_map
         self._send = send
-        self._on_broken = on_broken
         self._waiting_max = waiting_max
         self._boxes: dict[str, Mailbox] = {}
         self._loop = asyncio.get_running_loop()
         self._chance = Random().random  # noqa: S311 - no secret
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(on_broken)
         self._unplaced: set[Letter] = set()
         self._sweeping = False
 
@@ -162,21 +162,13 @@ class PostRoom:
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside everything else, and hold on to it until it is done."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._tasks.start(work)
 
     def close(self) -> None:
         """Give up all letters and stop."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         for letter in [*self._unplaced, *(letter for box in self._boxes.values() for letter in box.letters())]:
             letter.settle(Undelivered.UNAVAILABLE)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_broken(error)
 
     def _after_pause(self, letter: Letter) -> None:
         if letter.answer.done():

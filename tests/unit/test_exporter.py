@@ -98,8 +98,9 @@ def collected_from(
                 while not await until(exporter):  # noqa: ASYNC110 - any condition, from outside
                     await asyncio.sleep(0.01)
         finally:
-            for task in (*exporter._loops, *exporter._calls.values()):
-                task.cancel()
+            exporter._loops.cancel()
+            for call in exporter._calls.values():
+                call.cancel()
 
     asyncio.run(run())
 
