@@ -17,10 +17,13 @@ async def ends(*works: BaseException | None, tasks: Tasks | None = None) -> Task
         if work is not None:
             raise work
 
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     tasks = tasks or Tasks()
     started = [tasks.start(part(work)) for work in works]
     await asyncio.wait(started)
     await asyncio.sleep(0)
+    assert not complaints
     return tasks
 
 
