@@ -13,6 +13,7 @@ from random import Random
 import msgspec
 import pytest
 
+from storage.codec import _StoredLedger, _StoredRecord
 from storage.redis_journal import RedisJournal
 from tests.chaos.crowd import Crowd
 from tests.chaos.ordeal import agree, order
@@ -21,7 +22,7 @@ from tests.integration.installation import Installation, wait_until
 from tests.next_version import Version
 
 PLAYERS = 100
-FIELDS_OF_A_RECORD, FIELDS_OF_A_LEDGER = 5, 7
+FIELDS_OF_A_RECORD, FIELDS_OF_A_LEDGER = (len(kind.__struct_fields__) for kind in (_StoredRecord, _StoredLedger))
 
 
 @pytest.fixture(scope="module")
