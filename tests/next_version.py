@@ -27,9 +27,11 @@ GROWING: Final = {
 FIELD: Final = "    of_tomorrow: int = 8\n"
 ALSO: Final = {
     "actors/shard/reporting.py": ("        self._fresh: Increments = {}\n", '        self._fresh: Increments = {("of_tomorrow",): 1}\n'),
-    "sessions/tracker.py": ("vitals, _ = (\n", "vitals, _, _ = (\n"),
+    "storage/codec.py": ("record.handed, record.open))\n", "record.handed, record.open, 8))\n"),
 }
-"""A shard of it counts something that no exporter knows yet; and it knows its own heartbeats, where each field is taken in turn."""
+"""A shard of it counts something that no exporter knows yet; and gives a record's fields in turn."""
+TRACKER: Final = "sessions/tracker.py"
+"""Takes the fields of a heartbeat in turn."""
 
 
 class Version:
@@ -42,15 +44,15 @@ class Version:
             assert spec is not None
             assert spec.submodule_search_locations is not None
             copytree(spec.submodule_search_locations[0], folder / package, ignore=ignore_patterns("__pycache__"))
-        self._before = {name: (folder / name).read_text() for name in (*GROWING, *ALSO)}
+        self._before = {name: (folder / name).read_text() for name in (*GROWING, *ALSO, TRACKER)}
 
     def grow(self) -> None:
         """Make it the next version."""
-        for name, classes in GROWING.items():
-            (self.folder / name).write_text(_with_field(self._before[name], classes))
-        for name, (before, after) in ALSO.items():
-            assert before in self._before[name], name
-            (self.folder / name).write_text(self._before[name].replace(before, after))
+        for name, text in self._before.items():
+            before, after = ALSO.get(name, ("", ""))
+            assert before in text, name
+            grown = _with_field(text.replace(before, after), GROWING.get(name, ()))
+            (self.folder / name).write_text(_taking_one_more(grown) if name == TRACKER else grown)
 
     def shrink(self) -> None:
         """Make it what is installed again."""
@@ -67,4 +69,15 @@ def _with_field(text: str, classes: tuple[str, ...]) -> str:
         end = node.body[last + described].end_lineno
         assert end is not None
         lines.insert(end, FIELD)
+    return "".join(lines)
+
+
+def _taking_one_more(text: str) -> str:
+    """Let a statement that takes a heartbeat apart take one field more."""
+    targets = [each.targets[0] for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Assign)]
+    (last,) = [each.elts[-1] for each in targets if isinstance(each, ast.Tuple) and "'rebuffer_count'" in ast.dump(each)]
+    assert last.end_lineno is not None
+    lines = text.splitlines(keepends=True)
+    line = lines[last.end_lineno - 1]
+    lines[last.end_lineno - 1] = f"{line[: last.end_col_offset]}, _{line[last.end_col_offset :]}"
     return "".join(lines)

@@ -22,7 +22,8 @@ from tests.integration.installation import Installation, wait_until
 from tests.next_version import Version
 
 PLAYERS = 100
-FIELDS_OF_A_RECORD, FIELDS_OF_A_LEDGER = (len(kind.__struct_fields__) for kind in (_StoredRecord, _StoredLedger))
+ENTRIES_OF_A_RECORD, ENTRIES_OF_A_LEDGER = len(_StoredRecord.__struct_fields__) + 1, len(_StoredLedger.__struct_fields__)
+"""The last of a record's is its checksum."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, version: Version) -> Iterato
 
 
 def sizes_of_records(scene: Scene) -> set[tuple[int, int]]:
-    """Return how many fields the slots' records, and the ledgers in them, were stored with."""
+    """Return how many entries the slots' records, and the ledgers in them, were stored with."""
 
     async def read() -> list[bytes | None]:
         journal = RedisJournal(scene.journal_url)
@@ -67,7 +68,7 @@ def lived_as_before(scene: Scene) -> None:
 
 
 def test_shards_of_the_next_version_serve_below_what_is_older_and_no_player_notices(scene: Scene, version: Version) -> None:
-    assert sizes_of_records(scene) == {(FIELDS_OF_A_RECORD, FIELDS_OF_A_LEDGER)}
+    assert sizes_of_records(scene) == {(ENTRIES_OF_A_RECORD, ENTRIES_OF_A_LEDGER)}
     older = [scene.processes(title) for title in (REPLICA, EXPORTER)]
     was = scene.processes(SHARD) | scene.processes(DIRECTORY)
     version.grow()
@@ -75,7 +76,7 @@ def test_shards_of_the_next_version_serve_below_what_is_older_and_no_player_noti
     assert not was & (scene.processes(SHARD) | scene.processes(DIRECTORY))
     assert [scene.processes(title) for title in (REPLICA, EXPORTER)] == older
     # All slots have had a new owner, whose first write is a record.
-    assert sizes_of_records(scene) == {(FIELDS_OF_A_RECORD + 1, FIELDS_OF_A_LEDGER + 1)}
+    assert sizes_of_records(scene) == {(ENTRIES_OF_A_RECORD + 1, ENTRIES_OF_A_LEDGER + 1)}
     lived_as_before(scene)
     assert any("of_tomorrow" in line for line in scene.log_lines()), "the exporter names what it does not know"
 
@@ -83,7 +84,7 @@ def test_shards_of_the_next_version_serve_below_what_is_older_and_no_player_noti
 def test_shards_of_this_version_read_what_the_next_one_wrote_and_no_player_notices(scene: Scene, version: Version) -> None:
     version.shrink()
     order(scene, "rollout")
-    assert sizes_of_records(scene) == {(FIELDS_OF_A_RECORD, FIELDS_OF_A_LEDGER)}
+    assert sizes_of_records(scene) == {(ENTRIES_OF_A_RECORD, ENTRIES_OF_A_LEDGER)}
     lived_as_before(scene)
 
 
