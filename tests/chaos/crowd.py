@@ -266,7 +266,7 @@ class Player:
         self.turn = asyncio.Lock()
 
     async def start(self) -> None:
-        playback = {**examples.START["playback"], "quality": "auto"}
+        playback = {**examples.START["playback"], "quality": QUALITIES[0]}
         answer = await self._say(START, {**examples.START, "playback": playback})
         assert answer["accepted"], answer
         self._memory.started = True
