@@ -1,7 +1,8 @@
 """
 Which processes are there, told apart for certain. Linux (`/proc`) only.
 
-A process id alone proves nothing: ids are used again. With the kernel's start time beside it, it does.
+A process id alone proves nothing: ids are used again. With the kernel's start time beside it, it does. Why not by `psutil`:
+`docs/decisions/0004-one-run-and-its-processes.md`.
 """
 
 import os
@@ -15,11 +16,16 @@ _LISTENS: Final = "0A"
 """State of a TCP socket that listens, in the kernel's table."""
 
 
+_DEAD: Final = frozenset({"Z", "X"})
+"""States of those that are dead; zombies only wait for their parent to collect them."""
+
+
 class ProcessStat(NamedTuple):
     """What `/proc/PID/stat` tells."""
 
     state: str
-    """`Z` is a zombie: dead, but not yet buried."""
+    """See `_DEAD`."""
+    parent: int
     group: int
     started: int
     """Kernel ticks since boot."""
@@ -40,13 +46,20 @@ def stat_of(pid: int) -> ProcessStat | None:
         return None
     # The command's name stands in brackets and may hold anything, brackets and spaces too.
     values = text.rpartition(")")[2].split()
-    return ProcessStat(state=values[0], group=int(values[2]), started=int(values[19]))
+    return ProcessStat(state=values[0], parent=int(values[1]), group=int(values[2]), started=int(values[19]))
 
 
 def name_of(pid: int) -> ProcessName | None:
     """Return the certain name of a process that lives."""
     stat = stat_of(pid)
-    return ProcessName(pid, stat.started) if stat and stat.state != "Z" else None
+    return ProcessName(pid, stat.started) if stat and stat.state not in _DEAD else None
+
+
+def parents() -> dict[ProcessName, int]:
+    """Return every process that lives, with the id of its parent."""
+    return {
+        ProcessName(pid, stat.started): stat.parent for pid in _pids() if (stat := stat_of(pid)) is not None and stat.state not in _DEAD
+    }
 
 
 def is_alive(process: ProcessName) -> bool:
@@ -71,23 +84,22 @@ def holders_of(path: Path) -> list[ProcessName]:
         wanted = path.stat()
     except FileNotFoundError:
         return []
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid() and _has_open(folder / "fd", wanted):
-            process = name_of(int(folder.name))
-            if process:
-                found.append(process)
-    return found
+    holders = [pid for pid in _pids() if pid != os.getpid() and _has_open(Path(f"/proc/{pid}/fd"), wanted)]
+    return [process for pid in holders if (process := name_of(pid))]
 
 
 def listener_on(port: int) -> str | None:
     """Return the program that listens on a TCP port of this machine, with its process id; None: nobody, or nobody whom we may see."""
     wanted = {f"socket:[{line[9]}]" for line in _sockets() if line[3] == _LISTENS and int(line[1].rpartition(":")[2], 16) == port}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and wanted & _opened(folder / "fd"):
+    for pid in _pids():
+        if wanted & _opened(Path(f"/proc/{pid}/fd")):
             with suppress(OSError):
-                return f"{(folder / 'comm').read_text().strip()}, process {folder.name}"
+                return f"{Path(f'/proc/{pid}/comm').read_text().strip()}, process {pid}"
     return None
+
+
+def _pids() -> Iterator[int]:
+    yield from (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
 
 
 def _opened(descriptors: Path) -> set[str]:

@@ -23,13 +23,11 @@ from typing import Final
 
 from serve_app.settings import RUN_VARIABLE
 from sessions.growing import fit, names_of
-from storage.processes import ProcessName, is_alive
+from storage.processes import ProcessName, is_alive, parents
 from storage.whole_file import write_whole
 
 RECORD_NAME: Final = "up.json"
 _POLL_MS: Final = 50
-_DEAD: Final = frozenset({"Z", "X"})
-"""Zombies only wait for their parent to collect them."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -73,19 +71,6 @@ def forget(data_dir: Path) -> None:
     (data_dir / RECORD_NAME).unlink(missing_ok=True)
 
 
-def _everyone() -> dict[ProcessName, int]:
-    """Return every living process with its parent's pid."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                text = (folder / "stat").read_text(errors="replace")
-                values = text.rpartition(")")[2].split()  # the name before it may hold blanks and parentheses
-                if values[0] not in _DEAD:
-                    found[ProcessName(int(folder.name), int(values[19]))] = int(values[1])
-    return found
-
-
 def _carries(pid: int, mark: bytes) -> bool:
     try:
         return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -99,7 +84,7 @@ def survivors(record: RunRecord) -> set[ProcessName]:
         return set()
     mark = f"{RUN_VARIABLE}={record.run}".encode()
     recorded = set(record.processes)
-    everyone = _everyone()
+    everyone = parents()
     children: dict[int, list[ProcessName]] = {}
     for process, parent in everyone.items():
         children.setdefault(parent, []).append(process)
@@ -116,7 +101,7 @@ def survivors(record: RunRecord) -> set[ProcessName]:
 def children_named(names: Collection[str]) -> set[ProcessName]:
     """Return the living processes that this one started and that run one of these programs."""
     found = set()
-    for process, parent in _everyone().items():
+    for process, parent in parents().items():
         with suppress(OSError):
             if parent == os.getpid() and Path(f"/proc/{process.pid}/comm").read_text().strip() in names:
                 found.add(process)
