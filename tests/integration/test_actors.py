@@ -207,7 +207,7 @@ def test_whoever_waits_for_a_shard_that_is_killed_hears_of_it_at_once_and_ray_ca
         over_ray, over_the_channel = [
             decode_reply(reply) for reply in (await handle.receive.remote(batch), await players.lines.deliver(shard, batch))
         ]
-        assert over_ray == over_the_channel == [Receipt(accepted=True, interval_s=30)]
+        assert over_ray == over_the_channel == [Receipt(accepted=True, interval_s=30, start_wanted=True)]
         os.kill(victim["pid"], signal.SIGSTOP)
         waiting = asyncio.create_task(players.lines.deliver(shard, batch))
         done, _ = await asyncio.wait([waiting], timeout=0.5)
