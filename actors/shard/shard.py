@@ -24,6 +24,7 @@ from actors.messages import NotTaken, decode_batch, waited_before_s
 from actors.shard.admission import Room
 from actors.shard.claims import Taking
 from actors.shard.held_slot import HeldSlot
+from actors.shard.holdings import Holdings
 from actors.shard.intake import Intake
 from actors.shard.lever import Lever
 from actors.shard.outages import RHYTHM, Rhythm, Wakefulness
@@ -79,7 +80,8 @@ class Shard:
         self._monotonic = monotonic
         self._room = room or Room()
         self._spread = Spread()
-        self._held: dict[int, HeldSlot] = {}
+        self._holdings = Holdings()
+        self._held = self._holdings.by_slot
         self._restarts = 0
         self._lane = asyncio.Lock()
         self._sound = True
@@ -91,7 +93,7 @@ class Shard:
         self._writer = Writer(
             name,
             journal=journal,
-            held=self._held,
+            holdings=self._holdings,
             confirm=confirm,
             rhythm=rhythm,
             monotonic=monotonic,
@@ -279,7 +281,7 @@ class Shard:
             now = self._enter()
             for held in restored:
                 held.pause(outage_s(claimed[held.slot].alive_at, now=now, gap_s=self._rhythm.gap_s))
-                self._held[held.slot] = held
+                self._holdings.take(held)
             self._room.count(held.tracker for held in self._held.values())
             # Only once this is written do we know that the slots are still ours, and that the pause cannot be lost.
             await self._write(self._held.values(), now=now)
@@ -300,7 +302,7 @@ class Shard:
             if not await self._writer.touch(alive_at=self._wakefulness.alive_at(now)):
                 log.warning("slots kept: the journal does not answer", shard=self.name, slots=list(slots))
                 return
-            epochs = {slot: self._held.pop(slot).epoch for slot in slots if slot in self._held}
+            epochs = self._holdings.let_go(slots)
         try:
             await self._journal.release(epochs)
         except JournalUnavailableError as error:
@@ -379,7 +381,7 @@ class Shard:
 
     @property
     def held(self) -> Mapping[int, HeldSlot]:
-        """Return the slots that are served, by number; to be read only."""
+        """Return the slots that are served, by number."""
         return self._held
 
     # The end.

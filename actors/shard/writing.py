@@ -16,6 +16,7 @@ import structlog
 
 from actors.health import Confirm, DirectoryAwayError
 from actors.shard.held_slot import HeldSlot, Pending
+from actors.shard.holdings import Holdings
 from actors.shard.outages import Rhythm
 from sessions.errors import InvariantError
 from sessions.limits import WRITE_BACK_SESSIONS_MAX
@@ -32,7 +33,7 @@ class Writer:
         name: str,
         *,
         journal: Journal,
-        held: dict[int, HeldSlot],
+        holdings: Holdings,
         confirm: Confirm,
         rhythm: Rhythm,
         monotonic: Callable[[], float],
@@ -41,8 +42,9 @@ class Writer:
     ) -> None:
         self._name = name
         self._journal = journal
-        self._held = held
-        """The shard's; slots that turn out to be somebody else's are taken out."""
+        self._holdings = holdings
+        """The shard's; slots that turn out to be somebody else's are let go of."""
+        self._held = holdings.by_slot
         self._confirm = confirm
         self._rhythm = rhythm
         self._monotonic = monotonic
@@ -179,7 +181,7 @@ class Writer:
         return {slot: max(epoch, unheard.get(slot, 0)) for slot, epoch in epochs.items()}
 
     def _drop(self, slots: Sequence[int], *, why: str) -> None:
-        dropped = [slot for slot in slots if self._held.pop(slot, None) is not None]
+        dropped = list(self._holdings.let_go(slots))
         if dropped:
             self.lost_slots += len(dropped)
             log.warning("slots dropped", shard=self._name, slots=dropped, why=why)
