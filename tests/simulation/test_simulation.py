@@ -92,7 +92,9 @@ def check_kept(world: World, truth: Truth, session: Session | None) -> None:
         over = truth.gone or truth.ended is not None
         assert not truth.at or (over and world.clock() - truth.at > world.policy.revive_window_s), truth
         return
-    assert session.provisional != truth.started or not truth.at, truth
+    assert not (session.provisional and truth.started), truth
+    # A late start may have been applied, and only its answer got lost.
+    assert session.provisional or truth.started or truth.late or not truth.at, truth
     if truth.ended is not None:
         assert session.ending is not None
         assert (session.liveness, session.ending.total_watch_s) == (Liveness.ENDED, truth.ended), truth

@@ -388,9 +388,17 @@ class World:
         self._some_node().network.slow_until = self.clock() + self._some_time()
 
     async def _unhear(self) -> None:
+        """Cut a shard off from the directory; not while the door is shut: it has nobody else to tell it, and believes the last word for a while only."""
+        if self.clock() < self.door_shut_until:
+            self.happened["unheard called off"] += 1
+            return
         self._some_node().unheard_until = self.clock() + self._some_time()
 
     async def _shut_door(self) -> None:
+        """Let no player in; not while a shard cannot be told so: two faults at once, as above."""
+        if any(self.clock() < place.unheard_until for place in self.places.values()):
+            self.happened["door shut called off"] += 1
+            return
         self.door_shut_until = self.clock() + self._some_time()
 
     async def _scale(self) -> None:
