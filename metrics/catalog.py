@@ -174,11 +174,19 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _by_stream("bitrate_seconds", "Playing time for which the bitrate is known.", unit="seconds", increments="bitrate"),
     _by_stream("quality_switches", "Changes of quality after a session's first.", increments="quality_switches"),
     _by_stream("stream_errors", "Errors that players reported.", "fatal", increments="stream_errors", values=("false", "true")),
-    _by_stream("start_failures", "Sessions that failed before their first frame.", increments="start_failures"),
-    _by_stream("playback_failures", "Sessions that failed after their first frame.", increments="playback_failures"),
+    _by_stream(
+        "start_failures",
+        "Sessions that failed before their first frame: told 30 s after the error, or at the end.",
+        increments="start_failures",
+    ),
+    _by_stream(
+        "playback_failures",
+        "Sessions that failed after their first frame: told 30 s after the error, or at the end.",
+        increments="playback_failures",
+    ),
     _by_stream(
         "exits_before_start",
-        "Sessions that were over without a frame or a failure, a second or more after their start.",
+        "Sessions that ended without a frame or a failure a second or more after their start, or expired without either.",
         increments="exits_before_start",
     ),
     _by_stream("plays", "Sessions that showed a first frame.", increments="plays"),
@@ -190,7 +198,11 @@ CATALOG: Final[tuple[Metric, ...]] = (
         unit="seconds",
         increments="session",
     ),
-    _histogram("experience_score", "Experience score, 0-100, of sessions that are over.", increments="experience_score"),
+    _histogram(
+        "experience_score",
+        "Experience score, 0-100, of sessions that have ended, or have been expired for ten minutes.",
+        increments="experience_score",
+    ),
     _histogram(
         "stream_startup_seconds", "Startup time by stream, in coarse buckets.", "stream_id", unit="seconds", increments="stream_startup"
     ),

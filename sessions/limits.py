@@ -54,6 +54,10 @@ DVR_OFFSET_S_MIN: Final = 10.0
 """Who plays so far behind the live edge watches the past: its latency is no live latency."""
 STARTUP_S_MAX: Final = 600.0
 """A longer time to the first frame is no startup, but somebody who went away, or a clock that was set."""
+OUTCOME_AFTER_S: Final = 600.0
+"""Who has been expired for so long does not come back from a pocket: how it went is counted then, and not again."""
+FAILURE_AFTER_S: Final = 30.0
+"""A fatal error that is not got over within this time is told as a failure: somebody is to be woken by it."""
 INTERVAL_CAP_S_MAX: Final = 65_535
 """The most that one interval ever counts, whatever was promised: 18 hours, what fits the window."""
 EVENT_IDS_MAX: Final = 1_024

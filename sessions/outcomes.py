@@ -3,7 +3,8 @@ What a session's life adds to the counters of quality (`docs/metrics.md`): from 
 
 Theory of operation: what inputs add (time, stalls, plays, failures, startups) comes as `Gains`, at the moment at which they leave
 the reordering window, because only then it is final. What only the whole session tells (its length, latency and score, an exit
-before the start) is counted when it finishes for the first time, so once, however often it revives; how far its player's own totals
+before the start) is counted when it has ended, or has been expired for ten minutes: once, however often it revives. A failure is told sooner,
+30 s after a fatal error that nothing playing has followed. How far its player's own totals
 are from ours when the player says them, which is at its end. The tracker writes all of it in one commit with the session
 that it was counted of, so a crash repeats neither or both.
 """
@@ -66,7 +67,7 @@ def _add_happened(increments: Increments, stream_id: str, gain: Gain) -> None:
 
 def add_finish(increments: Increments, session: Session, account: Account) -> None:
     """
-    Add what a session's finish tells, which has its revision; `account` is what `stop` returned.
+    Add what every finish of a session tells; `account` is what `stop` returned.
 
     Stalls that only the player's own counter knows are the connection's: whose seek would have caused them is not known. What
     was added of them stays, so after a revival the count may exceed `rebuffer_count` by what both then counted.
@@ -75,8 +76,14 @@ def add_finish(increments: Increments, session: Session, account: Account) -> No
     if unseen > 0:
         session.tally(stalls_added=unseen)
         _add(increments, ("rebuffers", session.stream_id, "connection"), unseen)
-    if session.revision > 1:
+
+
+def add_outcome(increments: Increments, session: Session) -> None:
+    """Add how it went: once for each viewing, when it has ended, or has been expired for so long that it will not come back."""
+    if session.tallies.outcomes:
         return
+    session.tally(outcomes=1)
+    account = session.settled()
     add_failure(increments, session, account)
     if account.playback is Playback.AD:
         _add(increments, ("exits_during_ad", session.stream_id), 1)
@@ -95,7 +102,8 @@ def add_finish(increments: Increments, session: Session, account: Account) -> No
 
 def add_failure(increments: Increments, session: Session, account: Account) -> None:
     """Add the failure that stands: a fatal error that nothing playing has followed, or an end for an error; at most one per viewing."""
-    if account.failure:
+    if account.failure and not session.tallies.failures:
+        session.tally(failures=account.failure)
         kind = "start_failures" if account.failure == FAILURES.index("start") else "playback_failures"
         _add(increments, (kind, session.stream_id), 1)
 

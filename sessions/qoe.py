@@ -83,10 +83,12 @@ def startup_between_s(started_at: float, first_frame_at: float) -> float | None:
 
 
 def exited_before_start(session: Session, account: Account | None = None) -> bool:
-    """EBVS: started (not provisional, not merely shown), over, without a frame or a failure, after at least a second."""
+    """EBVS: started (not provisional, not merely shown), over without a frame or a failure: expired, or ended after at least a second."""
     account = account or session.settled()
     if session.liveness is Liveness.ACTIVE or session.provisional or session.is_beacon or account.frame or account.failure:
         return False
+    if session.liveness is Liveness.EXPIRED:
+        return True  # whoever waited for longer than was promised waited for long enough
     # A start that came too late for the window, or by another clock, has no place in time, but it was more than a second ago.
     asked_for: float = session.newest_at - account.started_at
     return asked_for >= 1.0 or account.started_at == ANOTHER_CLOCK

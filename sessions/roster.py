@@ -14,14 +14,14 @@ from typing import Final, Self
 
 from sessions.account import Gains
 from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy
-from sessions.deadlines import Deadlines, bucket_of, due_at_of
+from sessions.deadlines import BUCKETS_PER_S, Deadlines, bucket_of, due_at_of
 from sessions.diary import What
 from sessions.dimensions import DIMENSIONS
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS
 from sessions.histograms import observe
-from sessions.limits import QUEUE_SPAN_S_MAX
-from sessions.outcomes import add_finish, add_gains
+from sessions.limits import FAILURE_AFTER_S, OUTCOME_AFTER_S, QUEUE_SPAN_S_MAX
+from sessions.outcomes import add_failure, add_finish, add_gains, add_outcome
 from sessions.session import Session
 from sessions.states import Input, Liveness
 from sessions.story import describe
@@ -59,6 +59,8 @@ class Roster:
         self.paused_s = 0.0
         self._sessions: dict[str, Session] = {}
         self._deadlines: Deadlines[Session] = Deadlines()
+        self._failing: Deadlines[Session] = Deadlines()
+        """Sessions with a fatal error that nothing playing has followed yet, until that becomes a failure."""
         self._changed: dict[Session, None] = {}
         self._forgotten: dict[str, None] = {}
         self._finished: list[Finished] = []
@@ -79,6 +81,8 @@ class Roster:
             session.bucket = roster._deadlines.add(session, session.bucket)
             if session.liveness is Liveness.ACTIVE:
                 roster._count(session, 1)
+            if session.tallies.fails_in:
+                roster._failing.add(session, session.tallies.fails_in)
         return roster
 
     @property
@@ -92,7 +96,7 @@ class Roster:
 
     def advance(self, *, now: float, limit: int) -> int:
         """
-        Expire the sessions whose heartbeats stopped, and forget those whose revive window is over; return how many, at most `limit`.
+        Do what is due of all sessions, at most `limit` times, and return how often: expire, tell failures and outcomes, forget.
 
         A session ends at its own last sign of life, not at `now`: a shard that was
         paused must not lengthen anyone's watch time.
@@ -101,6 +105,8 @@ class Roster:
         for session in self._deadlines.pop_due(now=now - self.paused_s, limit=limit):
             worked_off += 1
             before = session.liveness
+            if before is Liveness.EXPIRED and not session.tallies.outcomes and self._tell_outcome(session):
+                continue
             after, entries = LIVENESS[before, Input.DEADLINE]
             self._book(entries, "")
             if before is Liveness.ACTIVE:
@@ -110,12 +116,40 @@ class Roster:
             else:
                 session.bucket = 0
                 self._leave(session, after, now)
+        for session in self._failing.pop_due(now=now - self.paused_s, limit=limit - worked_off):
+            worked_off += 1
+            session.tallies = session.tallies._replace(fails_in=0)
+            add_failure(self._increments, session, session.settled())
+            self._changed[session] = None
         return worked_off
+
+    def _tell_outcome(self, session: Session) -> bool:
+        """Count how an expired session went, which will not come back; True: it is remembered for longer than that."""
+        add_outcome(self._increments, session)
+        self._got_over(session)
+        remembered_s = self.policy.revive_window_s - OUTCOME_AFTER_S
+        if remembered_s <= 0:
+            return False
+        session.bucket = self._deadlines.add(session, session.bucket + int(remembered_s * BUCKETS_PER_S))
+        self._changed[session] = None
+        return True
+
+    def _has_failed(self, session: Session, now: float) -> None:
+        """Tell a failure in 30 s, if nothing that plays comes until then, and if it was not told yet how this viewing went."""
+        if not (session.tallies.failures or session.tallies.outcomes):
+            bucket = self._failing.add(session, bucket_of(now - self.paused_s + FAILURE_AFTER_S))
+            session.tallies = session.tallies._replace(fails_in=bucket)
+
+    def _got_over(self, session: Session) -> None:
+        """Tell no failure any more: it plays again, or what there was to tell is told."""
+        if session.tallies.fails_in:
+            self._failing.remove(session, session.tallies.fails_in)
+            session.tallies = session.tallies._replace(fails_in=0)
 
     def next_deadline(self) -> float | None:
         """Return when `advance` has work next, on the caller's clock; None: never."""
-        due_at = self._deadlines.next_due_at()
-        return None if due_at is None else due_at + self.paused_s
+        due_ats = [due_at for each in (self._deadlines, self._failing) if (due_at := each.next_due_at()) is not None]
+        return min(due_ats) + self.paused_s if due_ats else None
 
     def pause(self, seconds: float) -> None:
         """Count `seconds` of an outage of ours: every deadline moves by as much."""
@@ -149,7 +183,10 @@ class Roster:
 
     def remaining_s(self, session: Session, *, now: float) -> float:
         """Return the seconds until the session's next deadline."""
-        return max(0.0, due_at_of(session.bucket) + self.paused_s - now)
+        due_at = due_at_of(session.bucket)
+        if session.liveness is Liveness.EXPIRED and not session.tallies.outcomes:
+            due_at += max(0.0, self.policy.revive_window_s - OUTCOME_AFTER_S)
+        return max(0.0, due_at + self.paused_s - now)
 
     # For the handlers of inputs.
 
@@ -218,10 +255,17 @@ class Roster:
         else:
             session.tell(What.ENDED, now=now, detail=END_REASONS.index(reason))
         self._finished.append(Finished(session, session.revision))
-        session.bucket = self._deadlines.add(session, bucket_of(now - self.paused_s + self.policy.revive_window_s))
+        due_in_s = self.policy.revive_window_s
+        if after is Liveness.ENDED:
+            add_outcome(self._increments, session)
+            self._got_over(session)
+        elif not session.tallies.outcomes:
+            due_in_s = min(due_in_s, OUTCOME_AFTER_S)
+        session.bucket = self._deadlines.add(session, bucket_of(now - self.paused_s + due_in_s))
         self._changed[session] = None
 
     def _forget(self, session: Session) -> None:
+        self._got_over(session)
         del self._sessions[session.session_id]
         self.beacons -= session.is_beacon
         self.beacon_bytes -= chosen_bytes(session)
@@ -284,6 +328,8 @@ class Roster:
         self._require(self.beacon_bytes == sum(map(chosen_bytes, self._sessions.values())), "the bytes of beacon sessions miscounted")
         self._require(self.beacons == sum(session.is_beacon for session in self._sessions.values()), "beacon sessions miscounted")
         scheduled = dict(self._deadlines.items())
+        failing = {session: session.tallies.fails_in for session in self._sessions.values() if session.tallies.fails_in}
+        self._require(dict(self._failing.items()) == failing, "failures to be told are out of place")
         self._require(len(scheduled) == len(self._sessions), "not every session has exactly one deadline")
         for session_id, session in self._sessions.items():
             self._require(session.session_id == session_id, "filed under another id", session)

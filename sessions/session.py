@@ -45,6 +45,12 @@ class Tallies(NamedTuple):
     errors: int = 0
     stalls_added: int = 0
     """Stalls of the player's own counter, beyond ours, that were counted when the session finished."""
+    outcomes: int = 0
+    """1 once it was counted how it went; never again in this viewing."""
+    failures: int = 0
+    """The failure that was told, as an index of `account.FAILURES`: at most one in a viewing."""
+    fails_in: int = 0
+    """The bucket (`deadlines.py`) in which its fatal error becomes a failure; 0: it has none, or it was told."""
 
 
 class Pixel(NamedTuple):
@@ -408,7 +414,11 @@ class Session:
         session.playback = _PLAYBACKS[session.playback]
         session.streams = tuple(session.streams)
         session.account = bytearray(session.account) if session.account else _NOTHING_FOLDED
+        before_outcomes = len(session.tallies) <= Tallies._fields.index("outcomes")
         session.tallies = fit(Tallies, session.tallies) if any(session.tallies) else _NO_TALLIES
+        if before_outcomes and (session.revision or session.account):
+            # That build counted outcomes at the first finish, and a failure as it was folded.
+            session.tally(outcomes=min(session.revision, 1), failures=Account(session.account).failure)
         if session.pixel is not None:
             pixel = fit(Pixel, session.pixel)
             session.pixel = pixel._replace(types=tuple(pixel.types))

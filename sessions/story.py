@@ -160,7 +160,8 @@ def counters(session: Session) -> list[dict[str, object]]:
 
     `amount` is all of it; the `provisional` part of it is still in the window, and in no counter yet.
     """
-    now, final, told = session.settled(), Account(session.account), session.revision > 0
+    now, final, tallies = session.settled(), Account(session.account), session.tallies
+    failed, told = tallies.failures or now.failure, tallies.failures
     rows: list[tuple[str, float, float, str]] = [
         ("playing_seconds", now.playing_s, final.playing_s, "time in playing"),
         ("rebuffering_seconds", now.rebuffering_s, final.rebuffering_s, "time in rebuffering"),
@@ -173,20 +174,25 @@ def counters(session: Session) -> list[dict[str, object]]:
         ("rebuffers, connection", _by_connection(now), _by_connection(final), "stalls that no seek caused"),
         ("rebuffers, seek", now.seek_rebuffers, final.seek_rebuffers, "stalls within 5 s of a seek"),
         ("quality_switches", now.switches, final.switches, "changes of quality after the first"),
-        ("start_failures", now.failure == 1, told and now.failure == 1, "a fatal error, or an end for one, before the first frame"),
+        ("start_failures", failed == 1, told == 1, "a fatal error, or an end for one, before the first frame"),
         (
             "playback_failures",
-            now.failure == _PLAYBACK_FAILURE,
-            told and now.failure == _PLAYBACK_FAILURE,
+            failed == _PLAYBACK_FAILURE,
+            told == _PLAYBACK_FAILURE,
             "the same after the first frame",
         ),
     ]
-    # These are final as soon as they are counted.
-    errors, added, exited = session.tallies.errors, session.tallies.stalls_added, session.revision > 0 and exited_before_start(session, now)
+    # The first two are final as soon as they are counted.
+    errors, added, exited = tallies.errors, tallies.stalls_added, exited_before_start(session, now)
     rows += [
         ("stream_errors", errors, errors, "as they were taken"),
         ("rebuffers, connection", added, added, "stalls that only the player's own counter knows"),
-        ("exits_before_start", exited, exited, "over without a frame or a failure, after at least a second"),
+        (
+            "exits_before_start",
+            exited,
+            exited and tallies.outcomes,
+            "ended without a frame or a failure after at least a second, or expired without either",
+        ),
     ]
     return [
         {"what": what, "amount": round(amount, 6), "provisional": round(amount - so_far, 6), "why": why}

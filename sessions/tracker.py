@@ -255,8 +255,11 @@ class Tracker(Roster):
             session.follow_counter(event.rebuffer_count)
         cue = Cue.END_FOR_ERROR if event.reason == "error" else Cue.END
         self._note(session, "end", cue, max(event.at, session.newest_at), now, interval_s)
+        if known is None:
+            session.tally(outcomes=1)  # nothing is known of how it went
         self._leave(session, after, now)
-        add_differences(self._increments, session, event)
+        if known is not None:
+            add_differences(self._increments, session, event)
         return receipt
 
     def _beacon(self, event: Beacon, now: float, interval_s: int) -> Receipt:
@@ -322,7 +325,7 @@ class Tracker(Roster):
         if not in_time:
             self._ignore_late(session, what, at, now)
         elif session.playback is not before:
-            self._follow_playback(session, before)
+            self._follow_playback(session, before, now)
 
     def _cap_s(self, interval_s: int) -> int:
         """Return the most that an interval counts which begins under this promise."""
@@ -337,14 +340,18 @@ class Tracker(Roster):
             self._add(_WILD)
             session.tally(wild=1)
         session.tell(What.WILD_CLOCK, now=now, detail=step)
-        self._follow_playback(session, before)
+        self._follow_playback(session, before, now)
 
-    def _follow_playback(self, session: Session, before: Playback) -> None:
+    def _follow_playback(self, session: Session, before: Playback, now: float) -> None:
         """Keep the audience true after what may have changed a session's state."""
         if session.playback is not before:
             self._move_if_counted(session, ("state", before), ("state", session.playback))
             stream_id = session.stream_id
             self._move_if_counted(session, ("stream", stream_id, before), ("stream", stream_id, session.playback))
+            if before is Playback.FAILED:
+                self._got_over(session)
+            elif session.playback is Playback.FAILED:
+                self._has_failed(session, now)
 
     def _follow(
         self,

@@ -27,6 +27,12 @@ SEEK_BEFORE_S: Final = 0.5
 """A stall that began so short a time before a seek was caused by it too."""
 SEEK_S: Final = 5.0
 """A stall that begins within this time of a seek was caused by it."""
+OUTCOME_S: Final = 600.0
+"""Who has been silent for so long since it was noticed does not come back: how it went is counted."""
+FAILURE_S: Final = 30.0
+"""Who has not got over a fatal error within this time has failed."""
+TICK_S: Final = 1.0
+"""How late the tracker may notice either."""
 HASTY_S: Final = 1.0
 """Who leaves sooner has not waited for the first frame."""
 UNKNOWN: Final = "unknown"
@@ -85,6 +91,8 @@ class Sitting:
     """When it finished, its start had not come."""
     watched_told_s: float | None = None
     """What the player said of its watching, if it said that it left."""
+    gone: tuple[float, float] | None = None
+    """When it was noticed that it had fallen silent, at the earliest and at the latest (server's time); None: it said that it left."""
 
 
 class Diary:
@@ -96,6 +104,10 @@ class Diary:
         self._closed_at = -inf
         self.newest = -inf
         """The newest stamp."""
+        self.only_ended = False
+        """Nothing was heard of it but its end: nobody knows how it went."""
+        self.failed = (-inf, -inf)
+        """When its last fatal error was told, at the earliest and at the latest (server's time)."""
 
     def begin(self, stamp: float) -> None:
         """Begin after an end: what is older belongs to the viewing before."""
@@ -113,9 +125,12 @@ class Diary:
         self.newest = max(self.newest, entry.stamp)
         return True
 
-    def finish(self, *, certain: bool, provisional: bool, watched_told_s: float | None = None) -> None:
+    def finish(
+        self, *, certain: bool, provisional: bool, watched_told_s: float | None = None, gone: tuple[float, float] | None = None
+    ) -> None:
         """Close a sitting: it ended, or fell silent."""
         sitting = self._sittings[-1]
+        sitting.gone = gone
         sitting.over, sitting.provisional, sitting.watched_told_s = "certain" if certain else "possible", provisional, watched_told_s
         if certain:
             self._closed_at = self.newest
@@ -128,10 +143,16 @@ class Diary:
             account.sit(sitting.entries)
         return account.state
 
-    def outcomes(self) -> Iterator["Account"]:
-        """Yield what must be counted of it, once for each way that it may have gone."""
+    def outcomes(self, *, now: float = inf) -> Iterator["Account"]:
+        """Yield what must be counted of it by `now`, once for each way that it may have gone."""
         doubts = [number for number, sitting in enumerate(self._sittings) if sitting.over == "possible"]
-        for answers in product((False, True), repeat=min(len(doubts), 4)):
+        last = max((number for number, sitting in enumerate(self._sittings) if sitting.over), default=-1)
+        is_last = not (self._sittings and any(sitting.entries for sitting in self._sittings[last + 1 :]))
+        gone = self._sittings[last].gone if last >= 0 and is_last else None
+        ended = last >= 0 and is_last and gone is None
+        told = (False,) if self.only_ended or not is_last or last < 0 else (True,) if ended else _since(gone, OUTCOME_S, now)
+        failed = (False,) if self.only_ended else _since(self.failed, FAILURE_S, now)
+        for outcome, failure, *answers in product(told, failed, *((False, True),) * min(len(doubts), 4)):
             happened = dict(zip(doubts, answers, strict=False))
             account = Account(self._beacon)
             entries: list[Entry] = []
@@ -139,10 +160,20 @@ class Diary:
                 entries += sitting.entries
                 if sitting.over == "certain" or happened.get(number):
                     account.sit(entries)
-                    account.finish(sitting)
+                    account.finish(sitting, only_ended=self.only_ended)
                     entries = []
             account.sit(entries)
+            if outcome:
+                account.tell(self._sittings[last])
+            elif failure:
+                account.fail()
             yield account
+
+
+def _since(when: tuple[float, float] | None, after_s: float, now: float) -> tuple[bool, ...]:
+    """Tell whether it is `after_s` later already; both, if nobody outside can know."""
+    earliest, latest = when or (inf, inf)
+    return (False,) if now < earliest + after_s else (True,) if now > latest + after_s + TICK_S else (False, True)
 
 
 class Account:
@@ -181,7 +212,7 @@ class Account:
         """Seconds by state, over all streams."""
         self._latencies: list[tuple[float, float]] = []
         """(latency, seconds of playing)."""
-        self._stalls = self._stalls_added = self._finishes = 0
+        self._stalls = self._stalls_added = 0
 
     def sit(self, entries: Iterable[Entry]) -> None:
         """Go through one sitting, in the order of the player's time."""
@@ -312,25 +343,29 @@ class Account:
         startup_s = self._first_frame.stamp - self._started.stamp - self._ads_before_frame_s
         return startup_s if 0.0 <= startup_s <= STARTUP_S else None
 
-    def finish(self, sitting: Sitting) -> None:
-        """Count what only the whole session tells: once, at its first finish; stalls that nobody saw, at each."""
+    def finish(self, sitting: Sitting, *, only_ended: bool) -> None:
+        """Count stalls that nobody saw, and how far the player's own totals are off."""
         unseen = max(self._stalls, self._stalls_told) - self._stalls - self._stalls_added
         if unseen > 0:
             self._stalls_added += unseen
             self._add("rebuffers", unseen, "connection")
-        if sitting.watched_told_s is not None:
+        if sitting.watched_told_s is not None and not only_ended:
             watched_s = self._spent["playing"] + self._spent["rebuffering"]
             self._observe("player_watch_difference", abs(sitting.watched_told_s - watched_s))
-        self._finishes += 1
-        if self._finishes > 1:
-            return
-        if self.state == "ad":
-            self._add("exits_during_ad", 1)
+
+    def fail(self) -> None:
+        """Count the failure that stands."""
         if self._failed:
             self._add("playback_failures" if self._played else "start_failures", 1)
+
+    def tell(self, sitting: Sitting) -> None:
+        """Count what only the whole session tells, once: it ended, or fell silent ten minutes ago."""
+        if self.state == "ad":
+            self._add("exits_during_ad", 1)
+        self.fail()
         if not (self._played or self._failed or sitting.provisional or self._beacon):
             asked_for_s = inf if self._started is None else self._newest_at - self._started.stamp
-            if asked_for_s >= HASTY_S:
+            if asked_for_s >= HASTY_S or sitting.gone is not None:
                 self._add("exits_before_start", 1)
         known_s = sum(seconds for _, seconds in self._latencies)
         if known_s > 0:

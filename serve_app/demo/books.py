@@ -158,6 +158,7 @@ class Books:
         self._high: dict[Counted, int] = defaultdict(int)
         self.course: list[Step] = []
         """How many were active when: every change, by session, not in order of time."""
+        self._settled_at = float("inf")
         self.requests = 0
         self.outages_s = 0.0
         """How long the tracker was away, in all: it may have kept every session alive for as long as that."""
@@ -206,6 +207,7 @@ class Books:
 
     def settle(self, *, now: float) -> None:
         """Count as expired whose deadline the tracker must have noticed by `now`."""
+        self._settled_at = now
         for session in self._sessions.values():
             if session.alive and now > self._latest(session):
                 self._expire(session)
@@ -225,14 +227,16 @@ class Books:
             float, {key: count for key, count in self._high.items() if key[0] in (_ERRORS, _AD_ERRORS)}
         )
         for session in self._sessions.values():
-            for key, (least, most) in spans(session.diary.outcomes()).items():
+            for key, (least, most) in spans(session.diary.outcomes(now=self._settled_at)).items():
                 low[key] += least
                 high[key] += most
         return {key: Span(low[key], most) for key, most in high.items()}
 
     def _observed(self, name: str) -> Mapping[str, list[float]]:
         """Return everything that a histogram must have seen, in order, by stream."""
-        seen = sorted(pair for session in self._sessions.values() for pair in next(session.diary.outcomes()).observed[name])
+        seen = sorted(
+            pair for session in self._sessions.values() for pair in next(session.diary.outcomes(now=self._settled_at)).observed[name]
+        )
         return {stream: [value for _, value in pairs] for stream, pairs in groupby(seen, key=itemgetter(0))}
 
     def in_short(self) -> Short:
@@ -286,7 +290,8 @@ class Books:
         session.alive = False
         self._add("expired")
         self._steps(session.stream, None, session.due[0], self._latest(session))
-        session.diary.finish(certain=True, provisional=not session.started)
+        gone = session.due[0], self._latest(session)
+        session.diary.finish(certain=True, provisional=not session.started, gone=gone)
 
     def _may_have_expired(self, session: _Session, sending: Sending) -> None:
         if sending.sent_at > self._latest(session):
@@ -296,7 +301,8 @@ class Books:
             self._unsure("expired")
             self._unsure("revived")
             self.course += (Step(session.due[0], session.stream, -1, 0), Step(sending.acknowledged_at, session.stream, 1, 0))
-            session.diary.finish(certain=False, provisional=not session.started)
+            gone = session.due[0], sending.acknowledged_at
+            session.diary.finish(certain=False, provisional=not session.started, gone=gone)
 
     def _steps(self, old: str | None, new: str | None, earliest: float, latest: float) -> None:
         """Take down that somebody left one stream for another, or came, or went."""
@@ -349,6 +355,8 @@ class Books:
                 if event.type == "ad_error":
                     self._add(_AD_ERRORS, said.stream)
                 what = "fatal" if event.fatal else event.type
+                if event.fatal:
+                    session.diary.failed = sending.sent_at, sending.acknowledged_at
                 self._moves(session, Entry(event.stamp, what, said.stream, sending.alive_s, quality=event.quality))
         self._unsure("duplicates", more=(sending.tries - 1) * len(said.events))
 
@@ -374,6 +382,7 @@ class Books:
         self._add("ended", said.reason)
         session.alive, session.ended_as = False, _ending(said)
         what = "fatal" if said.reason == "error" else "end"
+        session.diary.only_ended = not session.known
         last = Entry(max(said.stamp, session.diary.newest), what, None, sending.alive_s, stalls=said.measured.stalls)
         session.diary.note(last)
         session.diary.finish(certain=True, provisional=not session.started, watched_told_s=said.measured.watched_s)

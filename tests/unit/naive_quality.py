@@ -125,6 +125,12 @@ class NaiveQuality(NaiveSlot):
         """What is counted at a finish, at the end, or as it is taken."""
         self.finished: dict[str, int] = {}
         """How many stalls of the player's were added, by those who have finished."""
+        self.told: set[str] = set()
+        """Of whom it was counted how it went."""
+        self.failed: set[str] = set()
+        """Of whom a failure was counted."""
+        self.failing: dict[str, float] = {}
+        """Who has a fatal error that nothing playing has followed, and since when (slot's clock)."""
 
     def truth(self) -> Counter[Key]:
         """Return every counter, by key; of histograms how many were observed, and the sum."""
@@ -144,24 +150,56 @@ class NaiveQuality(NaiveSlot):
         unseen = viewing.stalls_told - told.playback.stalls - self.finished.get(name, 0)
         if unseen > 0:
             self.once["rebuffers", stream, "connection"] += unseen
-        if name not in self.finished:
-            is_beacon = name.startswith("\0")
-            waited = told.started_at is None or told.across_clocks or viewing.newest_at - told.started_at >= 1
-            if not (told.playback.frame or told.playback.failure or viewing.provisional or is_beacon) and waited:
-                self.once["exits_before_start", stream] += 1
-            if told.playback.failure:
-                self.once[f"{told.playback.failure}_failures", stream] += 1
-            if told.playback.frame or not is_beacon:
-                self.once["session", "count"] += 1
-                self.once["session", "sum"] += told.spent_s
         self.finished[name] = self.finished.get(name, 0) + max(0, unseen)
+        if how == "ended":
+            self.tell(name, viewing)
+
+    def tell(self, name: str, viewing: Viewing) -> None:
+        """Count how it went, once: at its end, or when it was forgotten without one."""
+        if name in self.told:
+            return
+        self.told.add(name)
+        told, stream = quality_of(viewing), viewing.replay()[2]
+        is_beacon = name.startswith("\0")
+        waited = told.started_at is None or told.across_clocks or viewing.newest_at - told.started_at >= 1 or viewing.liveness == "expired"
+        if not (told.playback.frame or told.playback.failure or viewing.provisional or is_beacon) and waited:
+            self.once["exits_before_start", stream] += 1
+        self.fail(name, viewing)
+        if told.playback.frame or not is_beacon:
+            self.once["session", "count"] += 1
+            self.once["session", "sum"] += told.spent_s
+
+    def fail(self, name: str, viewing: Viewing) -> None:
+        failure = quality_of(viewing).playback.failure
+        self.failing.pop(name, None)
+        if failure and name not in self.failed:
+            self.failed.add(name)
+            self.once[f"{failure}_failures", viewing.replay()[2]] += 1
+
+    def watch_failure(self, name: str, *, now: float) -> None:
+        viewing = self.viewings.get(name)
+        if viewing is None or viewing.liveness == "ended" or viewing.replay()[1].state != "failed":
+            self.failing.pop(name, None)
+        elif name not in self.failed | self.told:
+            self.failing.setdefault(name, now - self.paused_s)
+
+    def forget(self, name: str) -> None:
+        """Let go of what a name stood for."""
+        self.finished.pop(name, None)
+        self.told.discard(name)
+        self.failed.discard(name)
+        self.failing.pop(name, None)
 
     def begin_viewing(self, viewing: Viewing, event: Start, *, now: float) -> None:
         super().begin_viewing(viewing, event, now=now)
         self.gone.append(viewing)
-        self.finished.pop(event.session_id)
+        self.forget(event.session_id)
 
     def end(self, event: End, interval_s: int, now: float) -> tuple[bool, int, int]:
+        if event.session_id not in self.viewings:
+            # Only its end was heard: nothing is known of how it went.
+            self.told.add(event.session_id)
+            return super().end(event, interval_s, now)
         receipt = super().end(event, interval_s, now)
         watched_s = quality_of(self.viewings[event.session_id]).watched_s
         self.once["player_watch_difference", "count"] += 1
@@ -172,6 +210,7 @@ class NaiveQuality(NaiveSlot):
         viewing = self.viewings.get(event.session_id)
         known = set(viewing.ids) if viewing is not None else set()
         receipt = super().receive(event, interval_s, now=now)
+        self.watch_failure(event.session_id, now=now)
         if isinstance(event, Happenings) and event.session_id in self.viewings:
             for each in event.happenings:
                 if each.type == "stream_error" and each.event_id in self.viewings[event.session_id].ids - known:
@@ -182,5 +221,9 @@ class NaiveQuality(NaiveSlot):
         before = dict(self.viewings)
         super().advance(now=now)
         for name in before.keys() - self.viewings.keys():
+            self.tell(name, before[name])
             self.gone.append(before[name])
-            self.finished.pop(name)
+            self.forget(name)
+        for name, since in list(self.failing.items()):
+            if since + 30 < now - self.paused_s:
+                self.fail(name, self.viewings[name])

@@ -78,8 +78,8 @@ class Play:
         return round(INTERVAL_S * (past[-1] if past else 1.0))
 
     def pass_time(self) -> None:
-        while self.tracker.advance(now=self.now, limit=1_000):
-            pass
+        while (due_at := self.tracker.next_deadline()) is not None and due_at <= self.now:
+            self.tracker.advance(now=due_at, limit=1_000)
 
     def seen(self) -> dict[tuple[str, str], int]:
         return {(key[1], key[2]): count for key, count in self.tracker.audience.items() if key[0] == "stream"}

@@ -225,6 +225,9 @@ class Beside(RuleBasedStateMachine):
         shown = {key: count for key, count in self.tracker.audience.items() if key[0] in ("state", "stream")}
         assert shown == audience
         due_ats = [viewing.due_at + 0.25 + self.slot.paused_s for viewing in self.slot.viewings.values()]
+        due_ats += [
+            due_at_of(each.tallies.fails_in) + self.slot.paused_s for each in self.tracker.sessions.values() if each.tallies.fails_in
+        ]
         assert self.tracker.next_deadline() == min(due_ats, default=None)
         ledger, counts = self.tracker.ledger, self.slot.counts
         assert ledger.active == sum(viewing.liveness == "active" for viewing in self.slot.viewings.values())
