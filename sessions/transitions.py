@@ -12,6 +12,9 @@ from typing import Final
 from sessions.limits import AD_BREAK_S_MAX, STALLED_AFTER_S, VIEW_OVERTAKEN_S
 from sessions.states import Cue, Input, Liveness, Playback
 
+GOES_ON: Final[tuple[Liveness, tuple[str, ...]]] = (Liveness.ACTIVE, ())
+"""What an input does to an active session that only lives on."""
+
 LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] = {
     (Liveness.UNKNOWN, Input.START): (Liveness.ACTIVE, ("started",)),
     (Liveness.UNKNOWN, Input.BEACON): (Liveness.ACTIVE, ("started",)),
@@ -20,7 +23,7 @@ LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] 
     (Liveness.UNKNOWN, Input.END): (Liveness.ENDED, ("provisional", "ended")),
     (Liveness.ACTIVE, Input.START): (Liveness.ACTIVE, ()),
     (Liveness.ACTIVE, Input.BEACON): (Liveness.ACTIVE, ()),
-    (Liveness.ACTIVE, Input.HEARTBEAT): (Liveness.ACTIVE, ()),
+    (Liveness.ACTIVE, Input.HEARTBEAT): GOES_ON,
     (Liveness.ACTIVE, Input.EVENT): (Liveness.ACTIVE, ()),
     (Liveness.ACTIVE, Input.END): (Liveness.ENDED, ("ended",)),
     (Liveness.ACTIVE, Input.DEADLINE): (Liveness.EXPIRED, ("expired",)),
@@ -40,8 +43,6 @@ LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] 
 }
 """(liveness, input) → (liveness, ledger counts that grow by one). A start that meets a provisional session adds `promoted`."""
 
-GOES_ON: Final = (Liveness.ACTIVE, ())
-"""What an input does to an active session that only lives on."""
 MOVES_ACTIVE: Final = {"started": 1, "provisional": 1, "revived": 1, "ended": -1, "expired": -1}
 """By ledger count: what one more of it does to the number of active sessions."""
 

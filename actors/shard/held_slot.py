@@ -97,8 +97,16 @@ class HeldSlot:
         return 0, {}
 
     def acknowledge(self, batch: int) -> None:
-        """Hear that the exporter added this batch, and all before it."""
-        if batch >= self._batch == self._durable_batch:
+        """
+        Hear that the exporter added this batch, and all before it.
+
+        It never adds what is not durable. So if it knows a higher number than ours, the journal lost its data while our clock, from which
+        numbers begin anew, was behind: ours go on behind its number, or it would take all that is handed for long since added.
+        """
+        if batch > self._batch:
+            self._batch = batch + 1
+            self.must_write = True
+        elif batch == self._batch == self._durable_batch:
             self._handed = {}
 
     def _encode(self, changes: Changes, *, replace: bool) -> "Pending":
