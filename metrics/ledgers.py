@@ -3,7 +3,8 @@ The ledger's counters over all slots: sums of what each slot last said, which ne
 
 A slot that is between two owners keeps what it last said. If a successor's ledger is behind (its predecessor had shown
 what it then could not commit), the slot's counters stand until they are reached again: a fall would look like a reset
-of the whole sum. They are back in step as soon as the players' repeated requests are counted.
+of the whole sum. They are back in step as soon as the players' repeated requests are counted. A ledger that has fallen to less than half began
+anew, its data is lost: what it counts from then on is added, as Prometheus itself does at a reset; else it would stand still for months.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,9 @@ class Ledgers:
     def take(self, slot: int, ledger: Ledger) -> None:
         """Replace what this slot says."""
         floor = self._slots.setdefault(slot, {})
+        opened = ledger.started + ledger.provisional
+        if opened < (floor.get(("started",), 0) + floor.get(("provisional",), 0)) / 2:
+            floor.clear()
         said: list[tuple[Key, int]] = [((name,), getattr(ledger, name)) for name in _PLAIN]
         said += [(("ended", reason), count) for reason, count in ledger.ended.items()]
         for key, count in said:
