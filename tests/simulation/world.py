@@ -67,6 +67,11 @@ class Truth:
     started: bool = False
     ended: int | None = None
     """The player's own total, once its end was acknowledged."""
+    returns: int = 0
+    """How often it came back under the same id, after an end that was acknowledged."""
+    is_returning: bool = False
+    is_starting: bool = False
+    """Its start is on its way: whether it was taken is not known yet."""
     gone: bool = False
     """It vanished without a word, and may expire."""
     late: bool = False
@@ -493,7 +498,7 @@ class Player:
         return self._world.clock() + self._skew_s
 
     async def _ask(self, truth: Truth, event: Event) -> Receipt:
-        if not isinstance(event, End) and self._random.random() < self._twice:
+        if self._random.random() < self._twice:
             # Its client library asks for the same at once over two connections, and two replicas carry it.
             self._world.happened["request doubled"] += 1
             (receipt, at), (again, again_at) = await asyncio.gather(self._world.ask(event), self._world.ask(event))
@@ -532,15 +537,30 @@ class Player:
             # An end whose answer got lost is answered, the second time, with what the first said.
             assert receipt.total_watch_s == self._sessions, (truth, receipt)
             truth.ended = self._sessions
+            if random.random() < 0.3 and not world.calm:
+                await self._come_back(truth)
         else:
             truth.gone = True
         await asyncio.sleep(30 * stretch * random.random())
 
+    async def _come_back(self, truth: Truth) -> None:
+        """Watch on under the same id, as a page from the browser's cache does, and leave once more."""
+        await asyncio.sleep(10 * self._world.scale.stretch)
+        self._world.happened["came back"] += 1
+        truth.is_returning, truth.ended = True, None
+        await self._start(truth)
+        truth.returns, truth.is_returning = truth.returns + 1, False
+        await self._beat(truth)
+        await asyncio.sleep(20 * self._world.scale.stretch)
+        receipt = await self._ask(truth, End(truth.session_id, self._now(), "timeout", self._sessions, 0, 0))
+        assert receipt.accepted, (truth, receipt)
+        truth.ended = self._sessions
+
     async def _start(self, truth: Truth) -> None:
-        stream = f"live-{self._random.randrange(3)}"
+        stream, truth.is_starting = f"live-{self._random.randrange(3)}", True
         receipt = await self._ask(truth, Start(truth.session_id, self._now(), stream, "c", "c", "p", "web", "DE", "wifi", "auto"))
         assert receipt.accepted, (truth, receipt)
-        truth.started = True
+        truth.started, truth.is_starting = True, False
 
     async def _set_clock(self, truth: Truth) -> None:
         """Set the player's clock: ahead at once, or back, which only several inputs together can tell."""

@@ -110,7 +110,7 @@ class Life:
     def _arrive(self, arrives: float, path: str, body: Body) -> None:
         self.requests.append(Request(arrives, len(self.requests), path, body, self.clock, frozenset(self.wild)))
 
-    def start(self, *, delay: float | None = None, at: float | None = None, lost: bool = False) -> None:
+    def start(self, *, delay: float | None = None, at: float | None = None, lost: bool = False, quality: str = "") -> None:
         odd = self.maybe(0.1)
         body = {
             "session_id": self.name,
@@ -120,7 +120,7 @@ class Life:
             "stream": {"stream_id": self.stream, "channel_id": self.channel, "creator_id": "creator"},
             "epg": {"current_program_id": "program"},
             "playback": {
-                "quality": "auto" if self.maybe(0.5) else self.quality,
+                "quality": quality or ("auto" if self.maybe(0.5) else self.quality),
                 "latency_mode": "ultra-low" if odd else "low",
                 "dvr_enabled": True,
             },
@@ -346,7 +346,7 @@ class Life:
             [how for how, name in enumerate(("zaps by start", "event before its beat", "event", "beat")) if name not in NOT_YET]
         )
         if how == 0:
-            self.start()
+            self.start(quality="auto")
         elif how == 1:
             # The event of the new stream overtakes the beat that names it.
             self.now += 0.2

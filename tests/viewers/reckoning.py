@@ -396,7 +396,9 @@ class Reckoning:
         if wild:
             # It says nothing of when it was; whatever it moves, it moves no time.
             return
-        if said.at < max(viewing.newest_at - LATE_S - self.life.held_back_s, viewing.floor):
+        # What was kept back with the first that was heard of it is no later than that was.
+        held_back_s = self.life.held_back_s if self.now < self.life.requests[0].arrives + 25 else 0.0
+        if said.at < max(viewing.newest_at - LATE_S - held_back_s, viewing.floor):
             self.counts["late_events",] += 1
             return
         said.term = viewing.term
@@ -413,7 +415,7 @@ class Reckoning:
         was = self.viewing
         again = was is not None and was.liveness == "active" and not was.provisional
         stream = body["stream"]["stream_id"]
-        moves = again and was is not None and told_of(was).stream != stream and body["timestamp"] >= was.newest_at
+        moves = again and was is not None and told_of(was).stream != stream and body["timestamp"] > was.newest_at
         viewing = self.arrive(request, "started")
         self.ledger["promoted"] += viewing.provisional
         viewing.provisional = False
