@@ -525,9 +525,8 @@ class Reckoning:
         body, first = request.body, self.viewing is None
         viewing = self.arrive(request, "started")
         what = kind = body["type"]
-        if kind in viewing.pixels:
-            self.counts["duplicates",] += 1
-        else:
+        is_again, before = kind in viewing.pixels, told_of(viewing).state
+        if not is_again:
             self.counts["beacons", kind] += 1
             viewing.pixels |= {kind} - {"check"}
         if kind == "check" and first:
@@ -537,6 +536,8 @@ class Reckoning:
         if kind == "play":
             viewing.played_at = request.arrives
         self.put(viewing, Said(request.arrives, what, self.arrivals, body["v"]))
+        # One that says anew what it said, and moves something, is a page that was loaded again.
+        self.counts["duplicates",] += is_again and told_of(viewing).state == before
         return True, 0, 0
 
 
