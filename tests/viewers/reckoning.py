@@ -415,7 +415,8 @@ class Reckoning:
         was = self.viewing
         again = was is not None and was.liveness == "active" and not was.provisional
         stream = body["stream"]["stream_id"]
-        moves = again and was is not None and told_of(was).stream != stream and body["timestamp"] > was.newest_at
+        named_at = -inf if was is None else max((said.at for said in was.said if said.stream and said.term == was.term), default=-inf)
+        moves = again and was is not None and told_of(was).stream != stream and body["timestamp"] > named_at
         viewing = self.arrive(request, "started")
         self.ledger["promoted"] += viewing.provisional
         viewing.provisional = False
