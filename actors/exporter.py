@@ -53,7 +53,8 @@ class Exporter:
     async def __init__(self, config: TrackerConfig) -> None:  # type: ignore[misc]  # Ray awaits it
         write_plainly()
         self._config = config
-        self._began_at = clock.now()
+        self._now = clock.SteadyClock()
+        self._began_at = self._now()
         self._totals = Totals(now=self._began_at, slots=config.slots)
         self._shows_from = clock.monotonic() + HEARD_WITHIN_S
         self._complete = asyncio.Event()
@@ -72,7 +73,7 @@ class Exporter:
         """Return the body of a scrape, OpenMetrics 1.0 or Prometheus text 0.0.4; None: not everybody was heard yet."""
         if not await self._has_heard_all():
             return None
-        return render(self._totals, openmetrics=openmetrics, now=clock.now())
+        return render(self._totals, openmetrics=openmetrics, now=self._now())
 
     async def concurrency(self, stream_id: str | None = None, *_more: object) -> dict[str, object] | None:
         """
@@ -83,7 +84,7 @@ class Exporter:
         """
         if not await self._has_heard_all():
             return None
-        totals, now = self._totals, clock.now()
+        totals, now = self._totals, self._now()
         answer: dict[str, object] = {"peaks_since": _moment(self._began_at), "age_seconds": round(totals.age_s(now=now), 3)}
         if stream_id is not None:
             return {"stream_id": stream_id, **_shown(totals.watched(stream_id)), **answer}
@@ -97,7 +98,7 @@ class Exporter:
         A report that cannot be right is dropped and acknowledged: offered for ever, it would hold back all that come after it.
         """
         try:
-            return self._totals.add_replica(report, now=clock.now())
+            return self._totals.add_replica(report, now=self._now())
         except InvariantError as error:
             _log.error("replica's report dropped", replica=report.replica, number=report.number, error=str(error))
             return report.number
@@ -124,14 +125,14 @@ class Exporter:
             if self._calls:
                 await asyncio.wait(set(self._calls.values()), timeout=ANSWERS_WITHIN_S)
             if collection % COLLECTIONS_PER_TICK == 0:
-                self._totals.tick(now=clock.now())
+                self._totals.tick(now=self._now())
             due_at = max(due_at + COLLECT_EVERY_S, clock.monotonic())
             await asyncio.sleep(due_at - clock.monotonic())
 
     async def _collect(self, name: str, shard: Any) -> None:  # noqa: ANN401 - Ray makes the methods of handles up
         try:
             call: Awaitable[ShardReport] = shard.collect.remote(self._totals.known(name))
-            self._totals.add_shard(await asyncio.wait_for(call, CALL_S_MAX), now=clock.now())
+            self._totals.add_shard(await asyncio.wait_for(call, CALL_S_MAX), now=self._now())
             self._tell_left_out()
             if self._totals.ledgers.complete:
                 self._complete.set()

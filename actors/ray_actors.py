@@ -71,7 +71,7 @@ class SessionShard:
             policy=Policy(config.heartbeat_interval_s, config.expiry_intervals, config.revive_window_s),
             journal=RedisJournal(config.journal_url),
             clock=clock.now,
-            monotonic=clock.monotonic,
+            monotonic=clock.since_boot,
             confirm=self._confirm,
             end=end_process,
             room=Room(

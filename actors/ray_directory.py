@@ -45,6 +45,7 @@ class Directory:
         self._config = config
         self._shards = RayShards(config)
         probe = probe_of(config.front_door_url) if config.front_door_url else None
+        steady = clock.SteadyClock()
         self._steward = Steward(
             journal=RedisJournal(config.journal_url),
             shards=config.shards,
@@ -53,8 +54,8 @@ class Directory:
             instance=config.instance_id,
             run=run,
             port=self._shards,
-            clock=clock.now,
-            front_door=FrontDoor(probe, now=clock.now()),
+            clock=steady,
+            front_door=FrontDoor(probe, now=steady()),
         )
         self._problem: str | None = None
         self._settled = asyncio.Event()

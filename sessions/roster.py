@@ -160,6 +160,10 @@ class Roster:
             raise InvariantError(problem)
         self.paused_s += seconds
 
+    def carry_on(self, seconds: float) -> None:
+        """Go on, on a clock that is `seconds` ahead of where the last owner's stood, or behind it: every deadline moves by as much."""
+        self.paused_s += seconds
+
     def take_changes(self) -> Changes:
         """Return all that changed since the last call, which is the caller's to write from now on."""
         add_gains(self._increments, self._gains)

@@ -70,6 +70,7 @@ class BackstageInProcess:
     shard: ShardInProcess
     away: bool = False
     problems: tuple[str, ...] = ()
+    slow: bool = False
 
     async def scrape(self, *, openmetrics: bool) -> bytes:
         self._answer()
@@ -91,7 +92,7 @@ class BackstageInProcess:
         return {"shards": 1}
 
     async def readiness(self) -> Readiness:
-        return Readiness(SLOTS, SLOTS, self.problems)
+        return Readiness(SLOTS, SLOTS, self.problems, journal_is_slow=self.slow)
 
     def _answer(self) -> None:
         if self.away:

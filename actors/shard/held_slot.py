@@ -44,6 +44,8 @@ class HeldSlot:
         """As of the last write that the journal took: what a scrape may show."""
         self.must_write = bool(unreadable)
         """The record changed beside the tracker's changes."""
+        self._paused_s = record.paused_s
+        """As the journal has it."""
         self._batch = record.batch
         self._handed: Increments = dict(record.handed)
         self._open: Increments = dict(record.open)
@@ -57,9 +59,22 @@ class HeldSlot:
         return self.tracker.slot
 
     def pause(self, seconds: float) -> None:
-        """Add an outage of ours."""
+        """
+        Add an outage of ours. It is written with the slot's next write, and calls for none.
+
+        Until then `unwritten_pause_s` is taken off the slot's sign of life, from which a successor works out the same.
+        """
         self.tracker.pause(seconds)
+
+    def carry_on(self, seconds: float) -> None:
+        """Add the time for which nobody held the slot; less than none, if the clock that we have now is behind that of its last owner."""
+        self.tracker.carry_on(seconds)
         self.must_write = True
+
+    @property
+    def unwritten_pause_s(self) -> float:
+        """Return what was paused since the last write that the journal took."""
+        return self.tracker.paused_s - self._paused_s
 
     def has_changes(self) -> bool:
         """Tell whether a write is called for."""
@@ -85,6 +100,7 @@ class HeldSlot:
     def settle(self, pending: "Pending") -> None:
         """Hear that the journal took a write."""
         self.ledger = pending.ledger
+        self._paused_s = pending.paused_s
         self._durable_batch = pending.batch
         if pending.write.set_aside:
             self.set_aside |= pending.write.set_aside.keys()
@@ -132,7 +148,7 @@ class HeldSlot:
             replace=replace,
         )
         finished = tuple(summary_json(each) for each in changes.finished)
-        return Pending(self, write, finished, changes.ledger, self._batch)
+        return Pending(self, write, finished, changes.ledger, self._batch, changes.paused_s)
 
     def _bounded(self, key: Key) -> Key:
         """
@@ -161,3 +177,4 @@ class Pending:
     ledger: Ledger
     batch: int
     """The increments' number that becomes durable with it."""
+    paused_s: float

@@ -2,10 +2,10 @@
 Whether we were there: how much of the time that went by was an outage of ours, and must cost nobody.
 
 Theory of operation: a shard accounts for time. Up to `accounted_at` every second was either lived (the journal took a sign of
-life and the front door was open) or added to the pauses of all its slots. Each entry into the shard asks `arrive` first: if
-more than `gap_s` went by since, nobody could have reached us all that time (SIGSTOP, a sleeping laptop, the journal or the front door
-away), and the whole of it is to be paused. So is the time of a write that took longer than `slow_s`: a journal that crawls is not
-away, but whoever came meanwhile was turned away as too much. What is written as `alive_at` is never later than what is accounted for, so a
+life and the front door was open) or added to the pauses of all its slots. Each entry into the shard asks `arrive` first. Two things are
+outages, and the whole of each is to be paused: time in which players were turned away because the journal did not answer, however short; and
+more than `gap_s` of which nothing is known, since nobody could have reached us (SIGSTOP, a sleeping laptop, the front door away). A journal that
+is merely slow, while players are answered, is neither. What is written as `alive_at` is never later than what is accounted for, so a
 successor computes the same outage from the journal.
 
 It knows no clock and no journal.
@@ -25,8 +25,6 @@ class Rhythm(NamedTuple):
     """Between two signs of life in the journal."""
     gap_s: float = 5.0
     """A silence longer than this is an outage of ours."""
-    slow_s: float = 0.5
-    """So is a write that takes longer than this: two of them, and players are refused."""
     door_word_s: float = 10.0
     """How long "the front door is down" is believed without being said again: its teller may have died."""
     retry_first_s: float = 0.1
@@ -41,14 +39,13 @@ class Rhythm(NamedTuple):
 RHYTHM: Final = Rhythm()
 
 
-class Wakefulness:
+class Outages:
     """See the module."""
 
-    def __init__(self, *, gap_s: float, slow_s: float, door_word_s: float) -> None:
+    def __init__(self, *, gap_s: float, door_word_s: float) -> None:
         self._gap_s = gap_s
-        self._slow_s = slow_s
-        self._slow = False
-        """The last write was."""
+        self._refused = False
+        """Players were turned away since the last sign of life."""
         self._door_word_s = door_word_s
         self._accounted_at: float | None = None
         self._door_down_until = float("-inf")
@@ -59,14 +56,15 @@ class Wakefulness:
             self._accounted_at = now
             return 0.0
         gap = now - self._accounted_at
-        if gap < -self._gap_s:
-            # The server's clock was set back: nothing can be said of the time between.
-            self._accounted_at = now
-        if gap <= (self._slow_s if self._slow else self._gap_s):
+        if gap <= 0.0 or (gap <= self._gap_s and not self._refused):
             return 0.0
         self._accounted_at = now
-        self._slow = False
+        self._refused = False
         return gap
+
+    def refuse(self) -> None:
+        """Hear that players are turned away: until the journal takes something again, no time counts as lived."""
+        self._refused = True
 
     def tell_door(self, *, up: bool, now: float) -> None:
         """Hear whether the front door answers."""
@@ -82,10 +80,9 @@ class Wakefulness:
             return self._accounted_at
         return now
 
-    def lived(self, alive_at: float, *, took_s: float) -> None:
-        """Account for the time up to a sign of life that the journal took, and took so long for."""
-        self._slow = took_s > self._slow_s
-        if self._accounted_at is None or alive_at > self._accounted_at:
+    def lived(self, alive_at: float) -> None:
+        """Account for the time up to a sign of life that the journal took."""
+        if not self._refused and (self._accounted_at is None or alive_at > self._accounted_at):
             self._accounted_at = alive_at
 
     def behind_s(self, now: float) -> float:

@@ -138,6 +138,11 @@ def pauses_before(sessions: Sequence[Session], *, policy: Policy) -> float:
 
 
 def outage_s(alive_at: float | None, *, now: float, gap_s: float) -> float:
-    """Return how long nobody was there for the slot, if that was long enough to count; 0.0 otherwise."""
+    """
+    Return how long nobody was there for the slot, if that was long enough to count; 0.0 otherwise.
+
+    Less than none: the clock was set back since the last owner's sign of life, or ours is behind the last owner's. The slot's clock
+    stands still as well then, or everybody in it would be kept for as long as that.
+    """
     gap = 0.0 if alive_at is None else now - alive_at
-    return gap if gap > gap_s else 0.0
+    return gap if gap > gap_s or gap < 0.0 else 0.0

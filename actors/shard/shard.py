@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from actors.clock import SteadyClock
 from actors.health import Confirm, Health
 from actors.messages import NotTaken, decode_batch, waited_before_s
 from actors.shard.admission import Room
@@ -27,7 +28,7 @@ from actors.shard.held_slot import HeldSlot
 from actors.shard.holdings import Holdings
 from actors.shard.intake import Intake
 from actors.shard.lever import Lever
-from actors.shard.outages import RHYTHM, Rhythm, Wakefulness
+from actors.shard.outages import RHYTHM, Outages, Rhythm
 from actors.shard.recovery import outage_s
 from actors.shard.reporting import Reports
 from actors.shard.spread import Spread
@@ -74,7 +75,7 @@ class Shard:
         self.name = name
         self.incarnation = incarnation
         self._journal = journal
-        self._clock = clock
+        self._clock = SteadyClock(clock, monotonic)
         self._end = end
         self._rhythm = rhythm
         self._monotonic = monotonic
@@ -87,7 +88,7 @@ class Shard:
         self._sound = True
         self._intake = Intake(monotonic=monotonic)
         self._lever = Lever(interval_s=policy.heartbeat_interval_s)
-        self._wakefulness = Wakefulness(gap_s=rhythm.gap_s, slow_s=rhythm.slow_s, door_word_s=rhythm.door_word_s)
+        self._outages = Outages(gap_s=rhythm.gap_s, door_word_s=rhythm.door_word_s)
         self._touched_at = float("-inf")
         self._reports = Reports(shard=name, incarnation=incarnation)
         self._writer = Writer(
@@ -97,10 +98,12 @@ class Shard:
             confirm=confirm,
             rhythm=rhythm,
             monotonic=monotonic,
-            on_away=lambda: self._intake.refuse_all(NotTaken.NO_JOURNAL),
+            on_away=self._turn_away,
             observe_commit=lambda seconds: self._reports.observe("commit_seconds", seconds),
         )
-        self._taking = Taking(name, journal=journal, policy=policy, clock=clock, rhythm=rhythm, held=self._held.keys(), serve=self._serve)
+        self._taking = Taking(
+            name, journal=journal, policy=policy, clock=self._clock, rhythm=rhythm, held=self._held.keys(), serve=self._serve
+        )
         self._tasks = Tasks(self._break)
         self._over = False
         """Stopped or broken: nothing is taken any more."""
@@ -172,10 +175,15 @@ class Shard:
 
     # Time.
 
+    def _turn_away(self) -> None:
+        """Answer whoever waits that the journal is away: what lasts from now on is an outage."""
+        self._outages.refuse()
+        self._intake.refuse_all(NotTaken.NO_JOURNAL)
+
     def _enter(self) -> float:
         """Return the time; whoever is about to change a tracker asks here, and outages are paused first."""
         now = self._clock()
-        gap = self._wakefulness.arrive(now)
+        gap = self._outages.arrive(now)
         if gap:
             log.warning("we were away: every slot is paused for as long", shard=self.name, gap_s=round(gap, 3))
             for held in self._held.values():
@@ -196,9 +204,9 @@ class Shard:
         """Commit whatever changed in these slots; `hand`: and the records whose open increments wait. In the lane only."""
         pending = [each.encode() for each in slots if each.has_changes() or (hand and each.waits_to_hand())]
         if pending:
-            alive_at = self._wakefulness.alive_at(now)
+            alive_at = self._outages.alive_at(now)
             await self._writer.write(pending, alive_at=alive_at)
-            self._wakefulness.lived(alive_at, took_s=self._clock() - now)
+            self._outages.lived(alive_at)
 
     async def _run_ticks(self) -> None:
         while True:
@@ -230,7 +238,7 @@ class Shard:
             if not (self._writer.journal_up or await self._writer.look()):
                 return False
             now = self._enter()
-            if self._wakefulness.door_is_down(now):
+            if self._outages.door_is_down(now):
                 return False
             room = EXPIRIES_PER_COMMIT_MAX
             for held in self._held.values():
@@ -249,12 +257,10 @@ class Shard:
         if not self._writer.journal_up:
             return
         now = self._enter()
-        if self._wakefulness.door_is_down(now):
+        if self._outages.door_is_down(now):
             return
-        # A pause must be durable before the sign of life that would hide it.
-        await self._write(self._held.values(), now=now)
         if not self._held or await self._writer.touch(alive_at=now):
-            self._wakefulness.lived(now, took_s=self._clock() - now)
+            self._outages.lived(now)
             self._touched_at = now
 
     @property
@@ -280,7 +286,7 @@ class Shard:
         async with self._working():
             now = self._enter()
             for held in restored:
-                held.pause(outage_s(claimed[held.slot].alive_at, now=now, gap_s=self._rhythm.gap_s))
+                held.carry_on(outage_s(claimed[held.slot].alive_at, now=now, gap_s=self._rhythm.gap_s))
                 self._holdings.take(held)
             self._room.count(held.tracker for held in self._held.values())
             # Only once this is written do we know that the slots are still ours, and that the pause cannot be lost.
@@ -297,9 +303,11 @@ class Shard:
     async def _release(self, slots: Sequence[int]) -> None:
         async with self._working():
             now = self._enter()
+            for held in self._held.values():
+                held.must_write = held.must_write or bool(held.unwritten_pause_s)
             await self._write(self._held.values(), now=now)
             # A journal that lost the data set gets it back before we let go of what may be the only copy.
-            if not await self._writer.touch(alive_at=self._wakefulness.alive_at(now)):
+            if not await self._writer.touch(alive_at=self._outages.alive_at(now)):
                 log.warning("slots kept: the journal does not answer", shard=self.name, slots=list(slots))
                 return
             epochs = self._holdings.let_go(slots)
@@ -315,7 +323,7 @@ class Shard:
         """Tell the directory how we are; it tells whether players can reach us, and how often it saw us begin anew."""
         now = self._clock()
         self._restarts = restarts
-        self._wakefulness.tell_door(up=front_door_up, now=now)
+        self._outages.tell_door(up=front_door_up, now=now)
         return Health(
             incarnation=self.incarnation,
             serving={slot: each.epoch for slot, each in self._held.items()},
@@ -324,7 +332,7 @@ class Shard:
             sessions=self.sessions,
             journal_up=self.journal_up,
             unwritten_sessions=self._writer.unwritten_sessions,
-            behind_s=self._wakefulness.behind_s(now),
+            behind_s=self._outages.behind_s(now),
             commits_refused=self._writer.commits_refused,
             write_backs=self._writer.write_backs,
         )
@@ -366,8 +374,8 @@ class Shard:
             "unwritten_sessions": self._writer.unwritten_sessions,
             "last_commit_s": self._writer.last_commit_s,
             "heartbeat_interval_s": self._lever.interval_s,
-            "behind_s": self._wakefulness.behind_s(now),
-            "front_door_down": self._wakefulness.door_is_down(now),
+            "behind_s": self._outages.behind_s(now),
+            "front_door_down": self._outages.door_is_down(now),
             "lost_slots": self._writer.lost_slots,
             "set_aside": sum(len(each.set_aside) for each in self._held.values()),
             "mismatched_slots": [slot for slot, each in sorted(self._held.items()) if each.mismatched],

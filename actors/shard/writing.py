@@ -70,9 +70,13 @@ class Writer:
         self._note_up()
 
     async def touch(self, *, alive_at: float) -> bool:
-        """Give a sign of life for every slot held; False: the journal did not answer."""
+        """Give a sign of life for every slot held, less what it was paused since it was written; False: the journal did not answer."""
+        by_pause: dict[float, dict[int, int]] = {}
+        for slot, each in self._held.items():
+            by_pause.setdefault(each.unwritten_pause_s, {})[slot] = each.epoch
         try:
-            await self._journal.touch({slot: each.epoch for slot, each in self._held.items()}, alive_at=alive_at)
+            for paused_s, epochs in by_pause.items():
+                await self._journal.touch(epochs, alive_at=alive_at - paused_s)
         except JournalUnavailableError:
             self._note_away()
             return False

@@ -20,6 +20,8 @@ ANSWER_S: Final = 3.0
 READY_S: Final = 1.5
 """The same for the question whether it is there."""
 READY_CACHED_S: Final = 1.0
+SLOW_COMMIT_S: Final = 0.5
+"""A journal whose last write took longer is called slow."""
 _JOURNAL_AWAY: Final = "the journal does not answer"
 _Answer = TypeVar("_Answer")
 
@@ -32,6 +34,8 @@ class Readiness:
     served: int
     """Slots whose owner answers and holds them."""
     problems: tuple[str, ...] = ()
+    journal_is_slow: bool = False
+    """A write takes longer than `SLOW_COMMIT_S`: players are served, late."""
 
     @property
     def ready(self) -> bool:
@@ -132,7 +136,8 @@ class ActorsBackstage:
                 problems.append(f"{owner} gets no answer from the journal")
         if served < self._slots:
             problems.append(f"{self._slots - served} of {self._slots} slots are not served")
-        return Readiness(self._slots, served, tuple(problems))
+        slow = any(status["last_commit_s"] > SLOW_COMMIT_S for status in statuses.values() if status is not None)
+        return Readiness(self._slots, served, tuple(problems), journal_is_slow=slow)
 
     async def _status_of(self, shard: str) -> Mapping[str, Any] | None:
         """Return how a shard is; None: it does not answer."""

@@ -112,7 +112,8 @@ def _add_health(app: FastAPI, backstage: Backstage) -> None:
     async def readyz() -> Response:
         readiness = await backstage.readiness()
         if readiness.ready:
-            return _json(msgspec.json.encode({"status": "ready", "slots": readiness.slots, "served": readiness.served}))
+            slow = {"journal": "slow"} if readiness.journal_is_slow else {}
+            return _json(msgspec.json.encode({"status": "ready", "slots": readiness.slots, "served": readiness.served, **slow}))
         raise RefusedError(Refusal(Code.RECOVERING, "; ".join(readiness.problems)))
 
 

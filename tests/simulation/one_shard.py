@@ -77,8 +77,10 @@ class Bench:
         self.denied: set[int] = set()
         """Slots that the directory calls somebody else's."""
         self.broken: list[BaseException] = []
+        self.asleep_s = 0.0
+        """For how long all of it stood still, as by a SIGSTOP, while the world went on."""
         self.clock_ahead_s = 0.0
-        """By how much the server's clock jumped, as after a SIGSTOP."""
+        """By how much somebody set the server's clock ahead, or back."""
         self._born = 0
 
     async def open(self) -> None:
@@ -90,7 +92,10 @@ class Bench:
         return [slot for slot in epochs if slot not in self.denied]
 
     def clock(self) -> float:
-        return now() + self.clock_ahead_s
+        return now() + self.asleep_s + self.clock_ahead_s
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time() + self.asleep_s
 
     def shard(self, name: str = "shard-0", **more: Any) -> tuple[Shard, RecordingJournal]:
         """Give birth to a shard with a journal client of its own."""
@@ -102,7 +107,7 @@ class Bench:
             policy=self.policy,
             journal=journal,
             clock=self.clock,
-            monotonic=asyncio.get_running_loop().time,
+            monotonic=self.monotonic,
             confirm=self.confirm,
             end=self.broken.append,
             rhythm=self.rhythm,

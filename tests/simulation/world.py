@@ -135,7 +135,6 @@ class World:
             tick_s=(0.25 if stretch == 1.0 else 1.0) * stretch,
             touch_s=stretch,
             gap_s=5 * stretch,
-            slow_s=0.5 * stretch,
             door_word_s=10 * stretch,
             retry_first_s=0.1 * stretch,
             retry_most_s=stretch,

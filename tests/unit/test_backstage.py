@@ -29,6 +29,7 @@ class World:
     """A shard that gets no answer from the journal."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     now: float = 1_000.0
+    commit_s: float = 0.01
 
     async def fences(self) -> Mapping[int, Fence]:
         return {slot: Fence(1, 0, owner) for slot, owner in self.owners.items()}
@@ -40,7 +41,7 @@ class World:
     async def call(self, name: str, method: str, *arguments: Any, within_s: float) -> Any:
         self.asked.append((name, method))
         if method == "status" and name in self.held:
-            return {"epochs": dict.fromkeys(self.held[name], 1), "journal_up": name != self.unheard}
+            return {"epochs": dict.fromkeys(self.held[name], 1), "journal_up": name != self.unheard, "last_commit_s": self.commit_s}
         if method == "describe" and name in self.held:
             return self.known.get(name, {}).get(arguments[1])
         raise ActorAwayError(name)
@@ -60,6 +61,12 @@ def readiness(world: World) -> Readiness:
 def test_ready_is_every_slot_served_and_the_journal_answering() -> None:
     assert readiness(World()) == Readiness(SLOTS, SLOTS)
     assert readiness(World()).ready
+
+
+def test_a_journal_that_takes_its_time_is_ready_and_called_slow() -> None:
+    told = readiness(World(commit_s=0.6))
+    assert (told.ready, told.journal_is_slow) == (True, True)
+    assert not readiness(World(commit_s=0.4)).journal_is_slow
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,15 @@ def test_health_depends_on_nobody() -> None:
     assert "retry-after" in ready.headers
 
 
+def test_a_slow_journal_is_ready_and_said() -> None:
+    async def scenario(door: FrontDoor) -> Any:
+        door.backstage.slow = True
+        return await get(door, "/readyz", token=None)
+
+    ready = run(scenario)
+    assert (ready.status, ready.json["status"], ready.json["journal"]) == (200, "ready", "slow")
+
+
 @pytest.mark.parametrize("target", GUARDED + OPEN)
 def test_other_methods_are_405_and_head_is_a_get(target: str) -> None:
     answer = one(target, method="POST")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from actors.messages import NotTaken, decode_reply
 from actors.shard.admission import Room
@@ -228,7 +230,7 @@ def test_a_release_that_nobody_waits_for_any_more_is_done_all_the_same() -> None
 def test_a_release_is_not_undone_by_its_caller_while_it_writes() -> None:
     async def scenario(bench: Bench) -> None:
         shard, journal = await bench.serving()
-        bench.clock_ahead_s = 600.0
+        bench.asleep_s = 600.0
         journal.delay_s = 1.0
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(shard.release([0]), 0.1)
@@ -376,19 +378,151 @@ def test_a_pause_is_durable_before_the_sign_of_life_that_would_hide_it() -> None
     play(scenario)
 
 
-def test_a_gap_that_ends_just_before_the_sign_of_life_is_written_with_it() -> None:
+def test_a_gap_that_ends_just_before_the_sign_of_life_is_found_by_a_successor() -> None:
+    """Away for 600 s, then a sign of life, then killed: nothing was written for the pause, and the next one knows of it all the same."""
+
     async def scenario(bench: Bench) -> None:
         shard, journal = await bench.serving()
+        await bench.send(shard, start("a"))
         work_off = shard._work_off
 
         async def stopped_afterwards() -> bool:
             more = await work_off()
-            bench.clock_ahead_s = 600.0
+            bench.asleep_s = 600.0
             return more
 
         shard._work_off = stopped_afterwards  # type: ignore[method-assign]
-        await until(lambda: max(bench.store.alive.values()) > now() + 500.0)
-        assert all(journal.record(slot).paused_s > 500.0 for slot in range(bench.slots))
+        touched = journal.touches
+        await until(lambda: bench.asleep_s > 0.0 and journal.touches > touched)
+        await shard.halt()
+        again, _ = bench.shard()
+        await until(lambda: len(again.held) == bench.slots)
+        assert all(held.tracker.paused_s == pytest.approx(600.0, abs=2.0) for held in again.held.values())
+        assert liveness(again, "a") is Liveness.ACTIVE
+
+    play(scenario)
+
+
+# A journal that is slow.
+
+
+@pytest.mark.parametrize("write_s", [0.55, 1.2])
+def test_a_slow_journal_that_answers_everybody_keeps_nobody_who_has_vanished(write_s: float) -> None:
+    """Every write takes as long for twenty minutes; a viewer who vanished is gone after 90 s, one who beats stays, no slot is paused."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        journal.delay_s = write_s
+        await bench.send(shard, start("stays"), start("vanishes"))
+        vanished_at = now()
+        gone_at: list[float] = []
+        for _ in range(120):
+            assert accepted(await bench.send(shard, beat("stays")))
+            for _ in range(40):
+                await asyncio.sleep(0.25)
+                if not gone_at and liveness(shard, "vanishes") is Liveness.EXPIRED:
+                    gone_at.append(now())
+        assert gone_at[0] - vanished_at == pytest.approx(90.0, abs=2.0 + write_s)
+        assert liveness(shard, "stays") is Liveness.ACTIVE
+        assert {held.tracker.paused_s for held in shard.held.values()} == {0.0}
+
+    play(scenario)
+
+
+def test_an_outage_marks_no_slot_for_writing() -> None:
+    """Away for ten minutes: what is written afterwards is what players send, and no record of a slot that nobody spoke to."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        await bench.send(shard, start("a"))
+        await asyncio.sleep(2.0)
+        bench.asleep_s = 600.0
+        written = len(journal.commits)
+        await asyncio.sleep(5.0)
+        assert journal.commits[written:] == []
+        assert {held.tracker.paused_s > 590.0 for held in shard.held.values()} == {True}
+
+    play(scenario)
+
+
+def test_seconds_in_which_players_were_refused_cost_nobody() -> None:
+    """Three seconds of a journal that is away, thirty times: 90 s of it are nobody's, though none was longer than a gap."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        await bench.send(shard, start("a"))
+        for _ in range(30):
+            journal.away = {"before"}
+            await asyncio.sleep(3.0)
+            journal.away = set()
+            await asyncio.sleep(2.0)
+        assert liveness(shard, "a") is Liveness.ACTIVE, "150 s have passed, some 60 of which count"
+
+    play(scenario)
+
+
+# The server's clock.
+
+
+@pytest.mark.parametrize("step_s", [-600.0, 600.0, -86_400.0, 86_400.0])
+def test_a_server_clock_that_is_set_costs_nobody_and_keeps_nobody(step_s: float) -> None:
+    """One vanished 10 s before the clock was set: gone 80 s after it. One who goes on stays, and signs of life go on being written."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        await bench.send(shard, start("vanishes"), start("stays"))
+        await asyncio.sleep(10.0)
+        bench.clock_ahead_s = step_s
+        touched = journal.touches
+        for _ in range(3):
+            await bench.send(shard, beat("stays"))
+            await asyncio.sleep(26.0)
+        assert liveness(shard, "vanishes") is Liveness.ACTIVE, "78 s after the step, 88 s after its last sign of life"
+        assert journal.touches - touched > 70
+        await asyncio.sleep(4.0)
+        assert liveness(shard, "vanishes") is Liveness.EXPIRED
+        assert liveness(shard, "stays") is Liveness.ACTIVE
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("step_s", [-600.0, 600.0])
+def test_a_clock_that_is_set_while_nobody_is_there_keeps_nobody_and_costs_nobody(step_s: float) -> None:
+    """Killed, the clock set, started again: a viewer who does not come back is gone 90 s after the last of both lives."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, _ = await bench.serving()
+        await bench.send(shard, start("a"))
+        await asyncio.sleep(2.0)
+        await shard.halt()
+        bench.clock_ahead_s = step_s
+        again, _ = bench.shard()
+        await until(lambda: len(again.held) == bench.slots)
+        await asyncio.sleep(80.0)
+        assert liveness(again, "a") is Liveness.ACTIVE
+        await asyncio.sleep(15.0)
+        assert liveness(again, "a") is Liveness.EXPIRED
+
+    play(scenario)
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.sampled_from([-7_200.0, -600.0, -30.0, 0.5, 45.0, 600.0, 90_000.0])), max_size=6))
+@settings(max_examples=15)
+def test_whenever_and_however_often_the_servers_clock_is_set_everybody_goes_when_they_should(steps: list[tuple[int, float]]) -> None:
+    """A model that knows the true time: a session is there until 90 s after its last beat, and gone a second later."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, _ = await bench.serving()
+        await bench.send(shard, start("a"))
+        left_s = 90.0
+        for after_s, step_s in steps:
+            await asyncio.sleep(after_s)
+            await bench.send(shard, beat("a", at=now()))
+            bench.clock_ahead_s += step_s
+        await asyncio.sleep(left_s - 1.0)
+        assert liveness(shard, "a") is Liveness.ACTIVE
+        await asyncio.sleep(2.0)
+        assert liveness(shard, "a") is Liveness.EXPIRED
 
     play(scenario)
 
@@ -564,7 +698,7 @@ def test_a_process_that_was_stopped_or_a_laptop_that_slept_expires_nobody() -> N
     async def scenario(bench: Bench) -> None:
         shard, _ = await bench.serving()
         await bench.send(shard, start("a"))
-        bench.clock_ahead_s = 8 * 3_600.0
+        bench.asleep_s = 8 * 3_600.0
         await asyncio.sleep(60.0)
         assert liveness(shard, "a") is Liveness.ACTIVE
         assert accepted(await bench.send(shard, beat("a")))
@@ -576,7 +710,7 @@ def test_a_batch_that_arrives_first_after_a_gap_finds_nobody_expired() -> None:
     async def scenario(bench: Bench) -> None:
         shard, _ = await bench.serving()
         await bench.send(shard, start("a"))
-        bench.clock_ahead_s = 600.0
+        bench.asleep_s = 600.0
         await bench.send(shard, beat("b"))
         assert liveness(shard, "a") is Liveness.ACTIVE
         assert {held.tracker.paused_s > 599.0 for held in shard.held.values()} == {True}
