@@ -154,6 +154,8 @@ class Books:
 
     def __init__(self) -> None:
         self._sessions: dict[str, _Session] = {}
+        self._came_back = 0
+        """How many of them are earlier viewings of somebody who came back."""
         self._low: dict[Counted, int] = defaultdict(int)
         self._high: dict[Counted, int] = defaultdict(int)
         self.course: list[Step] = []
@@ -174,6 +176,7 @@ class Books:
                 return
             # The page came back: a new viewing under the same id, and the old one is kept under another.
             self._sessions[f"{said.session} until {session.ended_as[0]}"] = session
+            self._came_back += 1
             before, session = session, None
         if session is None:
             stream = UNKNOWN if said.does is Does.END else said.stream
@@ -249,7 +252,9 @@ class Books:
         quality = self.quality()
         playing, rebuffering = (sum(span.high for key, span in quality.items() if key[0] == name) for name in ("playing", "rebuffering"))
         watched = playing + rebuffering
-        return Short(len(self._sessions), peak, median(startups) if startups else None, rebuffering / watched if watched else 0.0)
+        return Short(
+            len(self._sessions) - self._came_back, peak, median(startups) if startups else None, rebuffering / watched if watched else 0.0
+        )
 
     def as_json(self) -> dict[str, object]:
         """Return all of it, for whoever wants to compare it with something else: counts as [key, least, most]."""

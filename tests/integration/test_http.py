@@ -85,6 +85,9 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
 
 @pytest.mark.parametrize("route", POSTS.values(), ids=lambda route: route.endpoint)
 def test_the_seeds_body_gets_the_seeds_answer(player: httpx.Client, session_id: str, route: Any) -> None:
+    if route.path != START:
+        # Else the answer would say that the start is missing.
+        assert player.post(START, json=body_of(START, session_id)).status_code == 200
     answer = player.post(route.path, json=body_of(route.path, session_id))
     assert answer.status_code == 200
     data = answer.json()["data"]

@@ -16,7 +16,7 @@ TOKENS = Tokens(ingest="players-secret", ops="operators-secret")
 
 def described(settings: Settings, *, terminal: bool) -> str:
     console = Console(file=StringIO(), force_terminal=terminal, color_system=None, width=200)
-    up._describe(settings, InternalPorts(10_000), console=console, tokens=TOKENS, ready_s=9.0)
+    up._describe(settings, InternalPorts(10_000), console=console, tokens=TOKENS, ready_s=9.0, warnings=())
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
