@@ -101,7 +101,7 @@ def test_fewer_shards_give_up_only_their_own_slots_and_leave_no_trace(scene: Sce
 def test_a_number_that_cannot_be_is_refused_in_one_line(scene: Scene, shards: int) -> None:
     refused = scene.tracker.run("scale", "--shards", str(shards))
     assert refused.returncode == 1
-    assert refused.stderr == f"{shards} shards cannot be: at least 1, and at most 256, as each owns at least one of 256 slots\n"
+    assert refused.stderr == f"the number of shards must be from 1 to 256, not {shards}: each shard owns at least one of the 256 slots\n"
     assert scene.status()["planned_shards"] == 2
 
 
