@@ -215,9 +215,6 @@ def test_the_peak_of_each_stream_is_that_of_the_books(played: Played) -> None:
         assert not stream or peaks[stream] == played.peaks[stream]
 
 
-NOTHING_WRONG = {"Fields dropped A"}
-
-
 @pytest.mark.parametrize("name", ["audience", "quality", "tracker"])
 def test_every_panel_and_variable_of_a_dashboard_had_data_while_it_played(played: Played, name: str) -> None:
     board = queries.boards()[name]
@@ -225,8 +222,8 @@ def test_every_panel_and_variable_of_a_dashboard_had_data_while_it_played(played
     window = {"start": str(now - SECONDS), "end": str(now), "step": "5"}
     for title, query in queries.expressions(board).items():
         told = played.server.ask("query_range", query=query, **window)["result"]
-        # Nobody in the demo sends a field that has to be dropped.
-        assert bool(told) == (title not in NOTHING_WRONG), title
+        # What shows only that something is wrong is empty while nothing is.
+        assert told or query.endswith("> 0"), title
     for metric, label in queries.variables(board).values():
         assert played.server.ask(f"label/{label}/values", **{"match[]": metric})
 
