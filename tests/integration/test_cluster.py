@@ -180,6 +180,8 @@ def test_the_cluster_files_start_a_cluster_that_takes_heartbeats_and_can_be_depl
     assert nodes.play("heartbeat", BEAT) == 200
     assert nodes.ask("POST", "/analytics/live/session/heartbeat", token=OPS, body=BEAT)[0] == 401
     wait_until(lambda: nodes.watching() == 1, within_s=10, what="the session is counted")
+    # Players are served as soon as one replica is there; the other follows.
+    wait_until(lambda: len(nodes.pids("ray::ServeReplica:headcount:ingest")) == 2, within_s=READY_WITHIN_S, what="both replicas are there")
     shards, replicas = nodes.pids("ray::SessionShard"), nodes.pids("ray::ServeReplica:headcount:ingest")
     assert (len(shards), len(replicas)) == (2, 2)
     (head,), (worker,) = nodes.node_of("ray::ServeController"), nodes.node_of("ray::SessionShard")

@@ -74,7 +74,7 @@ def test_a_drained_node_has_no_shard_and_gets_none_and_can_be_stopped_unnoticed(
     scene = scenes["a node drained"]
     assert (scene["had_shards"], scene["has_shards"], scene["after_scale"]) == (2, 0, 0)
     assert re.search(
-        r"^No shard lives on node \w+, and none will: \d+ slots moved in .+ s\. It can be stopped\.$", scene["said"], re.MULTILINE
+        r"^Node \w+ has no shards now and gets none: \d+ slots moved in .+ s\. You can stop it\.$", scene["said"], re.MULTILINE
     )
     assert scene["troubles"] == {}
 
