@@ -186,7 +186,8 @@ def test_ids_forge_no_label_no_line_and_no_key_of_the_journal(tracker: Installat
     wait_until(lambda: HOSTILE in shown(), within_s=10, what="the stream has its own label, letter for letter")
     told = tracker.get(f"/v1/sessions/{quote(session_id, safe='')}")
     assert told.json()["session_id"] == session_id, told
-    assert tracker.get(f"/v1/concurrency?stream_id={quote(HOSTILE, safe='')}").json()["sessions"] == 2
+    concurrency = f"/v1/concurrency?stream_id={quote(HOSTILE, safe='')}"
+    wait_until(lambda: tracker.get(concurrency).json()["sessions"] == 2, within_s=10, what="the post and the pixel are counted on it")
 
     port = next(line.split()[1] for line in (tracker.data / "valkey/valkey.conf").read_text().splitlines() if line.startswith("port "))
     with redis.Redis(host="127.0.0.1", port=int(port), password=password_of(tracker)) as journal:
