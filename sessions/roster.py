@@ -9,7 +9,6 @@ while we are out of reach: our outages cost nobody.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Final, Self
 
 from sessions.account import Gains
@@ -361,4 +360,4 @@ class Roster:
 
 
 def _copy(ledger: Ledger) -> Ledger:
-    return replace(ledger, ended=dict(ledger.ended))
+    return Ledger(ledger.active, ledger.started, ledger.provisional, ledger.promoted, ledger.revived, ledger.expired, dict(ledger.ended))

@@ -28,7 +28,7 @@ from sessions.limits import (
     WINDOW_INPUTS_MAX,
 )
 from sessions.states import Cue, Liveness, Playback
-from sessions.transitions import AFTER_FRAME, BEATS
+from sessions.transitions import AFTER_FRAME, BEATS, BEFORE_FRAME
 from sessions.window import INPUT, SAYS_ALL, inputs_of, of_stream, place_of, put, said_since, watched_anew, without
 
 UNKNOWN: Final = "unknown"
@@ -192,7 +192,10 @@ class Session:
             self.newest_at = at
             self.window = window = self.window + record
             after, playback = AFTER_FRAME[cue], self.playback
-            if not self.frame or playback not in _STEADY or (after is not None and after is not playback):
+            if playback is _STARTING and BEFORE_FRAME[cue] is _PLAYING:
+                # The first frame: nothing that is in the way of it starts.
+                self.playback, self.frame = _PLAYING, True
+            elif not self.frame or playback not in _STEADY or (after is not None and after is not playback):
                 # Else it plays on, or stays paused: the usual case.
                 tip = self.settled()
                 self.playback, self.frame = tip.playback, bool(tip.frame)
@@ -439,7 +442,9 @@ FIELDS: Final = (
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)
 _SETTERS: Final = tuple((getattr(Session, name).__set__, name in OF_PLAYERS) for name in FIELDS)
-_STEADY: Final = (Playback.PLAYING, Playback.PAUSED)
+_STARTING: Final = Playback.STARTING
+_PLAYING: Final = Playback.PLAYING
+_STEADY: Final = (_PLAYING, Playback.PAUSED)
 """States that time alone does not end."""
 _LIVENESSES: Final = {str(liveness): liveness for liveness in Liveness}
 _PLAYBACKS: Final = {str(playback): playback for playback in Playback}

@@ -15,7 +15,6 @@ people only. It has no version of its own, because it lives inside a session. It
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any, Final, TypeVar
 from zlib import crc32
@@ -48,6 +47,7 @@ Stored = TypeVar("Stored")
 _CHECKSUM: Final = (0xFFFF_FFFF,)
 """Stands for the checksum until the bytes before it are known: packed it has the five bytes that any 32 bits may have."""
 _CHECKSUM_BYTES: Final = 4
+_BYTES: Final = tuple(bytes((value,)) for value in range(256))
 _pack_checksum: Final = struct.Struct(">I").pack
 
 _encoder = msgspec.msgpack.Encoder()
@@ -95,8 +95,7 @@ def _require_sound(session: Session) -> None:
     summarise(session, revision=session.revision)
 
 
-@dataclass(frozen=True, slots=True)
-class SlotRecord:
+class SlotRecord(msgspec.Struct, frozen=True):
     """What is kept of a slot beside its sessions."""
 
     ledger: Ledger
@@ -104,9 +103,9 @@ class SlotRecord:
     """Our outages so far, by which the slot's deadlines lie later."""
     batch: int = 0
     """Number of the handed increments, or of the last that were handed if there are none; grows for the life of the data set."""
-    handed: Increments = field(default_factory=dict)
+    handed: Increments = {}
     """Frozen under `batch`: offered to the exporter, perhaps already added there."""
-    open: Increments = field(default_factory=dict)
+    open: Increments = {}
     """What came after them, under no number yet."""
 
 
@@ -175,10 +174,9 @@ _SHORT_ARRAY: Final = 0x90
 
 
 def _sealed(version: int, values: tuple[object, ...]) -> bytes:
-    # A heartbeat costs one of these: no copy that can be saved.
-    begin = bytes((version,))
-    packed = _encoder.encode(values + _CHECKSUM)[:-_CHECKSUM_BYTES]
-    return b"".join((begin, packed, _pack_checksum(crc32(packed, crc32(begin)))))
+    # A heartbeat costs one of these: short copies are cheaper than calls.
+    sealed = _BYTES[version] + _encoder.encode(values + _CHECKSUM)[:-_CHECKSUM_BYTES]
+    return sealed + _pack_checksum(crc32(sealed))
 
 
 def _require_seal(stored: bytes, *, what: str) -> None:

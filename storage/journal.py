@@ -17,8 +17,10 @@ Every method raises `JournalUnavailableError` if the journal did not answer: wha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
+
+import msgspec
 
 from sessions.errors import InvariantError
 
@@ -89,8 +91,7 @@ class StoredSlot:
     """Ids of what was set aside; `RECORD_ASIDE` stands for the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotWrite:
+class SlotWrite(msgspec.Struct, frozen=True):
     """One slot's part of a batch."""
 
     slot: int
@@ -98,10 +99,10 @@ class SlotWrite:
     number: int
     """One more than the slot's last commit in this epoch; the first is 1."""
     record: bytes
-    sessions: Mapping[str, bytes] = field(default_factory=dict)
+    sessions: Mapping[str, bytes] = {}
     """Written in full, by session id."""
     forgotten: Sequence[str] = ()
-    set_aside: Mapping[str, bytes] = field(default_factory=dict)
+    set_aside: Mapping[str, bytes] = {}
     """By session id: kept under a key of their own, and no longer among the slot's sessions."""
     taken_back: Sequence[str] = ()
     """Ids that are no longer set aside."""

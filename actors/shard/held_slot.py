@@ -6,7 +6,7 @@ Decides how a slot's changes become one numbered write, and when its increments 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from metrics.catalog import STREAM_PLACES
 from metrics.labels import OTHER
@@ -166,8 +166,7 @@ class HeldSlot:
         return (*key[:place], OTHER, *key[place + 1 :])
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """One slot's write on its way: kept, and repeated byte for byte, until its outcome is known."""
 
     held: HeldSlot

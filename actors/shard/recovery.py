@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import msgspec
 import structlog
 
 from actors.shard.held_slot import HeldSlot
@@ -46,7 +47,7 @@ async def restore(slot: int, stored: StoredSlot, *, policy: Policy, now: float) 
     return HeldSlot(
         tracker,
         epoch=stored.fence.epoch,
-        record=replace(record, ledger=ledger),
+        record=msgspec.structs.replace(record, ledger=ledger),
         unreadable=unreadable,
         set_aside=stored.set_aside,
         mismatched=lost_unseen or (stored.record is None and bool(stored.sessions)),

@@ -10,7 +10,6 @@ The caller makes sure that only one write is under way (`Shard`'s lane). It does
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -218,7 +217,7 @@ class Writer:
 def _whole(held: HeldSlot, summaries: dict[int, tuple[bytes, ...]]) -> Pending:
     pending = held.encode_all()
     summaries[held.slot] = summaries.get(held.slot, ()) + pending.finished
-    return replace(pending, finished=summaries[held.slot])
+    return pending._replace(finished=summaries[held.slot])
 
 
 def _in_groups(held: Sequence[HeldSlot]) -> list[list[HeldSlot]]:

@@ -145,7 +145,7 @@ async def _write(journal: Journal, slot: int, sessions: Mapping[str, bytes], for
             record = SlotRecord(ledger=Ledger()) if stored.record is None else decode_record(stored.record)
             revived = sum(decode_session(content).liveness is Liveness.ACTIVE for content in wanted.values())
             ledger = replace(record.ledger, active=record.ledger.active + revived, revived=record.ledger.revived + revived)
-            packed = encode_record(replace(record, ledger=ledger))
+            packed = encode_record(msgspec.structs.replace(record, ledger=ledger))
             write = SlotWrite(slot, claimed.epoch, 1, packed, sessions=wanted, taken_back=(*wanted, *forgotten))
             # The last owner's sign of life stands: the time since is still an outage.
             await journal.commit([write], alive_at=now if claimed.alive_at is None else claimed.alive_at)
