@@ -179,12 +179,13 @@ def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HEADCOUNT_", "RAY_"))}
         if contender is HEADCOUNT:
             command = [str(Path(sys.executable).with_name("headcount")), "up"]
-            # As delivered, but for the bound on new sessions: a load of nothing but newcomers is what it is there to refuse.
+            # As delivered, but for the bounds on new sessions: a load of nothing but newcomers, all from one address, is what they refuse.
             mine = {
                 "PORT": str(port),
                 "DATA_DIR": str(folder / "data"),
                 "REPLICAS": str(workers),
                 "NEW_SESSIONS_PER_MINUTE": "10000000",
+                "NEW_PIXEL_SESSIONS_PER_NETWORK": "10000000",
                 **settings,
             }
             environment, where = kept | {f"HEADCOUNT_{key}": value for key, value in mine.items()}, folder
