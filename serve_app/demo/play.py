@@ -26,8 +26,9 @@ from rich.text import Text
 
 from actors import clock
 from serve_app.access.tokens import load_tokens
-from serve_app.demo.books import TICK_S, Books, Span
+from serve_app.demo.books import TICK_S, Books
 from serve_app.demo.player import Player, stream_id
+from serve_app.demo.said import Span
 from serve_app.demo.script import STREAMS, audience
 from serve_app.demo.stage import Look, Stage, StageError
 from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, side_by_side, summed, table

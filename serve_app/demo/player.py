@@ -10,7 +10,8 @@ from math import floor
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from serve_app.demo.books import TICK_S, Event, Measured, Said, Sending
+from serve_app.demo.books import TICK_S
+from serve_app.demo.said import Event, Measured, Said, Sending
 from serve_app.demo.script import Act, Does, Viewer
 
 RETURN_MARGIN_S: Final = 1.0

@@ -14,8 +14,8 @@ import httpx
 
 from actors import clock
 from metrics import scrape
-from serve_app.demo.books import Said, Sending
 from serve_app.demo.player import Player, Request, request_of
+from serve_app.demo.said import Said, Sending
 from sessions.changes import Key
 
 REQUESTS_AT_ONCE: Final = 16

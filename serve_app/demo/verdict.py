@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from rich.table import Table
 
-from serve_app.demo.biography import UNKNOWN
-from serve_app.demo.books import Span, written
+from serve_app.demo.reckoning import UNKNOWN
+from serve_app.demo.said import Span, written
 from sessions.changes import Key
 
 COMPARED: Final = (

@@ -1,7 +1,7 @@
 """
 Two minutes of `headcount demo` under a real Prometheus that scrapes every second: every number is that of the demo's own books.
 
-The books are a second computation, from what the players sent (`serve_app/demo/books.py`, `diary.py`); here they come as the file that
+The books are a second computation, from what the players sent (`serve_app/demo/books.py`, `reckoning.py`); here they come as the file that
 `--books` writes. All of this waits for one play, most of three minutes of it asleep.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from metrics.catalog import INCREMENTS, PREFIX, Kind
-from serve_app.demo.books import Span
+from serve_app.demo.said import Span
 from serve_app.demo.verdict import QUALITY
 from sessions.changes import Key
 from sessions.histograms import BOUNDS

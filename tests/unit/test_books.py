@@ -6,9 +6,10 @@ from heapq import heapify, heappop, heappush
 
 import pytest
 
-from serve_app.demo.biography import WINDOW_S
-from serve_app.demo.books import TICK_S, Books, Event, Said, Sending, Span
+from serve_app.demo.books import TICK_S, Books
+from serve_app.demo.diary import WINDOW_S
 from serve_app.demo.player import PULLZONE, Player
+from serve_app.demo.said import Event, Said, Sending, Span
 from serve_app.demo.script import STREAMS, Does, audience
 from serve_app.demo.verdict import COMPARED, QUALITY
 from sessions import events

@@ -4,7 +4,8 @@ from math import exp, sqrt
 
 import pytest
 
-from serve_app.demo.biography import WINDOW_S, Diary, Entry, spans
+from serve_app.demo.diary import WINDOW_S, Diary, spans
+from serve_app.demo.reckoning import Entry
 
 
 def noted(*entries: tuple[float, str], beacon: bool = False, slack_s: float = 0.0, **measured: float) -> Diary:

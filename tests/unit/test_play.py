@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from serve_app.demo import play
-from serve_app.demo.books import Books, Event, Said, Sending
+from serve_app.demo.books import Books
+from serve_app.demo.said import Event, Said, Sending
 from serve_app.demo.script import Does
 from serve_app.demo.stage import Look
 from serve_app.demo.verdict import COMPARED, is_exact

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from serve_app.demo.books import TICK_S, Said, Sending
+from serve_app.demo.books import TICK_S
 from serve_app.demo.player import RETURN_MARGIN_S, Player, request_of
+from serve_app.demo.said import Said, Sending
 from serve_app.demo.script import Act, Does, Person, Viewer, audience
 from serve_app.players.pixel import read_pixel
 from serve_app.players.routes import POSTS

@@ -1,6 +1,6 @@
 """Two books side by side."""
 
-from serve_app.demo.books import Span
+from serve_app.demo.said import Span
 from serve_app.demo.verdict import Line, compare_counters, compare_quality, compare_watching, is_exact, summed
 
 
