@@ -48,7 +48,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Exporter:
-    """See the module; `start` makes it an actor."""
+    """Adds up what shards and replicas report, and answers scrapes from it. `start` makes it an actor."""
 
     async def __init__(self, config: TrackerConfig) -> None:  # type: ignore[misc]  # Ray awaits it
         write_plainly()

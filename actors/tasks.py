@@ -22,7 +22,7 @@ def end_process(problem: BaseException) -> None:
 
 
 class Tasks:
-    """See the module. `on_broken` is called with what broke the first of them that breaks."""
+    """Tasks that stand or fall together. `on_broken` is called once, with the exception of the first that breaks."""
 
     def __init__(self, on_broken: Callable[[BaseException], None] = end_process) -> None:
         self._on_broken = on_broken

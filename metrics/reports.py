@@ -1,11 +1,12 @@
 """
-What a shard tells the exporter whenever it asks, twice a second, and what an ingest replica tells it every second: plain data, no Ray.
+What shards and ingest replicas tell the exporter: plain data, no Ray.
 
-A shard sends the whole of a slot once, then only what changed, until the exporter says that it has it: the exporter
-asks with the number of the last report that it added (`Known`), so that a lost report is sent again.
+The exporter asks each shard twice a second, and says which report of that shard it added last (`Known`). A shard sends all of a slot
+once, and from then on what has changed since the report that the exporter names; so what was in a lost report is in the next one. A
+replica sends what it counted once a second, of its own accord.
 
-All of it grows as `sessions/growing.py` says: at its end, by fields with a default. What is counted under a name that the exporter's build does
-not know is left out there (`catalog.py`).
+All of it grows as `sessions/growing.py` says: at its end, by fields with a default. What a newer build counts under a name that the
+exporter's catalog does not have, the exporter leaves out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,9 +39,9 @@ class ShardReport(NamedTuple):
     incarnation: str
     """Differs after each restart of the shard."""
     number: int
-    """Of this report in this incarnation, from 1."""
+    """Counts the reports of this incarnation, from 1."""
     epochs: Mapping[int, int]
-    """Every slot that the shard serves, with its epoch: whatever it does not name, it does not hold."""
+    """Every slot that the shard serves, with its epoch; it holds no other."""
     slots: Sequence[SlotReport]
     """Those that changed since the report that the exporter knows."""
     sessions: int
@@ -53,13 +54,13 @@ class ShardReport(NamedTuple):
     map_version: int
     """Sum of the epochs owned: grows with every change of ownership."""
     increments: Mapping[Key, float] = {}
-    """Of the shard itself since the reported `number` - 1, such as ("batch_events", "le", "3"): lost if the shard dies."""
+    """The shard's own that the exporter has not confirmed, such as ("batch_events", "le", "3"). Lost if the shard dies."""
     stretch: float = 1.0
     """How many times the configured heartbeat interval it promises now."""
     set_aside: int = 0
     """Stored sessions and records of its slots that could not be read, and are kept apart."""
     mismatched_slots: int = 0
-    """Its slots whose record told of other sessions than were there when they were loaded."""
+    """Slots whose record did not match the sessions that were there when they were loaded."""
 
 
 @grows
@@ -74,7 +75,7 @@ class Known(NamedTuple):
 
 @grows
 class ReplicaReport(NamedTuple):
-    """What an ingest replica counted: increments, numbered, sent again until they were taken."""
+    """What an ingest replica counted; the same report, by its number, is sent until the exporter has added it."""
 
     replica: str
     number: int

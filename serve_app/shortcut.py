@@ -29,7 +29,7 @@ def middlewares() -> list[Middleware]:
 
 
 class Shortcut:
-    """See the module. What is behind it belongs to the process: Serve makes the instances."""
+    """ASGI middleware: answers players' paths itself, passes all else on. `open` and `close` act on the whole process, as Serve makes the instances."""
 
     _routes: ClassVar[Mapping[str, Asgi]] = {}
 

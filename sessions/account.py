@@ -1,11 +1,12 @@
 """
 One session's account: how long in which state, and what was counted on the way.
 
-Theory of operation: inputs reach the account sorted by the player's own time, once they leave the reordering window
-(`session.py`). The time between two inputs belongs to the state that the first one set, is clipped to [0, cap], the cap being the
-promise (interval times expiry intervals) that held when it began, and counts for the stream that was watched. Sums are of folded time only; what is
-still in the window is provisional and is added on a copy by whoever asks. What a folded input added is told to its stream's `Gain`
-as well: that is the only time that it is final, and so the only time that it is counted.
+Theory of operation: inputs are *folded* into the account when they leave the reordering window (`session.py`), sorted by the player's
+own time. The time between two inputs belongs to the state that the first of them set, and to the stream that was watched then. It is
+clipped to [0, cap]; the cap is the heartbeat interval that was promised at the first input, times the expiry intervals. The sums hold
+folded time only. Inputs that are still in the window are provisional: whoever wants them included adds them to a copy
+(`Session.settled`). What an input adds is final once it is folded, so it is then, and only then, added to its stream's `Gain` as well,
+from which the counters are fed.
 
 It knows neither the server's clock nor liveness.
 """
@@ -21,18 +22,18 @@ from sessions.states import PLAYBACKS, Cue, Playback
 from sessions.transitions import AFTER_FRAME, BEFORE_FRAME, PLAYS, RESUMES
 
 UNKNOWN_NUMBER: Final = 0xFFFF_FFFF
-"""Of a bitrate or a latency: the player did not say."""
+"""Stands for a bitrate or a latency that the player did not report."""
 NOT_LIVE: Final = 0xFFFF_FFFE
-"""Of a latency: the player is behind the live edge by its viewer's own wish, so what was said of it holds no more."""
+"""Stands for the latency of a player whose viewer chose to watch behind the live edge: what it reported before holds no longer."""
 
 FAILURES: Final = (None, "start", "playback")
 """A fatal error that nothing playing has followed, or an end for an error: before the first frame (VSF), or after it (VPF)."""
 NEVER: Final = float("-inf")
 ANOTHER_CLOCK: Final = float("inf")
-"""In the place of when it was asked for: the first frame is of another clock, so how long it took is unknown."""
+"""Instead of `started_at`: the player's clock was set between start and first frame, so the startup time is unknown."""
 
 CUE_BITS: Final = 0b0001_1111
-"""Of a cue as it stands in the window; the bits above say what else the input said (`session.SAYS_STREAM` ...)."""
+"""The part of an input's second number that is its cue; the bits above say which dimensions it named (`window.SAYS_STREAM` ...)."""
 
 Noted = tuple[float, int, int, int, int, int, int]
 """One input as it stands in the window: player's time, cue, stream index, cap in s, bitrate, latency, quality's fingerprint."""
@@ -44,18 +45,18 @@ _LAYOUT: Final = {
     "B": "stream state frame running by_seek failure",
 }
 _LAYOUT_SINCE: Final = {"d": "entered_at ad_s", "B": "before_stall before_ad ad_break cause_open"}
-"""What came later stands behind it, in the same way."""
+"""Numbers that were added later, packed behind those in the same way."""
 _FIELDS: Final = tuple((name, kind) for layout in (_LAYOUT, _LAYOUT_SINCE) for kind, names in layout.items() for name in names.split())
 """Every number of an account at rest and how it is packed, little-endian and without gaps."""
 _PACKED: Final = Struct("<" + "".join(kind for _, kind in _FIELDS))
-"""An account at rest: a million sessions hold one each, and only the one that is spoken of needs to be an object. It grows at its end."""
+"""An account at rest, as bytes: a process holds a million, and only the one in use is an object. New numbers go to the end."""
 
 
 class Gain:
     """
     What the folding of inputs added to one stream's counters, over all sessions.
 
-    Attributes of the class stand for nothing: most streams gain time and nothing else, and one is made per stream and commit.
+    The attributes of the class are its zeros: one is made per stream and commit, and most of them gain nothing but time.
     """
 
     playing_s = 0.0
@@ -67,17 +68,17 @@ class Gain:
     bitrate_s = 0.0
     stalls = 0
     seek_stalls = 0
-    """Those that a seek caused among them."""
+    """How many of `stalls` a seek caused."""
     switches = 0
     plays = 0
     startups: tuple[tuple[float, float], ...] = ()
     """(started_at, first_frame_at) of each session of which both became known; the second without the advertisements before it."""
     happened = False
-    """Something beside time: it is rare, and so asked for first."""
+    """True once anything but time was gained. That is rare, so readers check this before they look at the counts."""
 
 
 class Gains(defaultdict[str, Gain]):
-    """By stream; one that was not there begins at nothing."""
+    """Gains by stream id; a stream that was not there begins at zero."""
 
     def __init__(self) -> None:
         super().__init__(Gain)
@@ -98,10 +99,10 @@ class Account:
     )  # fmt: skip
 
     def __init__(self, packed: bytes | bytearray = b"") -> None:
-        """Open what `pack` gave; nothing: a new account."""
-        # `started_at`, `first_frame_at`: of the start, and of stream_start less the advertisements before it: a heartbeat is too late to
-        # tell. `entered_at`: when the present state began. `before_stall`, `before_ad`: the states to return to. `cause_open`: a stall that
-        # a seek may still turn out to have caused. The order is that of `_FIELDS` and of the slots.
+        """Unpack what `pack` returned; empty bytes make a new account."""
+        # `started_at`: when the start was stamped. `first_frame_at`: when stream_start was, less the advertisements before it; a heartbeat
+        # comes too late to say. `entered_at`: when the present state began. `before_stall`, `before_ad`: the states to return to.
+        # `cause_open`: the present stall is not counted yet, as a seek may still turn out to have caused it. The order is that of `_FIELDS`.
         (
             self.at,
             self.seek_at,
@@ -147,8 +148,8 @@ class Account:
         """
         Close the open interval at an input's time, then let its cue set the state of the next one.
 
-        `left`, `entered`: of the stream watched until now, which gets the time, and of the input's own, which gets what it
-        began; None for a question, which counts nothing.
+        `left` is the gain of the stream that was watched until now: the time goes to it. `entered` is that of the input's own stream:
+        what the input begins goes to it. None: nothing is counted, somebody only wants to know.
         """
         at, cue, stream, cap_s, bitrate, latency, quality = noted
         cue &= CUE_BITS
@@ -185,7 +186,7 @@ class Account:
             self.begun += ((at, self.counted_s, stream, code_of(self.state) | BY_SEEK * self.by_seek),)
 
     def _pass(self, at: float, cue: int, gain: Gain | None) -> bool:
-        """Let time pass until `at`, in the state that the last input set; False: that state is another now, since it waited too long."""
+        """Count the time until `at` for the state that the last input set; False: it waited too long, and that state is `stalled` now."""
         elapsed = at - self.at
         if elapsed > self.cap_s:  # noqa: PLR1730 - a call of min() costs more than all the rest
             elapsed = self.cap_s
@@ -194,7 +195,7 @@ class Account:
                 self._spend(elapsed, gain)
             return True
         stalled_at = (self.at if self.entered_at == NEVER else self.entered_at) + STALLED_AFTER_S
-        # Whoever starts may say nothing of it for as long as it likes; only who says that it does not play is taken at its word.
+        # A player that starts may be silent for as long as it likes. It has stalled only once it says itself that it waits, or does not play.
         waits_no_more = at > stalled_at and (self.state == _REBUFFERING or cue in _WAITS or cue == Cue.BEAT_IDLE)
         if waits_no_more:
             elapsed = min(elapsed, max(stalled_at - self.at, 0.0))
@@ -208,7 +209,7 @@ class Account:
         return not waits_no_more
 
     def _state_after(self, cue: int) -> int:
-        """Return the state that a cue leads to: that of the tables, but for what stands in the way of it."""
+        """Return the state that a cue leads to: the one in the tables, unless a failure, an advertisement or a stall has precedence."""
         state: int = self.state
         after = (AFTER_FRAME if self.frame else BEFORE_FRAME)[cue]
         if after is None or (state == _FAILED and cue not in PLAYS):
@@ -216,7 +217,7 @@ class Account:
         if cue in _AD_CUES:
             return self._state_after_ad(cue)
         if self.ad_break and cue != Cue.STREAM_START and after is not Playback.FAILED and self.at - self.entered_at <= AD_BREAK_S_MAX:
-            # Whatever the content does meanwhile, what is seen is the advertisement.
+            # Whatever the content does meanwhile, the viewer sees the advertisement.
             if after is RESUMES:
                 self.before_ad = self._resumed(self.before_ad)
             return state
@@ -244,7 +245,7 @@ class Account:
         return _PLAYING if state == _FAILED and self.frame else state
 
     def _seek(self, at: float, gain: Gain | None) -> bool:
-        """Take a seek: the stall that began just before it is its doing, else one that follows; False: it was the cause of the present one."""
+        """Take a seek. False: it caused the present stall, which began just before it; True: it may cause one that follows."""
         if not self.cause_open or self.state != _REBUFFERING:
             self.seek_at = at
             return True
@@ -274,7 +275,7 @@ class Account:
         self.quality = quality
 
     def _mark(self, cue: int, at: float, gain: Gain | None) -> None:
-        """Note when it was asked for, or when the first frame came: both before anything of it was seen."""
+        """Note when playback was asked for, or when the first frame came. Called only as long as no frame was shown."""
         if cue == Cue.START:
             if self.started_at == NEVER:
                 self.started_at = at
@@ -355,7 +356,7 @@ class Account:
             self._count_stall(gain)
 
     def silence(self, gain: Gain | None = None) -> None:
-        """Close the open interval at the last input; time until the next one is nobody's. `gain` is of the stream that is watched."""
+        """Close the open interval at the last input; the time until the next counts for nothing. `gain` is of the stream that is watched."""
         if self.cause_open:
             self._count_stall(gain)
         if self.running:
@@ -363,7 +364,7 @@ class Account:
             self.begun += ((self.at, self.counted_s, self.stream, SILENCE),)
 
     def break_off(self, floor: float, gain: Gain | None) -> None:
-        """Let what follows be of another clock: nothing is measured across, and inputs older than `floor` have no place."""
+        """Close the interval, as the player's clock was set: nothing is measured across this point, and inputs before `floor` are too late."""
         self.silence(gain)
         self.at = floor
         self.seek_at = NEVER
@@ -426,7 +427,7 @@ def _picking(*names: str) -> Struct:
     return Struct("<" + "".join(kind if name in wanted else f"{Struct(kind).size}x" for name, kind in _FIELDS))
 
 
-# Of an account at rest, what an input reads and writes that only says that the session plays on.
+# The numbers that `plays_on` reads or writes in an account at rest.
 _STEADY: Final = _picking(
     "at",
     "playing_s",
@@ -452,9 +453,9 @@ _CAP_AT: Final = _offset_of("cap_s")
 
 def plays_on(account: bytearray, noted: Noted, gain: Gain) -> bool:
     """
-    Apply an input that only says that its session plays on, without opening the account; False: it says more, and nothing was done.
+    Apply an input that says only that playback goes on, on the packed account itself; False: it says more, and nothing was changed.
 
-    Most heartbeats are of that kind, and `Account.apply` would do the same at four times the cost. `gain` is of the stream that is watched.
+    Most heartbeats say no more. `Account.apply` does the same at four times the cost. `gain` is of the stream that is watched.
     """
     at, cue, stream, cap_s, bitrate, latency, quality = noted
     since, playing_s, bits, bitrate_s, latency_us_s, latency_s, flow, delay, shown, longest_s, watched, state, running = (

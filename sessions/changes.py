@@ -45,16 +45,16 @@ class Receipt(NamedTuple):
     rejected: tuple[tuple[str, str], ...] = ()
     """(event_id, reason) of each event not taken."""
     total_watch_s: int | None = None
-    """Of the end that stands: the player's own total."""
+    """The player's own total, from the end that counts."""
     end_reason: str | None = None
-    """Of the end that stands."""
+    """From the end that counts."""
     start_wanted: bool = False
     """The session's start never arrived (yet)."""
 
 
 @lru_cache(maxsize=1_024)
 def taken(interval_s: int, start_wanted: bool = False) -> Receipt:  # noqa: FBT001, FBT002 - by position: a keyword costs a heartbeat 100 ns
-    """Return the receipt of what was taken and has no more to say: most have not, and making one costs more than finding it."""
+    """Return the receipt of a request that was taken, without any details: the usual one, cached because finding it is cheaper than making it."""
     return Receipt(accepted=True, interval_s=interval_s, start_wanted=start_wanted)
 
 
@@ -107,7 +107,7 @@ class Changes(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """The rules of the house that sessions live by."""
+    """The settings that sessions live by; the interval and the window in seconds."""
 
     heartbeat_interval_s: int = 30
     expiry_intervals: int = 3

@@ -42,7 +42,7 @@ def chosen_bytes(session: Session) -> int:
 
 
 class Roster:
-    """See the module."""
+    """The sessions of one slot, with their deadlines, ledger and live count. For one thread. `now` is in seconds since the epoch."""
 
     def __init__(self, slot: int, *, policy: Policy) -> None:
         self.slot = slot

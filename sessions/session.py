@@ -1,10 +1,10 @@
 """
 One session: who it is, whether it counts, and the reordering window in front of its account.
 
-Theory of operation: `note` puts an input at its place among the last 60 s of inputs (player's time; packed records in `window`). What
-falls out of the window is folded into the account, in order. In order is the usual case and costs an append; out of order costs
-a replay of the window. Live state is that of the newest timestamp. `stop` folds everything: at the end, and at expiry. Whatever may fold
-takes `gains`, by stream: what is folded is final, and is counted there and then.
+Theory of operation: `note` puts an input in its place among the last 60 s of inputs (player's time; packed records in `window`). Inputs
+that fall out of the window are folded into the account, in order. An input in order, the usual case, costs an append; one out of order
+costs a replay of the window. The live state is that of the newest timestamp. `stop` folds everything, at the end and at expiry. Methods
+that may fold take `gains`, by stream: what is folded is final, and is counted at once.
 
 Clocks: `created_at`, `seen_at`, `clock_since` are the server's; `newest_at`, `heartbeat_at`, `ending.at` the
 player's; `bucket` is in the slot's clock (`tracker.py`). `offset` is between the two (`player_clock.py`).
@@ -37,7 +37,7 @@ EVENT_ID_BYTES: Final = 7
 
 
 class Tallies(NamedTuple):
-    """What is counted of a session apart from its account; most sessions have none of it, and share one."""
+    """What is counted of a session beside its account. Most sessions have none of it, and share one object."""
 
     duplicates: int = 0
     late: int = 0
@@ -46,11 +46,11 @@ class Tallies(NamedTuple):
     stalls_added: int = 0
     """Stalls of the player's own counter, beyond ours, that were counted when the session finished."""
     outcomes: int = 0
-    """1 once it was counted how it went; never again in this viewing."""
+    """1 once the outcome of this viewing was counted, which happens once."""
     failures: int = 0
-    """The failure that was told, as an index of `account.FAILURES`: at most one in a viewing."""
+    """The failure that was counted, as an index of `account.FAILURES`: at most one in a viewing."""
     fails_in: int = 0
-    """The bucket (`deadlines.py`) in which its fatal error becomes a failure; 0: it has none, or it was told."""
+    """The bucket (`deadlines.py`) in which its fatal error is counted as a failure; 0: there is none, or it was counted."""
 
 
 class Pixel(NamedTuple):
@@ -58,13 +58,13 @@ class Pixel(NamedTuple):
 
     pullzone: str
     types: tuple[str, ...] = ()
-    """View and play, once each has counted."""
+    """Which of view and play were counted; each is, once."""
     visible: bool = True
 
 
 _NO_TALLIES: Final = Tallies()
 _NOTHING_FOLDED: Final = bytearray()
-"""One for all; nobody writes into what is empty."""
+"""Shared by all sessions that have folded nothing: nobody writes into empty bytes."""
 
 
 class Ending(NamedTuple):
@@ -73,12 +73,12 @@ class Ending(NamedTuple):
     at: float
     reason: str
     total_watch_s: int | None
-    """The player's own total; None: it said what cannot be."""
+    """The player's own total; None: what it sent was impossible."""
     farewell: bytes = b""
 
 
 class Session:
-    """See the module. Slots, plain values and bytes: a process holds a million of them."""
+    """One viewing: its window of recent inputs, its account, and what is known of it. Plain values in slots: a process holds a million."""
 
     __slots__ = (
         "account", "behind", "bucket", "channel_id", "clock_since", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
@@ -96,7 +96,7 @@ class Session:
         self.seen_at = now
         """The last sign of life, server's clock."""
         self.bucket = 0
-        """Of its deadline (`deadlines.py`; slot's clock): when it expires or, once it is over, is forgotten. 0: it has none."""
+        """Of its next deadline (`deadlines.py`; slot's clock): when it expires or, once it is over, is looked at again, or forgotten. 0: none."""
         self.interval_s = 0
         """The heartbeat interval last promised."""
         self.stream_id = self.channel_id = self.creator_id = self.program_id = UNKNOWN
@@ -111,34 +111,34 @@ class Session:
         """A first frame was shown, as of `newest_at`."""
         self.offset = NEVER
         self.previous_offset: float | None = None
-        """What `offset` was before a wild timestamp, to find the way back to."""
+        """What `offset` was before a wild timestamp; the clock may go back to it."""
         self.newest_at = NEVER
         self.heartbeat_at = NEVER
         self.ending: Ending | None = None
-        """How it ended; while it is active again, how the viewing before it did."""
+        """How it ended; while a new viewing is active, how the one before it ended."""
         self.player_rebuffers = 0
-        """Stalls by the player's own counter: by how much it rose after the first frame."""
+        """Stalls that the player's own counter has counted since the first frame."""
         self.rebuffer_counter = 0
-        """What that counter said last; it may start again."""
+        """What that counter said last; players may set it back to zero."""
         self.tallies = _NO_TALLIES
         self.revision = 0
         """How often it finished."""
         self.window = b""
         self.streams: tuple[str, ...] = ()
-        """Those before the present one: what the stream indices in the window and the account mean."""
+        """The streams before the present one. A stream index, in the window or the account, is a place in here; the next place is the present one."""
         self.account = _NOTHING_FOLDED
-        """An `Account` at rest; empty until the window first lets something go."""
+        """An `Account` at rest; empty until something is folded for the first time."""
         self.event_ids = b""
         """Digests of the last event ids, 7 bytes each, oldest first."""
         self.profile = self.vitals = b""
         self.story = self.intervals = self.ignored = b""
         """These three: see `diary.py`."""
         self.behind = b""
-        """The inputs that lie behind all the others, with none in order between."""
+        """The late inputs since the last one in order, which may mean that the clock was set back (`player_clock.py`)."""
         self.resume: tuple[float, float, float] | None = None
-        """Of the interval that the last wild timestamp cut off: when its last input and heartbeat were, and, between them, the seconds counted."""
+        """Of the interval that the last wild timestamp cut off: its last input, the seconds counted until then, and its last heartbeat."""
         self.held_up = NEVER
-        """The input (player's time) with which a delay ended: what is older was held up by it, and has its place until something newer is folded."""
+        """When the input was stamped with which a delay ended. Older ones were held up by it, and are in time until something newer is folded."""
         self.clock_since = NEVER
         """When its order was last anchored anew (server's clock)."""
 
@@ -185,7 +185,7 @@ class Session:
         Put one input at its place by the player's time.
 
         `cap_s`: the most that the interval which it begins may count. `says`: SAYS_... of what it named, `stream_id` among it.
-        False: it is older than the window, and moved nothing.
+        False: it is older than the window, and changed nothing.
         """
         record = INPUT.pack(at, cue | says, len(self.streams), cap_s, bitrate, latency, quality)
         if at > self.newest_at or (at == self.newest_at and cue != Cue.START):
@@ -193,7 +193,7 @@ class Session:
             self.window = window = self.window + record
             after, playback = AFTER_FRAME[cue], self.playback
             if playback is _STARTING and BEFORE_FRAME[cue] is _PLAYING:
-                # The first frame: nothing that is in the way of it starts.
+                # The first frame. Whatever has precedence over it (a failure, an advertisement) is another state than `starting`.
                 self.playback, self.frame = _PLAYING, True
             elif not self.frame or playback not in _STEADY or (after is not None and after is not playback):
                 # Else it plays on, or stays paused: the usual case.

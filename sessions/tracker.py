@@ -40,13 +40,14 @@ _SAYS_OF: Final = {STREAM: SAYS_STREAM, **{name: dimension.says for name, dimens
 
 
 class Tracker(Roster):
-    """See the module."""
+    """One slot: a roster, and what each kind of input does to it. For one thread. `now` is in seconds since the epoch."""
 
     def receive(self, event: Event, *, now: float, interval_s: int | None = None) -> Receipt:
         """
         Apply one input and return its receipt, to be handed out once the changes are durable.
 
-        `interval_s`: the heartbeat interval to promise (None: the policy's); the session's expiry stretches with one that is longer. Only the answers to a start and to a heartbeat can tell it: what nobody is told is promised to nobody.
+        `interval_s`: the heartbeat interval to promise (None: the policy's). A longer one makes the session expire later. It counts for
+        a start and a heartbeat only: the answers to other inputs cannot tell the player of it, so they promise the policy's.
         """
         kind = type(event)
         if interval_s is None or not (kind is Heartbeat or kind is Start):

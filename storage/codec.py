@@ -6,8 +6,8 @@ version, one byte; what follows is a msgpack array that only ever grows at its e
 lacks trailing entries, which take their defaults, and one that a newer build wrote has some to spare, which are ignored.
 The version changes only when neither would do, and then an older build says so (`UnreadableError`).
 
-The last entry of all is a CRC-32 of the bytes before it, so that a bit that turned over on a disk is seen, and not believed: an older
-build takes it for one of the entries to spare. Bytes of 0.1.0, which have none, are looked at closely instead.
+The last entry of all is a CRC-32 of the bytes before it, so that damage on a disk is noticed. An older build ignores it, as it does all
+entries that it does not know. Bytes that 0.1.0 wrote have no checksum; of those the types of all values are checked instead.
 
 Descriptive data (`Profile`, `Vitals`, `Farewell`) is opaque to the core: `serve_app` packs it, and it is unpacked for
 people only. It has no version of its own, because it lives inside a session. It does not know what any of it means.
@@ -29,7 +29,7 @@ from storage.journal import JournalError
 SESSION_FORMAT: Final = 1
 RECORD_FORMAT: Final = 1
 UNSEALED_SESSION_ENTRIES: Final = 35
-"""So many entries a session had in 0.1.0, which wrote no checksum; bytes with more of them end in one."""
+"""How many entries a session had in 0.1.0, which wrote no checksum. A session with more entries ends in one."""
 UNSEALED_RECORD_ENTRIES: Final = 5
 SUMMARY_SCHEMA: Final = 1
 """`schema` of a finished summary; rises when a field changes its meaning or goes, not when one is added."""
@@ -45,7 +45,7 @@ _DAMAGED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Stored = TypeVar("Stored")
 
 _CHECKSUM: Final = (0xFFFF_FFFF,)
-"""Stands for the checksum until the bytes before it are known: packed it has the five bytes that any 32 bits may have."""
+"""Takes the checksum's place while the entries are packed: five bytes, of which the last four are then replaced."""
 _CHECKSUM_BYTES: Final = 4
 _BYTES: Final = tuple(bytes((value,)) for value in range(256))
 _pack_checksum: Final = struct.Struct(">I").pack
@@ -80,7 +80,7 @@ def decode_session(stored: bytes, session_id: str | None = None) -> Session:
 
 
 def _require_sound(session: Session) -> None:
-    """Raise one of many errors unless a session without a checksum has the types that a session has, and can be summed up."""
+    """Check a session that has no checksum: every value has its usual type, and all of it can be summed up. Raises what summing up raises."""
     fresh = Session("", now=0.0)
     for name in FIELDS:
         found, usual = getattr(session, name), getattr(fresh, name)
@@ -89,7 +89,7 @@ def _require_sound(session: Session) -> None:
             raise TypeError(msg)
     numbers = (session.seen_at, session.bucket, session.interval_s, session.offset, session.newest_at, session.heartbeat_at)
     if any(isnan(number) for number in numbers) or not isfinite(session.seen_at) or session.bucket < 0:
-        msg = "a time that is none"
+        msg = "one of its times is not a time"
         raise ValueError(msg)
     session.settled()
     summarise(session, revision=session.revision)
@@ -161,7 +161,7 @@ def decode_record(stored: bytes) -> SlotRecord:
 
 
 def _unsealed_record(stored: bytes) -> bytes:
-    """Return a record without its checksum, which a later build's next entry must not be taken for; one of another format as it is."""
+    """Return a record's bytes without the checksum, which would be read as the next field; those of another format unchanged."""
     packed_as_short_array = len(stored) > 1 and stored[0] == RECORD_FORMAT and stored[1] & 0xF0 == _SHORT_ARRAY
     if not packed_as_short_array or (entries := stored[1] & 0x0F) <= UNSEALED_RECORD_ENTRIES:
         return stored
@@ -269,7 +269,7 @@ _GROUPED: Final = frozenset(name for names in _PROFILE_GROUPS.values() for name 
 
 
 def pack(described: Described) -> bytes:
-    """Return descriptive data in as few bytes as it needs: empty if nothing was said, and nothing for what is missing at the end."""
+    """Return descriptive data as bytes. Fields at the end that were not said take none; without any field it is empty."""
     values = msgspec.structs.astuple(described)
     said = len(values)
     while said and values[said - 1] is None:

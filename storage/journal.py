@@ -111,7 +111,7 @@ class SlotWrite(msgspec.Struct, frozen=True):
 
 
 class Journal(Protocol):
-    """See the module. All methods are coroutines; times are those of our own machines, in seconds since the epoch, but for the lease's."""
+    """Where a data set is kept. All methods are coroutines. Times are our own machines', in seconds since the epoch; the lease goes by the journal's."""
 
     async def open_data_set(self, *, slots: int, instance: str, run: str) -> None:
         """

@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 
 class RedisLine:
-    """See the module. Callers take turns. Belongs to one event loop."""
+    """One connection to a Redis server. Callers take turns. Belongs to one event loop."""
 
     def __init__(self, pool: ConnectionPool, *, reply_s: float) -> None:
         """`pool` makes the connection, and shall know no time-out of its own: `reply_s` bounds all of it, connecting included."""

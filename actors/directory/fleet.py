@@ -37,7 +37,7 @@ class Patience(NamedTuple):
 
 
 class Fleet:
-    """See the module."""
+    """The shards: wanted, known, leaving, and on which node each lives."""
 
     def __init__(self, plan: Plan, *, name: Callable[[int], str], patience: Patience, now: float) -> None:
         self.plan = plan

@@ -15,7 +15,7 @@ class PlanRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """See the module."""
+    """The cluster as people want it. A plan never changes: `scaled`, `without_node` and the others return a new one."""
 
     shards: int
     run: str = ""

@@ -66,7 +66,7 @@ class Shards(Protocol):
 
 
 class Steward:
-    """See the module. Times are the server's, in seconds since the epoch."""
+    """Looks after slots and shards, a round at each `look`, and takes operators' orders. Times are the server's, in seconds since the epoch."""
 
     def __init__(  # noqa: PLR0913 - all injected
         self,

@@ -23,7 +23,7 @@ from sessions.tracker import Tracker
 
 
 class Room:
-    """See the module."""
+    """Counts the sessions of one shard, and says whether one more may be opened. `now` is the server's time in seconds."""
 
     def __init__(
         self,

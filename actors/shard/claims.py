@@ -27,7 +27,7 @@ Serve = Callable[[Sequence[HeldSlot], Mapping[int, Claimed]], Awaitable[None]]
 
 
 class Taking:
-    """See the module."""
+    """Claims and loads slots for one shard, and gives them to `serve`, at most `SLOTS_PER_LOAD` at a time."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from storage.journal import SlotWrite
 
 
 class HeldSlot:
-    """See the module."""
+    """One owned slot: its tracker, its epoch, and its writes and increments until journal and exporter have them."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from actors.shard.held_slot import HeldSlot
 
 
 class Holdings:
-    """See the module."""
+    """The slots that one shard serves."""
 
     def __init__(self) -> None:
         self._by_slot: dict[int, HeldSlot] = {}

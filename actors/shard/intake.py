@@ -16,7 +16,7 @@ from sessions.limits import GROUP_ITEMS_MAX, SHARD_WAITING_ITEMS_MAX, SHARD_WAIT
 
 
 class Intake:
-    """See the module."""
+    """The batches that wait in one shard, oldest first, and those of the commit that is under way. Times are monotonic seconds."""
 
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

@@ -29,7 +29,7 @@ _PASSED_S_MAX: Final = 1.0
 
 
 class Lever:
-    """See the module. Times are monotonic seconds."""
+    """Makes of how long batches wait the heartbeat interval that is promised. Times are monotonic seconds."""
 
     def __init__(self, *, interval_s: int) -> None:
         self._configured_s = interval_s

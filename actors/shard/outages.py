@@ -40,7 +40,7 @@ RHYTHM: Final = Rhythm()
 
 
 class Outages:
-    """See the module."""
+    """Tells the time that one shard lived from its outages. Times are the server's, in seconds since the epoch."""
 
     def __init__(self, *, gap_s: float, door_word_s: float) -> None:
         self._gap_s = gap_s

@@ -29,7 +29,7 @@ class _Told:
 
 
 class Reports:
-    """See the module."""
+    """One shard's reports to the exporter, numbered from 1; each holds all that the exporter has not confirmed."""
 
     def __init__(self, *, shard: str, incarnation: str) -> None:
         self.shard = shard

@@ -3,7 +3,7 @@ One shard: it owns slots, applies what players send, and acknowledges once that 
 
 Theory of operation. Everything that changes a tracker happens in one *lane*, one after the other: apply, encode, commit, then
 acknowledge. Batches that arrive while a commit is under way wait, and go together into the next. Time enters in one place,
-`_enter`, which first pauses every slot for an outage that has just ended (`wakefulness.py`); expiry runs a few times a second,
+`_enter`, which first pauses every slot for an outage that has just ended (`outages.py`); expiry runs a few times a second,
 in slices. While the journal is away the lane stands still, and whoever waits is told so (`writing.py`).
 
 A shard recovers by itself: at birth it claims the slots that the journal says are its own. Others it takes when the directory
@@ -55,7 +55,7 @@ class BrokenShardError(Exception):
 
 
 class Shard:
-    """See the module. Times are the server's, from `clock`, in seconds since the epoch."""
+    """One shard: the slots that it owns, and all that is done to them. Times are the server's, from `clock`, in seconds since the epoch."""
 
     def __init__(  # noqa: PLR0913 - all injected
         self,

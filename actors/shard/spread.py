@@ -27,7 +27,7 @@ HELD_S: Final = 1.0
 
 
 class Spread:
-    """See the module. Times are monotonic seconds."""
+    """Measures how crowded one shard's beats are, and varies the interval that each is promised. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._mean = 0.0

@@ -11,7 +11,7 @@ from sessions.events import Event
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """See the module. Whoever is answered first is answered for good."""
+    """A batch and its reply. Only the first answer counts; what is answered later is ignored."""
 
     items: list[tuple[int, Event]]
     """(slot, event), as they came."""

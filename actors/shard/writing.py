@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class Writer:
-    """See the module."""
+    """Writes one shard's changes into the journal, each until its outcome is known. One write at a time: its callers hold the lane."""
 
     def __init__(
         self,

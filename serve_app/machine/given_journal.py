@@ -19,7 +19,7 @@ Beside = Callable[[Callable[[], list[Finding]]], "Future[list[Finding]]"]
 
 
 class GivenJournal:
-    """See the module."""
+    """The journal that `HEADCOUNT_REDIS_URL` names, examined in a thread while the rest of the start goes on."""
 
     def __init__(self, url: str | None, *, beside: Beside) -> None:
         """Begin to look; `url` None: the journal is the embedded one, which is as it should be."""

@@ -40,7 +40,7 @@ HAPROXY_BACK_S = 7.0
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """See the module."""
+    """One way to break a tracker, and how often."""
 
     name: str
     strike: Callable[[Scene], None]

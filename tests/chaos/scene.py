@@ -67,7 +67,7 @@ class Look(NamedTuple):
 
 @dataclass
 class Scene:
-    """See the module."""
+    """A tracker, its crowd and its journal, and the questions that a test asks of them."""
 
     tracker: Installation
     crowd: Crowd

@@ -19,7 +19,7 @@ class NothingLeftToDoError(Exception):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """See the module."""
+    """An event loop that jumps to the next thing that is due."""
 
     def __init__(self) -> None:
         super().__init__()

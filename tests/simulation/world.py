@@ -121,7 +121,7 @@ class Place:
 
 
 class World:
-    """See the module."""
+    """All parts of one simulated tracker, made from a seed."""
 
     def __init__(self, seed: int, scale: Scale) -> None:
         loop = asyncio.get_running_loop()

@@ -223,7 +223,7 @@ class Viewing:
 
 
 class NaiveSlot:
-    """See the module."""
+    """One slot, counted anew from its inputs at every question."""
 
     def __init__(self) -> None:
         self.viewings: dict[str, Viewing] = {}

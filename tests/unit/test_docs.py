@@ -18,6 +18,7 @@ ELSEWHERE = re.compile(
     r"|\bsections? 5\d\b|\.md`?,? sections? \d|\(row \d+\)|\brows? \d+ of\b|\bissues? \d+\b"
 )
 """Citations that lead nowhere for whoever has only a clone."""
+POINTS_AWAY = '"""' + "See the module"
 
 
 def tracked() -> list[Path]:
@@ -35,6 +36,13 @@ def test_nothing_is_cited_that_a_clone_does_not_hold() -> None:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         cited += [f"{file.relative_to(ROOT)}:{number}: {line.strip()}" for number, line in enumerate(lines, 1) if ELSEWHERE.search(line)]
     assert cited == []
+
+
+def test_no_docstring_sends_its_reader_to_the_module_instead_of_saying_what_it_is() -> None:
+    pointing = [
+        f"{file.relative_to(ROOT)}" for file in tracked() if file.suffix == ".py" and file.exists() and POINTS_AWAY in file.read_text()
+    ]
+    assert pointing == []
 
 
 @pytest.mark.parametrize("said", ["see `qoe.md`", "a start (section 51)", "as design.md section 3 has it", "the targets of issue 5"])
