@@ -16,7 +16,7 @@ from operator import attrgetter
 from struct import Struct
 from typing import Final
 
-from sessions.diary import BY_SEEK, SILENCE, Interval, code_of
+from sessions.history import BY_SEEK, SILENCE, Interval, code_of
 from sessions.limits import AD_BREAK_S_MAX, SEEK_CAUSES_STALL_S, SEEK_FOLLOWS_STALL_S, STALLED_AFTER_S
 from sessions.states import PLAYBACKS, Cue, Playback
 from sessions.transitions import AFTER_FRAME, BEFORE_FRAME, PLAYS, RESUMES

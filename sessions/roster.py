@@ -14,11 +14,11 @@ from typing import Final, Self
 from sessions.account import Gains
 from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy
 from sessions.deadlines import BUCKETS_PER_S, Deadlines, bucket_of, due_at_of
-from sessions.diary import What
 from sessions.dimensions import DIMENSIONS
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS
 from sessions.histograms import observe
+from sessions.history import What
 from sessions.limits import FAILURE_AFTER_S, OUTCOME_AFTER_S, QUEUE_SPAN_S_MAX
 from sessions.outcomes import add_failure, add_finish, add_gains, add_outcome
 from sessions.session import Session

@@ -18,9 +18,9 @@ from sys import intern
 from typing import Any, Final, NamedTuple
 
 from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
-from sessions.diary import ENTRY, Why, after_streams_went, with_entry, with_ignored, with_intervals
 from sessions.dimensions import OF_PLAYERS
 from sessions.growing import fit
+from sessions.history import ENTRY, Why, after_streams_went, with_entry, with_ignored, with_intervals
 from sessions.limits import (
     EVENT_IDS_MAX,
     REORDER_WINDOW_S,
@@ -132,7 +132,7 @@ class Session:
         """Digests of the last event ids, 7 bytes each, oldest first."""
         self.profile = self.vitals = b""
         self.story = self.intervals = self.ignored = b""
-        """These three: see `diary.py`."""
+        """These three: see `history.py`."""
         self.behind = b""
         """The late inputs since the last one in order, which may mean that the clock was set back (`player_clock.py`)."""
         self.resume: tuple[float, float, float] | None = None
@@ -389,7 +389,7 @@ class Session:
         self.story = with_entry(self.story, now, what, detail)
 
     def ignore(self, what: str, why: Why, *, at: float, now: float) -> None:
-        """Remember that an input (`diary.INPUTS`, stamped `at`) was ignored."""
+        """Remember that an input (`history.INPUTS`, stamped `at`) was ignored."""
         self.ignored = with_ignored(self.ignored, now=now, at=at, what=what, why=why)
 
     def story_entries(self) -> list[tuple[float, int, int]]:

@@ -3,15 +3,15 @@ One session's explanation: why it is, or is not, counted, and what was made of w
 
 Four parts, all JSON-ready. *Story*: what became of it, on our clock. *Intervals*: every state with the seconds it counted for, on the
 player's clock, those provisional included that are still in the window. *Counters*: what it adds to which. *Ignored*: which inputs moved
-nothing, and why. A session keeps what is needed as packed bytes (`diary.py`); here they get their words.
+nothing, and why. A session keeps what is needed as packed bytes (`history.py`); here they get their words.
 """
 
 from typing import Final
 
 from sessions.account import Account
-from sessions.diary import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of, state_of
 from sessions.dimensions import DIMENSIONS, STREAM
 from sessions.events import END_REASONS
+from sessions.history import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of, state_of
 from sessions.qoe import exited_before_start, figures
 from sessions.session import Session
 from sessions.states import PLAYBACKS, Liveness, Playback

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from sessions.account import NEVER, NOT_LIVE, UNKNOWN_NUMBER
 from sessions.changes import Key, Reason, Receipt, taken
-from sessions.diary import What, Why
 from sessions.dimensions import DIMENSIONS, FROM_START, STREAM
 from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
+from sessions.history import What, Why
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, VIEW_OVERTAKEN_S, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
 from sessions.player_clock import Step, follow

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from sessions import limits
-from sessions.diary import INPUTS, What, Why
 from sessions.dimensions import OF_PLAYERS
 from sessions.events import END_REASONS
+from sessions.history import INPUTS, What, Why
 from sessions.states import PLAYBACKS, Liveness
 
 Json = dict[str, Any]

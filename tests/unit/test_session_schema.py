@@ -8,8 +8,8 @@ from jsonschema import Draft202012Validator
 
 from serve_app.operators.session_schema import SESSION
 from sessions.changes import Policy
-from sessions.diary import INPUTS, What
 from sessions.events import Event
+from sessions.history import INPUTS, What
 from sessions.story import describe
 from sessions.tracker import Tracker
 from storage.codec import unpack_opaque

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessions.changes import Policy
-from sessions.diary import What
 from sessions.events import END_REASONS, Event, Happenings
+from sessions.history import What
 from sessions.limits import STORY_IGNORED_MAX, STORY_INTERVALS_MAX
 from sessions.session import FIELDS, Session
 from sessions.states import PLAYBACKS

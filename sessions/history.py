@@ -1,7 +1,7 @@
 """
-What a session writes down of itself while it lives: packed bytes, bounded, told in words by `story.py`.
+What a session remembers of its own past: packed bytes, bounded, told in words by `story.py`.
 
-Three diaries, each a `bytes` of equal records, oldest first. Of *entries* (what became of the session; server's clock) the oldest but
+Three histories, each a `bytes` of equal records, oldest first. Of *entries* (what became of the session; server's clock) the oldest but
 the first goes when there are too many; of *intervals* (player's clock) and of *ignored inputs* (both clocks) the oldest. An
 interval is written as it begins, with the seconds counted until then; the next one says when it ended and what it counted.
 """
