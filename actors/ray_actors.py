@@ -26,7 +26,7 @@ from actors.channel import Address, Listener
 from actors.config import TrackerConfig
 from actors.health import DirectoryAwayError, Health
 from actors.logs import write_plainly
-from actors.shard.admission import Room
+from actors.shard.admission import Admission
 from actors.shard.shard import Shard
 from actors.tasks import end_process
 from metrics.reports import Known, ShardReport
@@ -74,7 +74,7 @@ class SessionShard:
             monotonic=clock.since_boot,
             confirm=self._confirm,
             end=end_process,
-            room=Room(
+            admission=Admission(
                 new_per_minute=config.new_sessions_per_minute,
                 per_network_per_minute=config.new_pixel_sessions_per_network,
                 beacon_bytes_max=config.pixel_megabytes * 1024 * 1024,

@@ -13,7 +13,7 @@ import typer
 from serve_app.settings import VERSION, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from serve_app.access.tokens import Door
+    from serve_app.access.tokens import TokenKind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -174,7 +174,7 @@ def rotate(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa
     settings = _settings()
     from serve_app.commands.rotation import run_rotate
 
-    raise typer.Exit(run_rotate(settings, _doors(ingest=ingest, ops=ops)))
+    raise typer.Exit(run_rotate(settings, _kinds(ingest=ingest, ops=ops)))
 
 
 @token.command()
@@ -183,14 +183,14 @@ def revoke(ingest: OfPlayers = False, ops: OfOperators = False) -> None:  # noqa
     settings = _settings()
     from serve_app.commands.rotation import run_revoke
 
-    raise typer.Exit(run_revoke(settings, _doors(ingest=ingest, ops=ops)))
+    raise typer.Exit(run_revoke(settings, _kinds(ingest=ingest, ops=ops)))
 
 
-def _doors(*, ingest: bool, ops: bool) -> "list[Door]":
-    from serve_app.access.tokens import Door
+def _kinds(*, ingest: bool, ops: bool) -> "list[TokenKind]":
+    from serve_app.access.tokens import TokenKind
 
-    named = [door for door, wanted in ((Door.INGEST, ingest), (Door.OPS, ops)) if wanted]
-    return named or list(Door)
+    named = [kind for kind, wanted in ((TokenKind.INGEST, ingest), (TokenKind.OPS, ops)) if wanted]
+    return named or list(TokenKind)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ INTERNAL_PORTS_COUNT: Final = 200
 """Ports that one instance keeps for itself beside the front door, in one block."""
 
 TOKENS_MAX: Final = 2
-"""Tokens of one door that are valid at a time."""
+"""Tokens of one kind that are valid at a time."""
 _TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _TLS_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "ssl_cert_reqs": ("none", "optional", "required"),
@@ -152,9 +152,9 @@ class Settings(BaseSettings):
         """Return where the files of the tokens are."""
         return self.tokens_dir or self.data_dir
 
-    def tokens_given(self, door: str) -> tuple[str, ...]:
-        """Return the tokens of one door, `ingest` or `ops`, that the environment names."""
-        given = self.ingest_token if door == "ingest" else self.ops_token
+    def tokens_given(self, kind: str) -> tuple[str, ...]:
+        """Return the tokens of one kind, `ingest` or `ops`, that the environment names."""
+        given = self.ingest_token if kind == "ingest" else self.ops_token
         return tuple(given.split(",")) if given else ()
 
     def __setstate__(self, state: dict[Any, Any]) -> None:

@@ -83,7 +83,7 @@ BEACON_REFERRER_CHARS_MAX: Final = 512
 BEACON_NETWORKS_MAX: Final = 65_536
 """Ranges of addresses whose new sessions are counted; past it those that were silent longest go."""
 BEACON_SHARE: Final = 0.25
-"""What pixels may have of the new sessions per minute that are set: a purse of their own beside that of posts."""
+"""The part of the new sessions per minute (a setting) that pixels may open, in a token bucket of their own beside that of posts."""
 GROUP_ITEMS_MAX: Final = 2_000
 """Requests in one commit; at least one batch, whatever its size."""
 SHARD_WAITING_ITEMS_MAX: Final = 65_536

@@ -1,11 +1,11 @@
 """
 Whether a shard has room for one more session.
 
-Decides by how many are remembered, and by how many came lately: a purse fills with a minute's worth of new sessions, evenly, and each that
-is opened takes one out. So a minute's worth may come at once, as it does when something begins, and not again at once. Both bounds are
-kept for posts and for pixels apart, because strangers can send pixels; and of pixels also the bytes that strangers chose, and for each range of
-addresses a purse of its own, so that one of them cannot use up what is there for all. Viewers of one range are never taken for one. It counts what
-is opened one by one, and hears of what was forgotten when it is told to count again. It knows no clock.
+Decides by how many sessions are remembered, and by how many came lately: a token bucket holds a minute's worth of new sessions and fills
+evenly. So a minute's worth may come at once, as it does when something begins, but not twice in a row. Both bounds are kept for posts
+and for pixels apart, because strangers can send pixels. Of pixels, the bytes that strangers chose are bounded too, and each range of
+addresses has a token bucket of its own, so that one of them cannot use up what is there for all. Viewers of one range are never taken
+for one. What is opened is counted one by one; what was forgotten shows when `count` is called. It knows no clock.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ from sessions.limits import (
 from sessions.tracker import Tracker
 
 
-class Room:
+class Admission:
     """Counts the sessions of one shard, and says whether one more may be opened. `now` is the server's time in seconds."""
 
     def __init__(
@@ -58,10 +58,10 @@ class Room:
         """Hear that a session was opened."""
         part = self._part(session_id)
         part.count += 1
-        part.purse -= 1
+        part.tokens -= 1
         self._beacon_bytes += chosen_bytes
         if network in self._networks:
-            self._networks[network].purse -= 1
+            self._networks[network].tokens -= 1
 
     def _has_room_for(self, network: str, now: float) -> bool:
         if not network:
@@ -84,8 +84,8 @@ class _Part:
     def __init__(self, most: int, new_per_minute: float) -> None:
         self.count = 0
         self._most = most
-        self._purse_max = new_per_minute
-        self.purse = new_per_minute
+        self._capacity = new_per_minute
+        self.tokens = new_per_minute
         self._filled_at: float | None = None
 
     def admits(self, now: float) -> bool:
@@ -95,6 +95,6 @@ class _Part:
         if self._filled_at is None or now < self._filled_at:
             # The first one, or the clock was set back.
             self._filled_at = now
-        self.purse = min(self._purse_max, self.purse + (now - self._filled_at) * self._purse_max / 60)
+        self.tokens = min(self._capacity, self.tokens + (now - self._filled_at) * self._capacity / 60)
         self._filled_at = now
-        return self.purse >= 1
+        return self.tokens >= 1

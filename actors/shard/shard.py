@@ -22,7 +22,7 @@ import structlog
 from actors.clock import SteadyClock
 from actors.health import Confirm, Health
 from actors.messages import NotTaken, decode_batch, waited_before_s
-from actors.shard.admission import Room
+from actors.shard.admission import Admission
 from actors.shard.claims import Taking
 from actors.shard.held_slot import HeldSlot
 from actors.shard.holdings import Holdings
@@ -69,7 +69,7 @@ class Shard:
         confirm: Confirm,
         end: Callable[[BaseException], None],
         rhythm: Rhythm = RHYTHM,
-        room: Room | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """`end` is called, once, with what broke the shard."""
         self.name = name
@@ -79,7 +79,7 @@ class Shard:
         self._end = end
         self._rhythm = rhythm
         self._monotonic = monotonic
-        self._room = room or Room()
+        self._admission = admission or Admission()
         self._spread = Spread()
         self._holdings = Holdings()
         self._held = self._holdings.by_slot
@@ -165,12 +165,12 @@ class Shard:
         if event.session_id in tracker.sessions:
             return tracker.receive(event, now=now, interval_s=interval_s)
         network = event.network if isinstance(event, Beacon) else ""
-        if not self._room.admits(event.session_id, now=now, network=network):
+        if not self._admission.admits(event.session_id, now=now, network=network):
             return Receipt(accepted=False, reason=Reason.TOO_MANY_SESSIONS.value)
         receipt = tracker.receive(event, now=now, interval_s=interval_s)
         if event.session_id in tracker.sessions:
             opened = tracker.sessions[event.session_id]
-            self._room.fill(event.session_id, network=network, chosen_bytes=chosen_bytes(opened))
+            self._admission.fill(event.session_id, network=network, chosen_bytes=chosen_bytes(opened))
         return receipt
 
     # Time.
@@ -218,7 +218,7 @@ class Shard:
         self._spread.expect(sum(each.tracker.ledger.active for each in self._held.values()), interval_s=self._lever.interval_s)
         if self._lane.locked() and not self._writer.journal_up:
             return
-        self._room.count(held.tracker for held in self._held.values())
+        self._admission.count(held.tracker for held in self._held.values())
         now = self._clock()
         touch = now - self._touched_at >= self._rhythm.touch_s
         flush = any(each.waits_to_hand() for each in self._held.values())
@@ -288,7 +288,7 @@ class Shard:
             for held in restored:
                 held.carry_on(outage_s(claimed[held.slot].alive_at, now=now, gap_s=self._rhythm.gap_s))
                 self._holdings.take(held)
-            self._room.count(held.tracker for held in self._held.values())
+            self._admission.count(held.tracker for held in self._held.values())
             # Only once this is written do we know that the slots are still ours, and that the pause cannot be lost.
             await self._write(self._held.values(), now=now)
 

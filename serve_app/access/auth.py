@@ -40,7 +40,7 @@ _JWT_OPTIONS: Final[jwt.types.Options] = {
 
 
 class Doorkeeper:
-    """Judges what is shown at the door. One per replica; bounded memory."""
+    """Judges the tokens that requests bring. One per replica; bounded memory."""
 
     def __init__(self, tokens: Tokens, *, now: Callable[[], float]) -> None:
         self._now = now
@@ -75,12 +75,12 @@ class Doorkeeper:
         return token is not None and _is_one_of(token, self._ops)
 
     def why_no_player(self, authorization: bytes | None, query: bytes = b"") -> str:
-        """Return what is wrong with what was shown at the players' door, for whoever has the right to another."""
+        """Return what to say of a refused player's token if it is an operator's; empty if it is not."""
         token = shown_token(authorization, query)
         return OPS_AT_INGEST if token is not None and _is_one_of(token, self._ops) else ""
 
     def why_no_operator(self, authorization: bytes | None) -> str:
-        """Return the same of the operators' door."""
+        """Return what to say of a refused operator's token if it is a player's; empty if it is not."""
         token = shown_token(authorization)
         is_players = token is not None and (self._is_good_jwt(token) if self._player_keys else _is_one_of(token, self._ingest))
         return INGEST_AT_OPS if is_players else ""

@@ -1,12 +1,12 @@
 """
 Where tokens come from, and how one follows another while everything runs.
 
-Each door, players' and operators', has one token to use and at most two that are let in. They come from the environment
+There are two kinds: players' (ingest) and operators' (ops). Each has one token to use and at most two that are let in. They come from the environment
 (`NEW,OLD`), or else from a folder: `ops.token` holds the one to use and nothing more, as Prometheus reads it; `ops.valid` is there
 once a token has followed another, and holds those that are let in, newest first. A new token is let in before it is
 the one to use, and the one before it stays: at no moment is somebody outside who was told right.
 
-It judges nothing that was shown at a door: see `auth.py`.
+It judges no request: `auth.py` does.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ _LOCK: Final = ".tokens.lock"
 _log = structlog.get_logger(__name__)
 
 
-class Door(StrEnum):
-    """Who comes in by it."""
+class TokenKind(StrEnum):
+    """Whose token it is."""
 
     INGEST = "ingest"
     OPS = "ops"
@@ -86,10 +86,10 @@ def load_tokens(settings: Settings, *, make: bool = True) -> Tokens:
     """
     Return the tokens: from the settings, else from their folder, where they are made if need be and `make`.
 
-    Raises `SettingsError` for a file that holds no token, one token of both doors, and a key that no algorithm can be pinned to.
+    Raises `SettingsError` for a file that holds no token, one token for both kinds, and a key that no algorithm can be pinned to.
     """
-    ingest = settings.tokens_given(Door.INGEST) or _kept_in(settings, Door.INGEST, make=make)
-    ops = settings.tokens_given(Door.OPS) or _kept_in(settings, Door.OPS, make=make)
+    ingest = settings.tokens_given(TokenKind.INGEST) or _kept_in(settings, TokenKind.INGEST, make=make)
+    ops = settings.tokens_given(TokenKind.OPS) or _kept_in(settings, TokenKind.OPS, make=make)
     if set(ingest) & set(ops):
         problem = "the ingest token and the ops token are the same: every player could read the operators' pages"
         raise SettingsError((problem,))
@@ -129,31 +129,31 @@ async def follow(settings: Settings, adopt: Callable[[Tokens], None]) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def rotate(settings: Settings, door: Door, *, wait: Callable[[], object]) -> None:
+def rotate(settings: Settings, kind: TokenKind, *, wait: Callable[[], object]) -> None:
     """
     Make a new token the one to use; the one before stays valid, older ones do not.
 
     `wait` returns once every replica has looked at the files again. Raises `SettingsError` where the token is not ours to change.
     """
-    folder = _folder_of(settings, door)
+    folder = _folder_of(settings, kind)
     with _locked(folder):
-        old = _kept_in(settings, door)[0]
+        old = _kept_in(settings, kind)[0]
         new = secrets.token_urlsafe(32)
-        _put(folder / door.valid_file, new, old)
+        _put(folder / kind.valid_file, new, old)
         wait()
-        _put(folder / door.file, new)
+        _put(folder / kind.file, new)
 
 
-def revoke(settings: Settings, door: Door) -> None:
+def revoke(settings: Settings, kind: TokenKind) -> None:
     """Let in nobody but whoever shows the token to use. Raises `SettingsError` as `rotate` does."""
-    folder = _folder_of(settings, door)
+    folder = _folder_of(settings, kind)
     with _locked(folder):
-        _put(folder / door.valid_file, _kept_in(settings, door)[0])
+        _put(folder / kind.valid_file, _kept_in(settings, kind)[0])
 
 
 def _state_of(settings: Settings) -> object:
     """Return what changes whenever a file of tokens or keys does."""
-    watched = [settings.tokens_folder / name for door in Door for name in (door.file, door.valid_file)]
+    watched = [settings.tokens_folder / name for kind in TokenKind for name in (kind.file, kind.valid_file)]
     if settings.jwt_public_key_file is not None:
         watched.append(settings.jwt_public_key_file)
     return tuple(_stamp(file) for file in watched)
@@ -167,9 +167,9 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _folder_of(settings: Settings, door: Door) -> Path:
-    if settings.tokens_given(door):
-        problem = f"the {door} token comes from HEADCOUNT_{door.upper()}_TOKEN: set it to NEW,OLD and start again"
+def _folder_of(settings: Settings, kind: TokenKind) -> Path:
+    if settings.tokens_given(kind):
+        problem = f"the {kind} token comes from HEADCOUNT_{kind.upper()}_TOKEN: set it to NEW,OLD and start again"
         raise SettingsError((problem,))
     if settings.tokens_dir is not None:
         problem = f"the tokens come from HEADCOUNT_TOKENS_DIR ({settings.tokens_dir}): change its files, and every replica follows within a second"
@@ -177,9 +177,9 @@ def _folder_of(settings: Settings, door: Door) -> Path:
     return settings.tokens_folder
 
 
-def _kept_in(settings: Settings, door: Door, *, make: bool = True) -> tuple[str, ...]:
-    """Return the tokens of one door, the one to use first. In a folder of somebody else's nothing is made or mended."""
-    file, valid = settings.tokens_folder / door.file, settings.tokens_folder / door.valid_file
+def _kept_in(settings: Settings, kind: TokenKind, *, make: bool = True) -> tuple[str, ...]:
+    """Return the tokens of one kind, the one to use first. In a folder of somebody else's nothing is made or mended."""
+    file, valid = settings.tokens_folder / kind.file, settings.tokens_folder / kind.valid_file
     if make and settings.tokens_dir is None:
         if not file.exists():
             valid.unlink(missing_ok=True)  # whoever deletes a token wants none of its time

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from actors import clock
-from serve_app.access.tokens import Door
+from serve_app.access.tokens import TokenKind
 from serve_app.commands.journal_at import NoJournalError, journal_url
 from serve_app.machine.ports import is_free
 from serve_app.settings import Settings
@@ -117,19 +117,19 @@ def _tokens(settings: Settings) -> Iterator[Finding]:
     if settings.auth == "off":
         yield Finding("tokens", Level.WARNING, "authentication is off: anybody can write and read everything", "unset HEADCOUNT_AUTH")
         return
-    for door in Door:
-        if settings.tokens_given(door):
-            yield Finding("tokens", Level.OK, f"the {door} token comes from the environment")
+    for kind in TokenKind:
+        if settings.tokens_given(kind):
+            yield Finding("tokens", Level.OK, f"the {kind} token comes from the environment")
         else:
-            yield _token_file(door, settings.tokens_folder / door.file)
+            yield _token_file(kind, settings.tokens_folder / kind.file)
 
 
-def _token_file(door: Door, file: Path) -> Finding:
+def _token_file(kind: TokenKind, file: Path) -> Finding:
     try:
         mode = file.stat().st_mode
         readable = bool(file.read_text(encoding="ascii").strip())
     except FileNotFoundError:
-        return Finding("tokens", Level.OK, f"there is no {door} token yet: the first start makes {file}")
+        return Finding("tokens", Level.OK, f"there is no {kind} token yet: the first start makes {file}")
     except (OSError, UnicodeDecodeError) as error:
         return Finding("tokens", Level.UNFIT, f"{file} cannot be read: {error}", "give it to the user who runs the tracker")
     if not readable:

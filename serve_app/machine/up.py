@@ -29,7 +29,7 @@ from rich.spinner import Spinner
 from actors import clock
 from actors.logs import write_plainly
 from dashboards import prometheus
-from serve_app.access.tokens import Door, Tokens, load_tokens
+from serve_app.access.tokens import TokenKind, Tokens, load_tokens
 from serve_app.machine import data_folder, ports
 from serve_app.machine.actors_config import NAMESPACE, config_of
 from serve_app.machine.cluster import Cluster, ClusterError, reap
@@ -247,8 +247,10 @@ def _instance_id(data_dir: Path) -> str:
 def _write_prometheus(settings: Settings) -> None:
     """Write what a Prometheus on this machine needs to scrape this tracker."""
     target = settings.front_door_url.removeprefix("http://")
-    given = settings.tokens_given(Door.OPS)
-    prometheus.write(settings.data_dir, target=target, token=given[0] if given else None, token_file=settings.tokens_folder / Door.OPS.file)
+    given = settings.tokens_given(TokenKind.OPS)
+    prometheus.write(
+        settings.data_dir, target=target, token=given[0] if given else None, token_file=settings.tokens_folder / TokenKind.OPS.file
+    )
 
 
 def _beside(work: Callable[[], _Result], *, stay: bool = False) -> "Future[_Result]":
@@ -337,12 +339,12 @@ def _stop(parts: _Parts, signals: _Signals, progress: _Progress) -> None:
             ends.callback(progress.during, "Closing the ingress", cluster.stop_serve, done="Ingress closed")
 
 
-def _source(settings: Settings, door: Door) -> tuple[str, str]:
+def _source(settings: Settings, kind: TokenKind) -> tuple[str, str]:
     """Return where a token stands, for people and for a shell."""
-    if settings.tokens_given(door):
-        variable = f"HEADCOUNT_{door.upper()}_TOKEN"
+    if settings.tokens_given(kind):
+        variable = f"HEADCOUNT_{kind.upper()}_TOKEN"
         return variable, f"${{{variable}%%,*}}"  # of two the first
-    file = settings.tokens_folder / door.file
+    file = settings.tokens_folder / kind.file
     return str(file), f"$(cat {shlex.quote(str(file))})"
 
 
@@ -352,8 +354,8 @@ def _describe(
     """Print where everything is. The tokens themselves are for a terminal; a log is told where they are."""
     url = settings.front_door_url
     shown = console.is_terminal
-    ingest_at, _ = _source(settings, Door.INGEST)
-    ops_at, ops_word = _source(settings, Door.OPS)
+    ingest_at, _ = _source(settings, TokenKind.INGEST)
+    ops_at, ops_word = _source(settings, TokenKind.OPS)
     journal = "HEADCOUNT_REDIS_URL" if settings.redis_url else f"{settings.data_dir / 'valkey'} (embedded Valkey, 127.0.0.1)"
     bearer = f"'Authorization: Bearer {tokens.ops}'" if shown else f'"Authorization: Bearer {ops_word}"'
     lines = [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from actors.messages import NotTaken, decode_reply
-from actors.shard.admission import Room
+from actors.shard.admission import Admission
 from actors.shard.held_slot import HeldSlot
 from actors.shard.intake import Intake
 from actors.shard.recovery import restore
@@ -113,17 +113,17 @@ def test_a_shard_remembers_a_million_sessions_and_a_quarter_million_of_pixels() 
     def holds(sessions: int, beacons: int) -> Any:
         return SimpleNamespace(sessions=range(sessions + beacons), beacons=beacons, beacon_bytes=0)
 
-    room = Room()
-    room.count([holds(600_000, 100_000), holds(399_999, 149_999)])
-    assert room.admits("a", now=1.0)
-    assert room.admits("\0a", now=1.0)
-    room.fill("a")
-    room.fill("\0a")
-    assert not room.admits("b", now=1.0)
-    assert not room.admits("\0b", now=1.0)
-    room.count([holds(999_999, 249_999)])
-    assert room.admits("b", now=1.0)
-    assert room.admits("\0b", now=1.0)
+    admission = Admission()
+    admission.count([holds(600_000, 100_000), holds(399_999, 149_999)])
+    assert admission.admits("a", now=1.0)
+    assert admission.admits("\0a", now=1.0)
+    admission.fill("a")
+    admission.fill("\0a")
+    assert not admission.admits("b", now=1.0)
+    assert not admission.admits("\0b", now=1.0)
+    admission.count([holds(999_999, 249_999)])
+    assert admission.admits("b", now=1.0)
+    assert admission.admits("\0b", now=1.0)
 
 
 @pytest.mark.reaches("RESTORES_PER_SLICE_MAX")

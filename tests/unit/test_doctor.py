@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.access.tokens import Door
+from serve_app.access.tokens import TokenKind
 from serve_app.commands import doctor
 from serve_app.settings import Settings
 from storage.findings import Finding, Level, evicting, policy_of
@@ -46,7 +46,7 @@ def _no_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tokens_that_others_can_read_that_are_empty_or_not_there_are_told_apart(tmp_path: Path) -> None:
-    ingest, ops = tmp_path / Door.INGEST.file, tmp_path / Door.OPS.file
+    ingest, ops = tmp_path / TokenKind.INGEST.file, tmp_path / TokenKind.OPS.file
     assert [finding.level for finding in tokens(tmp_path)] == [Level.OK, Level.OK]
     ingest.write_text("secret")
     ingest.chmod(0o644)

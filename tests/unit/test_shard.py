@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.messages import NotTaken, decode_reply
-from actors.shard.admission import Room
+from actors.shard.admission import Admission
 from actors.shard.shard import Shard
 from metrics.reports import Known
 from sessions.changes import Receipt
@@ -785,7 +785,7 @@ def test_an_idle_shard_only_says_that_it_is_alive() -> None:
 
 def test_a_full_shard_takes_no_new_session_and_keeps_serving_the_others() -> None:
     async def scenario(bench: Bench) -> None:
-        shard, _ = await bench.serving(room=Room(sessions_max=3))
+        shard, _ = await bench.serving(admission=Admission(sessions_max=3))
         reply = await bench.send(shard, *(start(f"s{number}") for number in range(4)))
         assert accepted(reply[:3])
         assert reply[3] == Receipt(accepted=False, reason="too_many_sessions")
@@ -796,7 +796,7 @@ def test_a_full_shard_takes_no_new_session_and_keeps_serving_the_others() -> Non
 
 def test_pixels_have_a_bound_of_their_own() -> None:
     async def scenario(bench: Bench) -> None:
-        shard, _ = await bench.serving(room=Room(beacons_max=1, sessions_max=1))
+        shard, _ = await bench.serving(admission=Admission(beacons_max=1, sessions_max=1))
         pixels = [Beacon(beacon_id(pullzone="p", video_id="v", user_id=f"u{n}"), "play", "v", "p") for n in range(2)]
         reply = await bench.send(shard, *pixels, start("post"))
         assert reply[1] == Receipt(accepted=False, reason="too_many_sessions")

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from structlog.testing import capture_logs
 
 from serve_app.access import tokens as module
-from serve_app.access.tokens import Door, Tokens, follow, load_tokens, revoke, rotate
+from serve_app.access.tokens import TokenKind, Tokens, follow, load_tokens, revoke, rotate
 from serve_app.settings import Settings, SettingsError
 
 
@@ -86,7 +86,7 @@ def test_a_rotated_token_is_let_in_before_it_is_the_one_to_use_and_the_one_befor
     configured = settings(tmp_path)
     old = load_tokens(configured)
     seen: list[Tokens] = []
-    rotate(configured, Door.OPS, wait=lambda: seen.append(load_tokens(configured)))
+    rotate(configured, TokenKind.OPS, wait=lambda: seen.append(load_tokens(configured)))
     new = load_tokens(configured)
     assert new.ops != old.ops
     assert seen[0].ops == old.ops
@@ -99,20 +99,20 @@ def test_a_rotated_token_is_let_in_before_it_is_the_one_to_use_and_the_one_befor
 def test_a_second_rotation_and_a_revocation_shut_the_oldest_out(tmp_path: Path) -> None:
     configured = settings(tmp_path)
     first = load_tokens(configured).ingest
-    rotate(configured, Door.INGEST, wait=lambda: None)
+    rotate(configured, TokenKind.INGEST, wait=lambda: None)
     second = load_tokens(configured).ingest
-    rotate(configured, Door.INGEST, wait=lambda: None)
+    rotate(configured, TokenKind.INGEST, wait=lambda: None)
     third = load_tokens(configured)
     assert third.all_ingest == {second, third.ingest}
     assert first not in third.all_ingest
-    revoke(configured, Door.INGEST)
+    revoke(configured, TokenKind.INGEST)
     assert load_tokens(configured).all_ingest == {third.ingest}
 
 
 def test_whoever_deletes_a_token_wants_none_of_its_time(tmp_path: Path) -> None:
     configured = settings(tmp_path)
     old = load_tokens(configured)
-    rotate(configured, Door.OPS, wait=lambda: None)
+    rotate(configured, TokenKind.OPS, wait=lambda: None)
     (tmp_path / "ops.token").unlink()
     assert not load_tokens(configured).all_ops & old.all_ops
     assert len(load_tokens(configured).all_ops) == 1
@@ -124,10 +124,10 @@ def test_two_tokens_of_the_environment_are_both_valid_and_the_first_is_to_use(tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("door", "given"), [(Door.INGEST, {"ingest_token": "a"}), (Door.OPS, {"ops_token": "a"})])
-def test_a_token_of_the_environment_is_not_changed_here(tmp_path: Path, door: Door, given: dict[str, str]) -> None:
-    for change in (lambda: rotate(settings(tmp_path, **given), door, wait=lambda: None), lambda: revoke(settings(tmp_path, **given), door)):
-        with pytest.raises(SettingsError, match=f"HEADCOUNT_{door.upper()}_TOKEN: set it to NEW,OLD"):
+@pytest.mark.parametrize(("kind", "given"), [(TokenKind.INGEST, {"ingest_token": "a"}), (TokenKind.OPS, {"ops_token": "a"})])
+def test_a_token_of_the_environment_is_not_changed_here(tmp_path: Path, kind: TokenKind, given: dict[str, str]) -> None:
+    for change in (lambda: rotate(settings(tmp_path, **given), kind, wait=lambda: None), lambda: revoke(settings(tmp_path, **given), kind)):
+        with pytest.raises(SettingsError, match=f"HEADCOUNT_{kind.upper()}_TOKEN: set it to NEW,OLD"):
             change()
 
 
@@ -146,7 +146,7 @@ def test_a_folder_of_tokens_is_read_as_it_is_and_nothing_is_made_there(tmp_path:
     assert (tokens.ingest, tokens.ops, tokens.ops_too) == ("players", "people", ("folk",))
     assert {file.stat().st_mode & 0o777 for file in mounted.iterdir()} == {0o440}
     with pytest.raises(SettingsError, match="HEADCOUNT_TOKENS_DIR"):
-        rotate(configured, Door.OPS, wait=lambda: None)
+        rotate(configured, TokenKind.OPS, wait=lambda: None)
 
 
 def test_more_than_two_valid_tokens_are_refused(tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_whoever_follows_gets_the_tokens_at_once_and_after_each_change_only(tmp_
         configured,
         monkeypatch,
         lambda: None,
-        lambda: rotate(configured, Door.INGEST, wait=lambda: None),
+        lambda: rotate(configured, TokenKind.INGEST, wait=lambda: None),
         lambda: None,
-        lambda: revoke(configured, Door.INGEST),
+        lambda: revoke(configured, TokenKind.INGEST),
     )
     new = load_tokens(configured)
     assert [tokens.all_ingest for tokens in adopted] == [{old.ingest}, {old.ingest, new.ingest}, {new.ingest}]
@@ -247,7 +247,7 @@ def test_a_read_that_fails_once_is_made_up_for_although_the_files_stay_as_they_a
         adopted = follow_through(
             configured,
             monkeypatch,
-            lambda: (rotate(configured, Door.INGEST, wait=lambda: None), monkeypatch.setattr(module, "load_tokens", failing)),
+            lambda: (rotate(configured, TokenKind.INGEST, wait=lambda: None), monkeypatch.setattr(module, "load_tokens", failing)),
             lambda: None,
             lambda: None,
             lambda: None,
