@@ -182,7 +182,7 @@ def draw(result: dict[str, Any]) -> list[Path]:
 def headlines(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the row that the README shows."""
     first = result["points"][0]
-    biggest = sorted(grouped(first["parts_us"]).items(), key=lambda part: -part[1])[:4]
+    biggest = sorted(grouped(first["parts_us"]).items(), key=lambda part: -part[1])[:3]
     said = ", ".join(f"{name} {used:.0f}" for name, used in biggest)
     return [
         (f"one heartbeat at {first['connections']} connections, µs", f"{first['cpu_us_total']:.0f}: {said}, …", "python -m bench.breakdown")

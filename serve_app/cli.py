@@ -47,7 +47,7 @@ def _say_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it
 def about(
     version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")] = False,  # noqa: FBT002
 ) -> None:
-    """Count how many people are watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables: see the README."""
+    """Count how many people are watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables: see docs/settings.md."""
     del version  # its callback has acted
 
 

@@ -3,7 +3,7 @@ The table of what was broken, how often, and what it cost.
 
     python -m tests.chaos.table
 
-writes what the long form kept into the README.
+writes what the long form kept into docs/operations.md, and five rows of it into the README.
 """
 
 import json
@@ -18,6 +18,15 @@ from bench.results import machine
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench/results/chaos.json"
 README = ROOT / "README.md"
+PAGE = ROOT / "docs/operations.md"
+IN_README = (
+    "a shard killed",
+    "the journal's server killed",
+    "the journal wiped while it runs (`FLUSHALL`)",
+    "every process of the machine killed at once, and started again",
+    "ten times what it serves, for a minute",
+)
+"""The faults whose rows stand in the README."""
 BEGIN, END = "<!-- chaos: written by `python -m tests.chaos.table` -->", "<!-- end of chaos -->"
 HEADINGS = ("fault", "times", "acknowledged", "lost", "wrongly expired", "longest wait of a player", "recovery: median", "worst")
 
@@ -71,8 +80,8 @@ def load(file: Path = RESULTS) -> list[Row]:
     return [Row(**{name: value for name, value in row.items() if name in names}) for row in kept.values()]
 
 
-def in_readme(text: str, lines: Sequence[str]) -> str:
-    """Return the README with this table in its place."""
+def filled(text: str, lines: Sequence[str]) -> str:
+    """Return a page with this table in its place."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     assert begin
@@ -80,5 +89,12 @@ def in_readme(text: str, lines: Sequence[str]) -> str:
     return before + begin + "\n" + "\n".join(lines) + "\n" + end + after
 
 
+def for_readme(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that the README shows, in its order."""
+    by_fault = {row.fault: row for row in rows}
+    return [by_fault[fault] for fault in IN_README]
+
+
 if __name__ == "__main__":
-    README.write_text(in_readme(README.read_text(), render(load())))
+    PAGE.write_text(filled(PAGE.read_text(), render(load())))
+    README.write_text(filled(README.read_text(), render(for_readme(load()))))

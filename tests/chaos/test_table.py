@@ -1,18 +1,24 @@
-"""What the README says of faults is what was measured last, and that nobody paid for them."""
+"""What README and docs/operations.md say of faults is what was measured last, and that nobody paid for them."""
 
 import pytest
 
 from tests.chaos import ordeal
 from tests.chaos.faults import FAULTS
 from tests.chaos.scene import Scene
-from tests.chaos.table import README, Row, in_readme, load, render
+from tests.chaos.table import PAGE, README, Row, filled, for_readme, load, render
 from tests.chaos.test_overload import NAME as OVERLOAD
 from tests.chaos.test_reading_back import FAULT
 
 
-def test_the_readme_shows_what_was_measured_last() -> None:
+def test_the_page_shows_what_was_measured_last() -> None:
+    text = PAGE.read_text()
+    assert filled(text, render(load())) == text
+
+
+def test_the_readme_shows_five_of_these_faults() -> None:
     text = README.read_text()
-    assert in_readme(text, render(load())) == text
+    assert len(for_readme(load())) == 5
+    assert filled(text, render(for_readme(load()))) == text
 
 
 def test_every_fault_there_is_was_measured() -> None:

@@ -1,6 +1,7 @@
 """What refills the documents, and that there is room in them for all that is measured."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +25,18 @@ def test_every_measurement_has_its_place_in_the_page(name: str) -> None:
     assert report.fill(report.PAGE.read_text(), name, "new")
 
 
-def test_the_readme_has_a_place_for_the_headlines() -> None:
-    assert report.fill(report.README.read_text(), "headlines", "new")
+@pytest.mark.parametrize("file", [report.README, report.PAGE], ids=lambda file: file.name)
+def test_the_readme_and_the_page_have_a_place_for_the_headlines(file: Path) -> None:
+    assert report.fill(file.read_text(), "headlines", "new")
+
+
+def test_the_readme_shows_five_figures_that_the_page_shows_too() -> None:
+    def figures(file: Path) -> list[str]:
+        table = file.read_text().partition("<!-- bench:headlines -->")[2].partition("<!-- /bench:headlines -->")[0]
+        return table.strip().splitlines()[2:]
+
+    assert len(figures(report.README)) == len(report.IN_README) == 5
+    assert set(figures(report.README)) < set(figures(report.PAGE))
 
 
 def test_a_capacity_that_was_measured_in_parts_has_each_size_as_it_was_measured_last() -> None:

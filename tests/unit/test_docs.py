@@ -9,6 +9,7 @@ import pytest
 from metrics.catalog import STATES
 from metrics.page import filled
 from serve_app.players.answers import RETRY_AFTER_S, STATUSES
+from serve_app.settings import PREFIX, Settings
 from sessions.limits import BODY_BYTES_MAX, EVENTS_PER_REQUEST_MAX
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,3 +75,23 @@ def test_the_page_of_the_interface_has_every_error_with_its_status() -> None:
 def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_page_of_the_settings_has_every_setting_and_no_other() -> None:
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    told = re.findall(rf"`{PREFIX}(\w+)`", page)
+    assert {name.lower() for name in told} == set(Settings.model_fields)
+
+
+def test_what_the_page_of_the_architecture_names_is_there() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    files = {str(file.relative_to(ROOT)) for file in tracked()}
+    code = "\n".join(file.read_text(encoding="utf-8") for file in tracked() if file.suffix == ".py" and file.exists())
+    named = set(re.findall(r"`([\w/]+\.(?:py|lua|md))`", page))
+    assert {name for name in named if not any(file == name or file.endswith(f"/{name}") for file in files)} == set()
+    defined = set(re.findall(r"^\s*(?:class|(?:async )?def) (\w+)", code, re.MULTILINE))
+    words = {part for name in re.findall(r"`([A-Za-z_]+(?:\.[a-z_]+)?)(?:\(.*?\))?`", page) for part in name.split(".")}
+    classes = {word for word in words if re.fullmatch(r"(?:[A-Z][a-z]+)+", word)}
+    assert classes - defined == set()
+    methods = set(re.findall(r"`[A-Z]\w+\.([a-z_]+)`", page))
+    assert methods - defined == set()
