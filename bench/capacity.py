@@ -225,7 +225,7 @@ def seconds_table(sizes: list[dict[str, Any]]) -> list[str]:
 
 
 def _biggest(values: dict[str, float], form: str) -> str:
-    return ", ".join(f"{kind} {form.format(value)}" for kind, value in sorted(values.items(), key=lambda each: -each[1])[:5])
+    return ", ".join(f"{kind} {form.format(value)}" for kind, value in sorted(values.items(), key=lambda each: -each[1])[:3])
 
 
 def targets(result: dict[str, Any]) -> str:

@@ -202,7 +202,7 @@ def measure(sessions: int, *, beats_min: int = BEATS_MIN) -> Result:
 def table(result: Result) -> str:
     """Return the figures as markdown."""
     lines = [
-        "| sessions | beats/s | receive, ns | take changes, ns | encode, ns | first beats/s | bytes/session | expiry of | longest slice, ms | all of it, ms |",
+        "| sessions | beats/s | receive, ns | changes, ns | encode, ns | first beats/s | bytes/session | expiry of | longest slice, ms | all, ms |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in result["sizes"]:

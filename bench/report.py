@@ -11,6 +11,7 @@ was not measured keeps its text. One that only calculates names the measurement 
 """
 
 import re
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Final
 from bench.results import results
 
 MEASUREMENTS: Final = ("ingest", "capacity", "breakdown", "scaling", "idle", "core", "journal", "scrape")
+WIDTH: Final = 138
 IN_README: Final = ("ingest", "capacity", "breakdown", "idle", "core")
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs/performance.md"
@@ -31,10 +33,16 @@ Row = tuple[str, str, str]
 def fill(text: str, name: str, content: str) -> str:
     """Return the text with what stands between a name's two marks replaced. Raises `LookupError` if the marks are not there."""
     marked = re.compile(rf"(<!-- bench:{name} -->\n).*?(<!-- /bench:{name} -->)", re.DOTALL)
-    filled, places = marked.subn(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+    filled, places = marked.subn(lambda found: f"{found[1]}{wrapped(content)}\n{found[2]}", text)
     if places != 1:
         raise LookupError(f"{places} places are marked for {name}")
     return filled
+
+
+def wrapped(content: str) -> str:
+    """Return markdown whose sentences are no wider than the other pages'; tables keep their lines."""
+    lines = content.split("\n")
+    return "\n".join(line if line.startswith("|") else textwrap.fill(line, width=WIDTH, break_on_hyphens=False) for line in lines)
 
 
 def provenance(result: dict[str, Any]) -> str:

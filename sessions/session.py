@@ -197,8 +197,8 @@ class Session:
                 self.playback, self.frame = _PLAYING, True
             elif not self.frame or playback not in _STEADY or (after is not None and after is not playback):
                 # Else it plays on, or stays paused: the usual case.
-                tip = self.settled()
-                self.playback, self.frame = tip.playback, bool(tip.frame)
+                newest = self.settled()
+                self.playback, self.frame = newest.playback, bool(newest.frame)
             if len(window) > INPUT.size:
                 self.fold(at - REORDER_WINDOW_S, gains)
             return True
@@ -233,8 +233,8 @@ class Session:
             stream = Account(self.account).stream
         named = stream if stream_id is None else self._index_of(stream_id, otherwise=stream)
         self.window = put(self.window, place, record, stream=named, moved=named != stream)
-        tip = self.settled()
-        self.playback, self.frame = tip.playback, bool(tip.frame)
+        newest = self.settled()
+        self.playback, self.frame = newest.playback, bool(newest.frame)
         if at < self.newest_at - REORDER_WINDOW_S or len(self.window) > WINDOW_INPUTS_MAX * INPUT.size:
             self.fold(self.newest_at - REORDER_WINDOW_S, gains)
 
@@ -340,8 +340,8 @@ class Session:
             self.newest_at = at
             if cue & CUE_BITS in BEATS:
                 self.heartbeat_at = at
-        tip = self.settled()
-        self.playback, self.frame = tip.playback, bool(tip.frame)
+        newest = self.settled()
+        self.playback, self.frame = newest.playback, bool(newest.frame)
         if self.window:
             self.fold(self.newest_at - REORDER_WINDOW_S, gains)
 

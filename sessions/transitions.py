@@ -169,10 +169,11 @@ def as_markdown() -> str:
         f"- Rebuffering for more than {STALLED_AFTER_S:.0f} s is `stalled`, until something says that it plays or is paused. So is starting, once",
         "  something said after that time still waits, or says that it neither plays, nor waits, nor is paused.",
         "- `failed` stays until something says that it plays: " + ", ".join(cue.name.lower() for cue in sorted(PLAYS)) + ".",
-        "- Inside an advertising break whoever plays, starts or waits stays `ad`; `stream_start` ends the break. `ad_end` ends it where no break was told.",
-        f"- A break in which nothing began for {AD_BREAK_S_MAX:.0f} s is over: its end was lost, and what the player says of the content is believed again.",
-        f"- A beacon's view that comes within {VIEW_OVERTAKEN_S:.0f} s after its play was overtaken on the way, and moves nothing.",
-        "- What it was before a stall is playing or paused once a frame was shown, and `starting` before. Where there was no stall, or no break, nothing changes.",
+        "- In an advertising break, a viewer who plays, starts or waits stays `ad`. `stream_start` ends the break; `ad_end` does so if no break",
+        "  was reported.",
+        f"- A break in which nothing began for {AD_BREAK_S_MAX:.0f} s is over: its end was lost. From then on what the player says of the content counts.",
+        f"- A beacon's view that comes within {VIEW_OVERTAKEN_S:.0f} s after its play was overtaken on the way, and changes nothing.",
+        "- After a stall, *what it was before* is playing or paused if a frame was shown, else `starting`. Without a stall or break nothing changes.",
     ]
     lines += ["", "## Which cue an event is", "", "| event type | cue |", "|---|---|"]
     lines += [f"| {kind} | {cue.name.lower()} |" for kind, cue in CUE_OF_EVENT.items()]

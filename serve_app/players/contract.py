@@ -5,8 +5,9 @@ Decides only how it reads. What a field may hold is `values.py`'s, what a wrong 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from serve_app.players.fields import Path as FieldPath
 from serve_app.players.pixel import OPTIONAL, REQUIRED
 from serve_app.players.routes import POSTS
 from serve_app.players.wire import EventBody, EventsBody
+from sessions.events import EVENT_TYPES
 
 BEGIN: Final = "<!-- Written from the code: make docs -->"
 END: Final = "<!-- So far -->"
@@ -34,6 +36,11 @@ _PIXEL: Final = {
 }
 
 
+LISTED_MAX: Final = 8
+"""So many words of a closed list stand in the table itself."""
+_WIDTH: Final = 138
+
+
 def tables() -> str:
     """Return the tables of all endpoints as Markdown."""
     parts = [_table("GET /icon.gif", [(name, name in REQUIRED, *_PIXEL[name]) for name in (*REQUIRED, *OPTIONAL)])]
@@ -42,6 +49,8 @@ def tables() -> str:
         if route.model is EventsBody:
             rows += [(f"events[].{row[0]}", *row[1:]) for row in _rows(EventBody, of_event=True)]
         parts.append(_table(f"POST {route.path}", rows))
+        if route.model is EventsBody:
+            parts.append(fill(f"`events[].event_type` is one of {_named(EVENT_TYPES)}.", width=_WIDTH, break_on_hyphens=False))
     return "\n\n".join(parts)
 
 
@@ -49,6 +58,10 @@ def _table(title: str, rows: list[Row]) -> str:
     lines = [f"### `{title}`", "", "| field | required | holds | otherwise |", "|---|---|---|---|"]
     lines += [f"| `{name}` | {'yes' if required else ''} | {holds} | {otherwise} |" for name, required, holds, otherwise in rows]
     return "\n".join(lines)
+
+
+def _named(words: Sequence[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def _rows(model: type[BaseModel], *, of_event: bool = False) -> Iterator[Row]:
@@ -67,7 +80,7 @@ def _holds(field: FieldInfo) -> str:
         return kind.words
     if get_origin(field.annotation) is Literal:
         values = get_args(field.annotation)
-        return ", ".join(f"`{value}`" for value in values)
+        return _named(values) if len(values) <= LISTED_MAX else "one of the words below the table"
     return "list of at most 500 events"
 
 

@@ -95,3 +95,30 @@ def test_what_the_page_of_the_architecture_names_is_there() -> None:
     assert classes - defined == set()
     methods = set(re.findall(r"`[A-Z]\w+\.([a-z_]+)`", page))
     assert methods - defined == set()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "findings/README.md", *sorted(DOCS.glob("**/*.md"))],
+    ids=lambda page: page.stem,
+)
+def test_no_line_of_the_documents_is_wider_than_140_characters(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [number for number, line in enumerate(lines, 1) if len(line) > 140] == []
+
+
+HOUSE = """
+account admission audience backstage batch beacon blip books channel claim crowd cue data-set dimension directory doorkeeper dropped drained
+epoch event exporter fence fleet folded front-door gain handed happening hold holdings incarnation increments input intake interval journal
+lane late lease leaving ledger letter lever line mailbox mending moved open outage outcome plan post-room promise provisional receipt
+record report revived roster run set-aside shard sign-of-life slot spread stall stand-in steward story stretch summary tallies term tracker
+viewing wild window wiped
+"""
+"""Words that this project uses in a sense of its own."""
+
+
+def test_every_word_of_the_house_has_one_row_in_the_glossary() -> None:
+    page = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    explained = [word for words in re.findall(r"\*\*([^*]+)\*\*", page) for word in words.split(", ")]
+    assert {word.replace("-", " ") for word in HOUSE.split()} - {word.replace("-", " ") for word in explained} == set()
+    assert len(explained) == len(set(explained)), "a word with two meanings"
