@@ -6,8 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PACKAGES := actors dashboards metrics serve_app sessions storage
-SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json')
+PACKAGES := actors dashboards live metrics serve_app sessions storage
+SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json' -o -path 'live/site/*')
 
 .PHONY: help up demo status prometheus audit test chaos explore lint docs dashboards bench bench-tools fuzz lock clean
 

@@ -9,9 +9,11 @@ at zero, once; the ledger's are absolute, and are there again with the last slot
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from itertools import count
+from secrets import token_hex
 from typing import Any, Final
 
 import structlog
@@ -24,6 +26,7 @@ from actors.logs import write_plainly
 from actors.ray_actors import create, find_shards, on_head
 from actors.tasks import Tasks
 from metrics.collector import render
+from metrics.live import Live, News
 from metrics.reports import ReplicaReport, ShardReport
 from metrics.totals import LOST_S, Totals, Watched
 from sessions.errors import InvariantError
@@ -41,6 +44,8 @@ HEARD_WITHIN_S: Final = LOST_S
 """After a start: slots that were not heard of by then have no owner."""
 PATIENCE_S: Final = 2.0
 """How long a question waits for them."""
+NEWS_WITHIN_S: Final = 1.5
+"""How long a replica's question waits for news; there is some every second."""
 LOOK_UP_EVERY_S: Final = 2.0
 BIGGEST_STREAMS: Final = 20
 
@@ -59,6 +64,9 @@ class Exporter:
         self._shows_from = clock.monotonic() + HEARD_WITHIN_S
         self._complete = asyncio.Event()
         """Every slot was heard of."""
+        self._live = Live(token_hex(4))
+        self._news = asyncio.Event()
+        """Set, and replaced, by whatever is worth telling."""
         self._told_left_out: set[str] = set()
         self._shards: dict[str, Any] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
@@ -90,6 +98,20 @@ class Exporter:
             return {"stream_id": stream_id, **_shown(totals.watched(stream_id)), **answer}
         streams = [{"stream_id": label, **_shown(watched)} for label, watched in totals.biggest(BIGGEST_STREAMS)]
         return {"stream_id": None, **_shown(totals.everyone()), **answer, "streams": streams}
+
+    async def live(self, life: str = "", version: int = 0, newest: int = 0, *_more: object) -> News | None:
+        """
+        Return what is new on the live page, as soon as there is something. None: not everybody was heard yet.
+
+        `life`, `version`, `newest`: of the last news that the caller has, and of the last second in it.
+        """
+        if not await self._has_heard_all():
+            return None
+        if (life, version) == (self._live.life, self._live.version):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NEWS_WITHIN_S):
+                    await self._news.wait()
+        return self._live.news(self._totals, now=self._now(), life=life, newest=newest)
 
     async def report(self, report: ReplicaReport, *_more: object) -> int:
         """
@@ -124,10 +146,19 @@ class Exporter:
                     self._calls[name] = asyncio.create_task(self._collect(name, shard))
             if self._calls:
                 await asyncio.wait(set(self._calls.values()), timeout=ANSWERS_WITHIN_S)
-            if collection % COLLECTIONS_PER_TICK == 0:
+            closes_second = collection % COLLECTIONS_PER_TICK == 0
+            if closes_second:
                 self._totals.tick(now=self._now())
+            self._look(closes_second=closes_second)
             due_at = max(due_at + COLLECT_EVERY_S, clock.monotonic())
             await asyncio.sleep(due_at - clock.monotonic())
+
+    def _look(self, *, closes_second: bool) -> None:
+        """Keep what the live page shows; before everybody was heard there is nothing to keep."""
+        shows = self._complete.is_set() or clock.monotonic() >= self._shows_from
+        if shows and self._live.look(self._totals, now=self._now(), closes_second=closes_second):
+            told, self._news = self._news, asyncio.Event()
+            told.set()
 
     async def _collect(self, name: str, shard: Any) -> None:  # noqa: ANN401 - Ray makes the methods of handles up
         try:

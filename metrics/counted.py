@@ -50,6 +50,8 @@ class Counted:
         """Sums by the labels' values."""
         self._histograms: dict[str, dict[Key, list[float]]] = {name: {} for name in INCREMENTS}
         """Observations by bucket, then the sum of what was observed."""
+        self.whole: dict[str, float] = {}
+        """Sums of the counters over all labels: they do not fall when a label loses its place."""
         for dimension in DIMENSIONS:
             self.begin(dimension, (OTHER,))
 
@@ -68,6 +70,7 @@ class Counted:
         else:
             counters = self._counters[key[0]]
             counters[places] = counters.get(places, 0) + amount
+            self.whole[key[0]] = self.whole.get(key[0], 0.0) + amount
 
     def begin(self, dimension: str, granted: Iterable[str]) -> None:
         """Show the counters of labels that were given a place, at zero."""

@@ -28,6 +28,7 @@ from serve_app.delivery.slotmap import SlotMap
 from serve_app.delivery.tallies import Tallies, report_forever
 from serve_app.operators import openapi
 from serve_app.operators.backstage import ANSWER_S, ActorsBackstage
+from serve_app.operators.live import LIVE_PATH, Broadcast
 from serve_app.operators.ops import operators_app
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
@@ -65,13 +66,16 @@ class Replica:
         self._doorkeeper = Doorkeeper(tokens, now=clock.now)
         if settings.auth == "off":
             _log.warning("HEADCOUNT_AUTH is off: anybody may send sessions and read everything")
+        backstage = ActorsBackstage(self._actors, self._map, self._journal, slots=config.slots, monotonic=clock.monotonic)
+        self._broadcast = Broadcast(backstage.live, monotonic=clock.monotonic)
         self._ingest = assemble(
             settings,
             config,
             doorkeeper=self._doorkeeper,
             room=self._room,
             tallies=self._tallies,
-            backstage=ActorsBackstage(self._actors, self._map, self._journal, slots=config.slots, monotonic=clock.monotonic),
+            backstage=backstage,
+            broadcast=self._broadcast,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +102,7 @@ class Replica:
         """Begin what goes on beside the requests. Waits for nobody: replicas start beside the shards."""
         for work in (report_forever(self._tallies, self._report), self._map.refresh(), follow(self._settings, self._doorkeeper.adopt)):
             self._background.start(work)
-        Shortcut.open(self._ingest, paths={PIXEL_PATH, *POSTS})
+        Shortcut.open(self._ingest, paths={PIXEL_PATH, LIVE_PATH, *POSTS})
         # What was made so far stays, and requests leave hardly any cycles: the collector took a seventh of the replica's time.
         gc.collect()
         gc.freeze()
@@ -106,6 +110,7 @@ class Replica:
 
     async def _stop(self) -> None:
         Shortcut.close()
+        self._broadcast.close()
         self._background.cancel()
         self._room.close()
         self._lines.close()
@@ -129,10 +134,11 @@ def assemble(
     room: PostRoom,
     tallies: Tallies,
     backstage: "ActorsBackstage",
+    broadcast: Broadcast,
 ) -> Ingest:
     """Return the application that answers every HTTP request of a replica."""
     rules = Rules(slots=config.slots, pullzones=frozenset(settings.beacon_pullzones), cors_origins=settings.cors_origins)
-    operators = operators_app(backstage, doorkeeper=doorkeeper, openapi=openapi.document())
+    operators = operators_app(backstage, doorkeeper=doorkeeper, broadcast=broadcast, openapi=openapi.document())
     return Ingest(
         rules,
         doorkeeper=doorkeeper,

@@ -140,3 +140,15 @@ PEAKS_MAX: Final = 20_000
 """Streams whose all-time peak is remembered; past it those that nobody watches go, the smallest peaks first."""
 REPLICAS_REMEMBERED_MAX: Final = 4_096
 """Ingest replicas whose last report number is remembered; the longest silent go first."""
+LIVE_SECONDS_MAX: Final = 3_600
+"""Seconds that the live page looks back."""
+LIVE_STREAMS_MAX: Final = 50
+"""Streams that it shows: the biggest."""
+LIVE_SPARKS_MAX: Final = 120
+"""Points of a stream's course on it: ten minutes."""
+
+# Who watches the live page
+LIVE_LISTENERS_MAX: Final = 256
+"""Listeners of one replica; past it the next is answered 503."""
+LIVE_MESSAGES_MAX: Final = 8
+"""Messages that wait for one listener; past it it is dropped, and comes back if it can."""

@@ -15,6 +15,7 @@ import msgspec
 
 from actors import clock
 from actors.messages import NotTaken, decode_batch, encode_reply
+from metrics.live import News
 from serve_app.access.auth import Doorkeeper
 from serve_app.access.tokens import Tokens
 from serve_app.delivery.actor_calls import ActorAwayError
@@ -23,6 +24,7 @@ from serve_app.delivery.slotmap import SlotMap
 from serve_app.delivery.tallies import Tallies
 from serve_app.operators import openapi
 from serve_app.operators.backstage import Readiness
+from serve_app.operators.live import Broadcast
 from serve_app.operators.ops import operators_app
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
@@ -87,6 +89,13 @@ class BackstageInProcess:
             return None
         return msgspec.json.encode(unpack_opaque(describe(session, now=self.shard.now(), remaining_s=0.0)))
 
+    async def live(self, life: str, version: int, newest: int) -> News:
+        self._answer()
+        if version:
+            await asyncio.sleep(1)
+        now = {"sessions": sum(tracker.ledger.active for tracker in self.shard.trackers)}
+        return News("life", version + 1, 1_000, [] if version else [(1_000, *range(8), 1, 0)], now)
+
     async def status(self) -> Mapping[str, object]:
         self._answer()
         return {"shards": 1}
@@ -115,6 +124,7 @@ class FrontDoor:
     def __post_init__(self) -> None:
         self.tallies = Tallies("replica")
         self.backstage = BackstageInProcess(self.shard)
+        self.broadcast = Broadcast(self.backstage.live, monotonic=clock.monotonic)
         self.slot_map = SlotMap(every_slot_is_here)
         self.room = PostRoom(self.slot_map, self.shard.send)
         doorkeeper = Doorkeeper(self.tokens, now=self.shard.now)
@@ -123,7 +133,7 @@ class FrontDoor:
             doorkeeper=doorkeeper,
             submit=self.submit or self.room.post,
             tallies=self.tallies,
-            operators=operators_app(self.backstage, doorkeeper=doorkeeper, openapi=DOCUMENT),
+            operators=operators_app(self.backstage, doorkeeper=doorkeeper, broadcast=self.broadcast, openapi=DOCUMENT),
             now=self.shard.now,
             monotonic=clock.monotonic,
         )

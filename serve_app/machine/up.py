@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.live import Live
@@ -362,6 +363,7 @@ def _describe(
         f"[bold green]Headcount is up[/bold green] after {ready_s:.1f} s (version {VERSION}). Ctrl-C stops it; live sessions are kept.",
         "",
         f"  Players and operators  {url}    (listens on {settings.host}:{settings.port})",
+        f"  Live page              {escape(f'{url}/#token={quote(tokens.ops)}' if shown else f'{url}/')}   (ops token)",
         f"  API documents          {url}/docs   {url}/openapi.json",
         f"  Metrics                {url}/metrics   (ops token)",
         f"  Prometheus             {escape(str(settings.data_dir / prometheus.FOLDER / prometheus.CONFIGURATION))}",

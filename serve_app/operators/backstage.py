@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from actors import names
+from metrics.live import News
 from serve_app.delivery.actor_calls import ActorAwayError, Actors
 from serve_app.delivery.slotmap import SlotMap
 from sessions.routing import slot_of
@@ -52,6 +53,9 @@ class Backstage(Protocol):
     async def concurrency(self, stream_id: str | None) -> Mapping[str, object]:
         """Return who is watching now."""
 
+    async def live(self, life: str, version: int, newest: int) -> News:
+        """Return what is new on the live page, as soon as there is something; the arguments are those of the last news."""
+
     async def describe(self, session_id: str) -> bytes | None:
         """Return one session and its story as JSON; None: it is not known."""
 
@@ -84,6 +88,11 @@ class ActorsBackstage:
         """See `Backstage`."""
         answer: Mapping[str, object] | None = await self._actors.call(names.EXPORTER, "concurrency", stream_id, within_s=ANSWER_S)
         return _known(answer)
+
+    async def live(self, life: str, version: int, newest: int) -> News:
+        """See `Backstage`."""
+        news: News | None = await self._actors.call(names.EXPORTER, "live", life, version, newest, within_s=ANSWER_S)
+        return _known(news)
 
     async def status(self) -> Mapping[str, object]:
         """See `Backstage`."""

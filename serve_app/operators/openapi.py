@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serve_app.operators.live import LIVE_PATH
 from serve_app.operators.session_schema import SESSION
 from serve_app.players.answers import DROPPED_NAMED_MAX, RETRY_AFTER_S, STATUSES, Code
 from serve_app.players.fields import CLOSED, NOT_SAID, count_max, field_at, model_in, walk
@@ -315,6 +316,13 @@ def _operators() -> Json:
     }
     session = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     viewer = [{"name": name, "in": "query", "required": True, "schema": _ID} for name in ("p", "v", "u")]
+    last = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "The id of the last event that was heard.",
+    }
+    stream_of_events: Json = {"text/event-stream": {"schema": {"type": "string"}}}
     any_object: Json = {"application/json": {"schema": {"type": "object"}}}
     one_session: Json = {"application/json": {"schema": {"$ref": "#/components/schemas/Session"}}}
     scrape: Json = {media: {"schema": {"type": "string"}} for media in ("text/plain", "application/openmetrics-text")}
@@ -332,7 +340,19 @@ def _operators() -> Json:
             )
         },
         "/v1/status": {"get": _question("status", "The state of shards, slots and journal", any_object)},
+        LIVE_PATH: {
+            "get": {**_question("live", "What the live page is pushed", stream_of_events, [last], errors=(Code.OVERLOADED,)), **_LIVE}
+        },
     }
+
+
+_LIVE: Final[Json] = {
+    "description": "An answer that does not end. Event `picture`: the last hour, a line for each second (when, sessions in each of "
+    "`states_in_order`, joined, left; null where that is not known), and `now`. Event `change`: the lines since then, and what of `now` is "
+    "new; of `streams` those that changed, and which are `gone`. Event `away`: the numbers stand, as whoever adds them up does not answer. "
+    "A comment comes where nothing else has for 15 s. Who comes back with `Last-Event-ID` is told the seconds that it missed. Who does not "
+    "read is hung up on.",
+}
 
 
 def _question(name: str, summary: str, content: Json, parameters: Iterable[Json] = (), *, errors: tuple[Code, ...] = ()) -> Json:
@@ -354,6 +374,7 @@ def _health() -> Json:
         "/readyz": ("readyz", "Every slot is served and the journal answers", ok, (Code.RECOVERING,)),
         "/openapi.json": ("openapi", "This document", {"application/json": {"schema": {"type": "object"}}}, ()),
         "/docs": ("docs", "This document, to be read and tried", page, ()),
+        "/": ("page", "The live page, which asks for the ops token itself", page, ()),
     }
     return {
         path: {

@@ -7,6 +7,7 @@ Whatever goes wrong here, FastAPI's own errors too, has the one error shape of `
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -14,14 +15,17 @@ import msgspec
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.types import ExceptionHandler
 
+import live as live_page
 from serve_app.access.auth import Doorkeeper
 from serve_app.delivery.actor_calls import ActorAwayError
 from serve_app.operators.backstage import Backstage
+from serve_app.operators.live import LIVE_PATH, Broadcast, LiveStream
 from serve_app.players.answers import Code, Refusal
 from serve_app.settings import VERSION
 from sessions import limits
@@ -31,6 +35,14 @@ from sessions.words import counted
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 ASSETS_PATH: Final = "/docs/assets"
+PAGE_ASSETS_PATH: Final = "/page"
+PAGE_HEADERS: Final = {
+    # Nothing from elsewhere, nothing inline, and nobody's frame: the page holds the ops token.
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cache-control": "no-cache",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 READ_METHODS: Final = ["GET", "HEAD"]
 
 _OPENMETRICS_ACCEPTED: Final = re.compile(r"application/openmetrics-text(?![^,]*;\s*q=0(?:\.0*)?\s*(?:[,;]|$))")
@@ -54,6 +66,16 @@ class _Any(Convertor[str]):
 register_url_convertor("any", _Any())
 
 
+class _AlwaysFresh(StaticFiles):
+    """Files that a browser asks for again, so that a page is never of two builds; mostly it hears that it has them."""
+
+    def file_response(self, *what: Any, **more: Any) -> Response:  # noqa: ANN401 - handed on
+        answer = super().file_response(*what, **more)
+        answer.headers["cache-control"] = "no-cache"
+        answer.headers["x-content-type-options"] = "nosniff"
+        return answer
+
+
 class RefusedError(Exception):
     """Ends a request with a refusal, from wherever it is found out."""
 
@@ -62,7 +84,7 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
-def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, openapi: Mapping[str, Any]) -> FastAPI:
+def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, broadcast: Broadcast, openapi: Mapping[str, Any]) -> FastAPI:
     """Return the application. `openapi`: the document to serve, made once."""
     app = FastAPI(title="Headcount", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
@@ -96,11 +118,31 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, openapi: Mapp
     async def status() -> Response:
         return _json(msgspec.json.encode({"version": VERSION, **await backstage.status()}))
 
+    @app.api_route(LIVE_PATH, methods=READ_METHODS, dependencies=guarded)
+    async def live(request: Request) -> Response:
+        if broadcast.is_full:
+            raise RefusedError(Refusal(Code.OVERLOADED, "too many listen to the live page here; it comes back by itself"))
+        shown = request.headers.get("authorization", "").encode("latin-1") or None
+        admitted = partial(doorkeeper.admits_operator, shown)
+        return LiveStream(broadcast, last_id=request.headers.get("last-event-id", ""), admitted=admitted)
+
+    _add_page(app, doorkeeper)
     _add_health(app, backstage)
     _add_documentation(app, msgspec.json.encode(openapi))
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return app
+
+
+def _add_page(app: FastAPI, doorkeeper: Doorkeeper) -> None:
+    page = (live_page.FOLDER / "index.html").read_text()
+    open_page = page.replace(live_page.LOCKED, live_page.OPEN)
+
+    @app.api_route("/", methods=READ_METHODS)
+    async def index() -> Response:
+        return HTMLResponse(open_page if doorkeeper.admits_operator(None) else page, headers=PAGE_HEADERS)
+
+    app.mount(PAGE_ASSETS_PATH, _AlwaysFresh(directory=live_page.FOLDER))
 
 
 def _add_health(app: FastAPI, backstage: Backstage) -> None:

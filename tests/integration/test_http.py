@@ -261,7 +261,7 @@ def test_a_scrape_comes_as_text_or_openmetrics(operator: httpx.Client) -> None:
         ("GET", START, 405, "method_not_allowed"),
         ("PUT", "/icon.gif", 405, "method_not_allowed"),
         ("POST", "/metrics", 405, "method_not_allowed"),
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/nowhere", 404, "not_found"),
         ("POST", "/analytics/live/session/pause", 404, "not_found"),
         ("GET", "/icon.gif", 400, "bad_parameter"),
         ("GET", "/icon.gif?type=play&v=%FF&p=b&u=c", 400, "bad_parameter"),

@@ -14,6 +14,10 @@ base-url = "{url}"
 negative_data_rejection.expected-statuses = [400, 401, 404, 405, 408, 413, 415, 422]
 
 [[operations]]
+include-path = "/live"
+enabled = false # its answer does not end
+
+[[operations]]
 include-tag = "players"
 headers = {{ Authorization = "Bearer {ingest_token}" }}
 
@@ -33,4 +37,4 @@ def test_every_answer_is_as_the_document_tells(tracker: Installation, tmp_path: 
     )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2_000:]
     assert "No issues found" in run.stdout
-    assert "Tested: 14" in run.stdout
+    assert "Tested: 15" in run.stdout

@@ -382,7 +382,7 @@ def test_a_pixel_that_a_beacon_makes_a_post_of_is_taken_as_the_get() -> None:
     assert (answer.status, answer.body, started) == (200, GIF, 1)
 
 
-@pytest.mark.parametrize("path", ["/", "/icon.gif/", "/icon.GIF", START + "/", "/analytics/live/session/", "/analytics"])
+@pytest.mark.parametrize("path", ["/nowhere", "/icon.gif/", "/icon.GIF", START + "/", "/analytics/live/session/", "/analytics"])
 def test_other_paths_get_404(path: str) -> None:
     answer = one("POST", path)
     assert (answer.status, answer.code) == (404, "not_found")

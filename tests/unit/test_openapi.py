@@ -36,7 +36,7 @@ def test_every_route_is_told() -> None:
 
     async def routes() -> set[str]:
         door = FrontDoor()
-        app = operators_app(door.backstage, doorkeeper=None, openapi={})  # type: ignore[arg-type]
+        app = operators_app(door.backstage, doorkeeper=None, broadcast=None, openapi={})  # type: ignore[arg-type]
         return {route.path.replace(":any", "") for route in app.routes if isinstance(route, APIRoute)}
 
     assert set(DOCUMENT["paths"]) == door_routes | asyncio.run(routes())

@@ -13,7 +13,7 @@ from serve_app.players import examples
 from tests.front_door import INGEST, OPS, Answer, FrontDoor, ask
 
 GUARDED = ["/metrics", "/v1/concurrency", "/v1/sessions/x", "/v1/beacon-session?p=a&v=b&u=c", "/v1/status"]
-OPEN = ["/healthz", "/readyz", "/openapi.json", "/docs"]
+OPEN = ["/healthz", "/readyz", "/openapi.json", "/docs", "/", "/page/page.js"]
 
 
 async def get(door: FrontDoor, target: str, *, method: str = "GET", token: str | None = OPS, **request: Any) -> Answer:
@@ -40,7 +40,7 @@ def one(target: str, **request: Any) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("target", GUARDED)
+@pytest.mark.parametrize("target", [*GUARDED, "/live"])
 @pytest.mark.parametrize("token", [None, "wrong", INGEST, ""])
 def test_operators_routes_open_to_the_ops_token_alone(target: str, token: str | None) -> None:
     answer = one(target, token=token)

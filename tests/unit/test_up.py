@@ -43,6 +43,12 @@ def test_a_terminal_is_shown_the_tokens_and_a_log_where_they_are(tmp_path: Path)
     assert f'curl -s -H "Authorization: Bearer $(cat {tmp_path}/ops.token)"' in in_a_log
 
 
+def test_a_terminal_is_shown_a_link_to_the_live_page_that_carries_the_ops_token_where_no_server_sees_it(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert "Live page              http://127.0.0.1:8000/#token=operators-secret " in described(settings, terminal=True)
+    assert "Live page              http://127.0.0.1:8000/ " in described(settings, terminal=False)
+
+
 def test_of_two_tokens_in_the_environment_the_command_to_try_takes_the_first(tmp_path: Path) -> None:
     told = described(Settings(data_dir=tmp_path, ops_token="new-one,old-one"), terminal=False)
     assert 'curl -s -H "Authorization: Bearer ${HEADCOUNT_OPS_TOKEN%%,*}"' in told

@@ -1,0 +1,216 @@
+"""The live page of a running tracker, in a real Chromium: what it shows is what is there, soon, and again after whatever breaks."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from serve_app.players import examples
+from tests.browser.chromium import PROGRAM, Browser, Tab, browser
+from tests.integration.installation import Installation
+
+START = "/analytics/live/session/start"
+HEARTBEAT = "/analytics/live/session/heartbeat"
+END = "/analytics/live/session/end"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if not PROGRAM.exists():
+        pytest.skip("no Chromium: make .venv/.browser says why")
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("tracker"), settings={"REPLICAS": "2"})
+    try:
+        installation.start()
+        yield installation
+    finally:
+        installation.clean_up()
+
+
+def link(tracker: Installation) -> str:
+    return f"{tracker.url}/#token={quote(tracker.ops_token)}"
+
+
+class Viewers:
+    """Sessions of one stream."""
+
+    def __init__(self, tracker: Installation) -> None:
+        self.stream = f"film-{uuid4().hex[:8]}"
+        self.sessions: list[str] = []
+        self._player = httpx.Client(base_url=tracker.url, headers={"authorization": f"Bearer {tracker.ingest_token}"}, timeout=15)
+
+    def send(self, path: str, example: dict[str, object], session_id: str, **more: object) -> None:
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        body = {**deepcopy(example), "session_id": session_id, "timestamp": stamp, **more}
+        self._player.post(path, json=body).raise_for_status()
+
+    def join(self) -> None:
+        self.sessions.append(uuid4().hex)
+        self.send(HEARTBEAT, examples.HEARTBEAT, self.sessions[-1], stream_id=self.stream)
+
+    def leave(self) -> None:
+        self.send(END, examples.END, self.sessions.pop())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.sessions:
+            self.leave()
+
+
+SHOWN = "document.getElementById('sessions').textContent"
+
+
+def shows(tab: Tab, sessions: int, *, within_s: float = 20.0) -> None:
+    tab.until(f"{SHOWN} === '{sessions}'", within_s=within_s)
+
+
+def test_the_link_of_make_up_opens_the_page_and_the_number_moves(chromium: Browser, tracker: Installation) -> None:
+    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers:
+        shows(tab, 0)
+        assert tab.run("return [location.hash, document.documentElement.innerHTML.includes('ops.token')]") == ["", True]
+        for sessions in (1, 2, 3):
+            viewers.join()
+            shows(tab, sessions)
+        row = tab.until(
+            f"[...document.querySelectorAll('#rows tr')].find(row => row.cells[0].textContent === '{viewers.stream}')?.innerText"
+        )
+        assert row.split()[:4] == [viewers.stream, "3", "3", "0"]
+        viewers.leave()
+        shows(tab, 2)
+        assert tab.until("document.getElementById('connection').dataset.is === 'live'")
+        assert tab.complaints == []
+
+
+def test_nothing_comes_from_elsewhere_and_all_of_it_weighs_little(chromium: Browser, tracker: Installation) -> None:
+    with chromium.tab(link(tracker)) as tab:
+        shows(tab, 0)
+        loaded = tab.run("return performance.getEntriesByType('resource').map(one => [one.name, one.encodedBodySize])")
+    assert {name.startswith(tracker.url + "/") for name, _ in loaded} == {True}
+    assert sum(size for _, size in loaded) < 120_000
+
+
+def test_without_a_token_the_page_asks_and_a_wrong_one_opens_nothing(chromium: Browser, tracker: Installation) -> None:
+    type_in = "document.getElementById('token').value = {}; document.querySelector('#ask button').click();"
+    with chromium.tab(tracker.url + "/") as tab:
+        tab.until("!document.getElementById('ask').hidden")
+        assert tab.complaints == []
+        tab.run(type_in.format(json.dumps(tracker.ingest_token)))
+        tab.until("document.getElementById('refused').textContent.includes('opens nothing')")
+        tab.run(type_in.format(json.dumps(tracker.ops_token)))
+        shows(tab, 0)
+        assert tab.run("return document.getElementById('ask').hidden")
+        # It is kept for the tab.
+        tab.call("Page.reload")
+        tab.until("document.readyState === 'complete' && performance.now() < 5000")
+        shows(tab, 0)
+
+
+def test_a_session_is_explained_in_words(chromium: Browser, tracker: Installation) -> None:
+    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers:
+        viewers.join()
+        (session_id,) = viewers.sessions
+        tab.run(f"document.getElementById('session').value = '{session_id}'; document.querySelector('#find button').click();")
+        told = tab.until("document.querySelector('#told .told')?.innerText")
+        assert session_id in told
+        assert "Counted provisionally (its start never arrived) as playing" in told
+        assert f"stream {viewers.stream}" in told
+        tab.run("document.getElementById('session').value = 'nobody'; document.querySelector('#find button').click();")
+        tab.until("document.getElementById('told').innerText.startsWith('no session has this id')")
+
+
+def test_the_chart_is_read_by_keyboard(chromium: Browser, tracker: Installation) -> None:
+    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers:
+        viewers.join()
+        shows(tab, 1)
+        tab.run("document.getElementById('states').focus()")
+        for _ in range(2):
+            tab.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft", code="ArrowLeft", windowsVirtualKeyCode=37)
+        assert "sessions" in tab.until("document.getElementById('read').textContent")
+
+
+def test_from_beat_to_pixel_takes_at_most_a_second_and_a_half(chromium: Browser, tracker: Installation) -> None:
+    watch = (
+        "window.seen = {}; new MutationObserver(() => requestAnimationFrame(() => { window.seen[" + SHOWN + "] ??= Date.now(); }))"
+        ".observe(document.getElementById('sessions'), {childList: true, characterData: true, subtree: true});"
+    )
+    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers:
+        shows(tab, 0)
+        tab.run(watch)
+        took = []
+        for sessions in range(1, 13):
+            time.sleep(0.13)  # so that they come at all phases of a second
+            sent_at = time.time()
+            viewers.join()
+            shows(tab, sessions)
+            took.append(tab.run(f"return window.seen['{sessions}']") / 1_000 - sent_at)
+        assert max(took) <= 1.5, sorted(took)
+
+
+def test_after_a_replica_was_killed_the_page_comes_back_by_itself_and_says_so(chromium: Browser, tracker: Installation) -> None:
+    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers:
+        viewers.join()
+        shows(tab, 1)
+        tab.run("window.states = []; new MutationObserver(() => window.states.push(document.getElementById('connection').dataset.is))"
+                ".observe(document.getElementById('connection'), {attributes: true})")  # fmt: skip
+        replicas = [process for process in Path("/proc").glob("[0-9]*") if b"ServeReplica" in _command(process)]
+        ours = [process for process in replicas if str(tracker.folder).encode() in _environment(process)]
+        assert len(ours) == 2, [_command(process) for process in replicas]
+        for process in ours:
+            os.kill(int(process.name), signal.SIGKILL)
+        tab.until("window.states.includes('lost')", within_s=25)
+        tab.until("document.getElementById('connection').textContent.includes('came back')", within_s=25)
+        shows(tab, 1)
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _environment(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1_280, 900), (3_840, 2_160)])
+def test_the_page_fits_a_telephone_and_a_wall(chromium: Browser, tracker: Installation, width: int, height: int) -> None:
+    with chromium.tab(link(tracker), width=width, height=height) as tab:
+        shows(tab, 0)
+        assert tab.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_nothing_jumps_once_the_page_is_there(chromium: Browser, tracker: Installation) -> None:
+    watch = (
+        "window.jumped = 0; new PerformanceObserver(list => list.getEntries().forEach(one => { window.jumped += one.value; }))"
+        ".observe({type: 'layout-shift', buffered: false});"
+    )
+    with chromium.tab(link(tracker)) as tab, ExitStack() as stack:
+        shows(tab, 0)
+        tab.run(watch)
+        crowd = [stack.enter_context(Viewers(tracker)) for _ in range(6)]
+        for viewers in crowd:
+            viewers.join()
+        shows(tab, 6)
+        assert tab.run("return window.jumped") == 0
