@@ -47,7 +47,7 @@ class News(NamedTuple):
     """When the hour begins, at the earliest: nothing is known from before."""
     lines: list[Line]
     """Those that the replica does not have."""
-    now: dict[str, Any]
+    now: Mapping[str, Any] = {}
     """Plain values; see `Live.now`."""
 
 

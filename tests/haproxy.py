@@ -18,7 +18,7 @@ from serve_app.machine import ingress
 from serve_app.settings import Settings
 
 GENERATED = """global
-    maxconn 100
+    maxconn 1000
     nbthread 1
 defaults
     mode http

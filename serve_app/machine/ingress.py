@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from serve_app.machine.ports import InternalPorts
+from serve_app.operators.live import LIVE_PATH
 from serve_app.players.answers import RETRY_AFTER_S, Code, Refusal
 from serve_app.players.cors import PREFLIGHT_MAX_AGE_S, TO_FRIENDS, USUAL_HEADERS
 from serve_app.players.routes import ARRIVED_HEADER, NETWORK_HEADER, PIXEL_PATH, PLAYERS_METHODS, PLAYERS_PREFIXES
@@ -118,7 +119,14 @@ sed -i \
     -e '/^frontend http_frontend/r {folder}/front.cfg' \
     -e '/^ *http-reuse always/a\    http-request set-priority-class int(-1) unless {{ path_beg {players} }}' \
     -e '/ backup$/!s/^\( *server .* check.*\)$/\1 maxconn {requests_max}/' \
+    -e 's#^ *use_backend \([^ ]*\) if is_.*$#    use_backend \1-live if is_\1 {{ path {live} }}\n&#' \
     "$file"
+sed -n \
+    -e '/^backend default_backend/d' \
+    -e '/^backend /{{h;s/$/-live\n    http-reuse always\n    balance leastconn/p}}' \
+    -e '/ backup$/!{{/^ *server .* check/{{G;s#^\( *server \([^ ]*\) [^ ]*\) check.*\nbackend \(.*\)$#\1 track \3/\2#p}}}}' \
+    "$file" > "$file.live"
+cat "$file.live" >> "$file"
 exec {binary} "$@"
 """
 
@@ -180,6 +188,7 @@ def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics:
             queue_s=FRONT_DOOR_WAITING_S_MAX,
             requests_max=REPLICA_REQUESTS_MAX,
             players=_PLAYERS,
+            live=LIVE_PATH,
             folder=folder,
             retry_s=RETRY_AFTER_S[Code.UNAVAILABLE],
             binary=shlex.quote(binary),

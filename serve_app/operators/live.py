@@ -78,7 +78,7 @@ class Mirror:
         """The second of the newest line."""
         self._since = 0
         self._lines: deque[Line] = deque(maxlen=LIVE_SECONDS_MAX)
-        self._now: dict[str, Any] = {}
+        self._now: Mapping[str, Any] = {}
 
     def take(self, news: News) -> bytes | None:
         """Take news in; return the event that tells listeners who know what was here before. None: nothing changed."""

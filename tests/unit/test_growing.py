@@ -27,6 +27,7 @@ from actors.health import Health
 from actors.messages import NOWHERE, NotTaken, decode_batch, decode_reply, encode_batch, encode_item, encode_reply
 from actors.ray_actors import SessionShard
 from actors.ray_directory import Answer, Directory
+from metrics.live import News
 from metrics.reports import Known, ReplicaReport, ShardReport, SlotReport
 from serve_app.access.tokens import Tokens
 from serve_app.machine import runs
@@ -52,6 +53,7 @@ CARRIED_BY_RAY = [
     Health("life", {7: 3}, [8], True, 1, True, 0, 0.5, 6, 1, "node"),
     Address("127.0.0.1", 4_000, b"key"),
     Answer("it cannot be", 3),
+    News("life", 3, 1_000, [(1_000, 5, 1, 0)], {"sessions": 5}),
     Tokens("ingest", "ops", ("older",), ("older too",), "PEM", False),
     TrackerConfig(
         journal_url="redis://x", namespace="n", instance_id="i", shards=2, slots=256, heartbeat_interval_s=10, expiry_intervals=2,

@@ -30,6 +30,8 @@ frontend prometheus
     no log
 frontend http_frontend
     bind 0.0.0.0:8000
+    use_backend http-headcount if is_http-headcount
+    default_backend default_backend
 backend http-headcount
     http-reuse always
     server SERVE_REPLICA_1 127.0.0.1:20010 check observe layer4 error-limit 3 on-error mark-down
@@ -71,6 +73,20 @@ def test_the_admin_socket_is_private(corrected: list[str]) -> None:
 
 def test_headers_that_never_come_end(corrected: list[str]) -> None:
     assert "timeout http-request 10s" in corrected
+
+
+def test_listeners_go_to_the_same_replicas_by_a_way_of_their_own_without_a_bound(corrected: list[str]) -> None:
+    rules = [line for line in corrected if line.startswith("use_backend")]
+    assert rules == [
+        "use_backend http-headcount-live if is_http-headcount { path /live }",
+        "use_backend http-headcount if is_http-headcount",
+    ]
+    at = corrected.index("backend http-headcount-live")
+    assert corrected[at + 1 :] == [
+        "http-reuse always",
+        "balance leastconn",
+        "server SERVE_REPLICA_1 127.0.0.1:20010 track http-headcount/SERVE_REPLICA_1",
+    ]
 
 
 def test_a_replica_is_given_so_many_requests_and_the_others_wait_a_second_for_their_turn(corrected: list[str]) -> None:
