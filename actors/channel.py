@@ -148,7 +148,7 @@ class _ToReplica(Framed):
             self.hang_up("too many connections")
             return
         self._listener.connections.add(self)
-        self._proof_due = asyncio.get_running_loop().call_later(PROOF_S, self.hang_up, "no proof came")
+        self._proof_due = asyncio.get_running_loop().call_later(PROOF_S, self.hang_up, "no proof of the key came in time")
         self.write(self._challenge)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -188,7 +188,7 @@ class _ToReplica(Framed):
 
     def hang_up(self, why: str) -> None:
         if self._transport is not None:
-            log.warning("a replica's connection is ended", why=why)
+            log.warning("a replica's connection is closed", why=why)
         super().hang_up(why)
 
 

@@ -24,7 +24,7 @@ from storage.redis_journal import RedisJournal
 
 log = structlog.get_logger(__name__)
 
-TAKEN_OVER: Final = "another run of this installation has taken the data set over"
+TAKEN_OVER: Final = "another run of this installation uses the data set now"
 
 
 @grows
@@ -145,4 +145,4 @@ async def _heard(order: Awaitable[object]) -> Answer:
     except PlanRefusedError as error:
         return Answer(str(error))
     except JournalError:
-        return Answer("the journal does not answer, so that nothing can be kept: ask again")
+        return Answer("nothing was changed, because the journal does not answer: try again")

@@ -95,7 +95,7 @@ class RayShards:
         try:
             answer: T = await asyncio.wait_for(asyncio.shield(asking), within_s)
         except (RayError, ValueError, TimeoutError) as error:
-            log.warning("Ray does not help", asked=what, error=type(error).__name__)
+            log.warning("Ray gave no answer", asked=what, error=type(error).__name__)
             return None
         return answer
 

@@ -37,7 +37,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Sessions",
-            "Everybody whose heartbeats come: watching, paused, shown, stalled and failed.",
+            "Everybody who sends heartbeats: watching, paused, shown, stalled and failed.",
             "sum(headcount_sessions)",
             unit=COUNT,
         ),
@@ -64,7 +64,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Against a minute ago",
-            "How many watch now for each who watched a minute ago, over all streams; red is where HeadcountAudienceFell wakes somebody.",
+            "How many watch now, divided by how many watched a minute ago, over all streams. Red: the alert HeadcountAudienceFell fires.",
             "min(job:headcount_watching_ratio:offset1m)",
             unit=RATIO,
             levels=FALLEN,
@@ -106,7 +106,7 @@ ROWS: Final[Rows] = {
     "Who and where": (
         chart(
             "Sessions by channel",
-            "Active sessions of the chosen channels; who names no channel is in none.",
+            "Active sessions of the chosen channels. A session without a channel is not counted here.",
             Line(biggest(f"sum by (channel) (headcount_channel_sessions{{{CHANNEL}}})"), "{{channel}}"),
             unit=COUNT,
         ),

@@ -30,12 +30,15 @@ STARTUP_S = Levels(yellow=2, red=5)
 LATENCY_S = Levels(yellow=10, red=30)
 SCORE = Levels(yellow=75, red=50, falling=True)
 """Red where an alert fires, if there is one."""
+COUNTED: Final = "Counted when a session ends, or ten minutes after it expired."
+"""Of what only a whole session tells."""
+COUNTED_FAILED: Final = "Counted 30 s after a fatal error that the player did not get over, or when it ends the session for an error."
 
 ROWS: Final[Rows] = {
     "Now, over all streams": (
         number(
             "Experience score",
-            "Average of the sessions that finished in the last five minutes, 0 to 100.",
+            f"Average of the last five minutes, 0 to 100. {COUNTED}",
             "avg(job:headcount_experience_score:avg5m)",
             unit=COUNT,
             levels=SCORE,
@@ -56,7 +59,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Behind live, 95th percentile",
-            "How far viewers are behind the live edge, by what their players say.",
+            f"How far viewers were behind the live edge, by what their players say: one number for each session. {COUNTED}",
             "max(job:headcount_live_latency_seconds:p95_5m)",
             unit=SECONDS,
             levels=LATENCY_S,
@@ -86,14 +89,14 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Start failures",
-            "Share of decided attempts that ended in a fatal error before the first frame (VSF).",
+            f"Of the attempts to start, the share that failed with a fatal error before the first frame (VSF). {COUNTED_FAILED}",
             Line(biggest(f"job_stream_id:headcount_start_failure_ratio:increase5m{{{STREAM}}}"), "{{stream_id}}"),
             unit=RATIO,
             levels=FAILED,
         ),
         chart(
             "Exits before the start",
-            "Share of decided attempts that left, without an error, before the first frame (EBVS).",
+            f"Of the attempts to start, the share that left without an error before the first frame (EBVS). {COUNTED}",
             Line(biggest(f"job_stream_id:headcount_exit_before_start_ratio:increase5m{{{STREAM}}}"), "{{stream_id}}"),
             unit=RATIO,
             levels=Levels(yellow=0.1, red=0.2),
@@ -109,7 +112,7 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Rebuffering ratio without seeks (CIRR)",
-            "The same without the rebuffering that a seek caused.",
+            "The rebuffering ratio by stream, without the rebuffering that a seek caused.",
             Line(biggest(f"job_stream_id:headcount_connection_induced_rebuffering_ratio:rate1m{{{STREAM}}}"), "{{stream_id}}"),
             unit=RATIO,
             levels=REBUFFERING,
@@ -134,7 +137,7 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Behind live",
-            "How far viewers are behind the live edge. All streams.",
+            f"How far viewers were behind the live edge, one number for each session. All streams. {COUNTED}",
             Line("job:headcount_live_latency_seconds:p50_5m", "median"),
             Line("job:headcount_live_latency_seconds:p95_5m", "95th percentile"),
             unit=SECONDS,
@@ -142,7 +145,7 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Behind live by stream",
-            "How far viewers are behind the live edge, 95th percentile, by stream; from coarse buckets.",
+            f"How far viewers were behind the live edge, 95th percentile of sessions, by stream; from coarse buckets. {COUNTED}",
             Line(biggest(f"job_stream_id:headcount_live_latency_seconds:p95_5m{{{STREAM}}}"), "{{stream_id}}"),
             unit=SECONDS,
             levels=LATENCY_S,
@@ -159,7 +162,7 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Advertisements that went wrong",
-            "Per second: advertisements that could not be shown, and viewers who left during one. The chosen streams.",
+            f"Per second: advertisements that could not be shown, and viewers who left during one. The chosen streams. Who left: {COUNTED.lower()}",
             Line(f"sum(rate(headcount_ad_errors_total{{{STREAM}}}[1m]))", "errors"),
             Line(f"sum(rate(headcount_exits_during_ad_total{{{STREAM}}}[1m]))", "left during one"),
             unit=PER_SECOND,
@@ -174,14 +177,14 @@ ROWS: Final[Rows] = {
     "Ending": (
         chart(
             "Playback failures",
-            "Fatal errors after the first frame (VPF), in an hour of watching, by stream.",
+            f"Sessions that failed after their first frame (VPF), for each hour of watching, by stream. {COUNTED_FAILED}",
             Line(biggest(f"job_stream_id:headcount_playback_failures_per_watch_hour:rate5m{{{STREAM}}}"), "{{stream_id}}"),
             unit=COUNT,
             levels=BROKEN_OFF,
         ),
         chart(
             "Experience score over time",
-            "Of sessions that finished in the last five minutes, 0 to 100: startup, smoothness and success. All streams.",
+            f"Startup, smoothness and success of sessions, 0 to 100, over five minutes. All streams. {COUNTED}",
             Line("job:headcount_experience_score:avg5m", "average"),
             Line(percentile(0.5, "headcount_experience_score", "job"), "median"),
             Line(percentile(0.1, "headcount_experience_score", "job"), "10th percentile"),
@@ -190,28 +193,28 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Experience score by stream",
-            "Average of the sessions that finished on a stream in the last five minutes, 0 to 100; the lowest of the chosen streams.",
+            f"Average of the sessions that were last on a stream, 0 to 100, over five minutes; the lowest of the chosen streams. {COUNTED}",
             Line(f"bottomk({LINES_MAX}, job_stream_id:headcount_experience_score:avg5m{{{STREAM}}})", "{{stream_id}}"),
             unit=COUNT,
             levels=SCORE,
         ),
         chart(
             "Length of sessions",
-            "Of sessions that finished in the last five minutes. All streams.",
+            f"Over five minutes, all streams. {COUNTED}",
             Line(percentile(0.5, "headcount_session_seconds", "job"), "median"),
             Line(percentile(0.95, "headcount_session_seconds", "job"), "95th percentile"),
             unit=SECONDS,
         ),
         chart(
             "Watch time: players' and ours",
-            "Distance between the watch time that players report at their end and the one that we measured. All streams.",
+            "Difference between the watch time that players report at their end and the one that we measured, as a positive number. All streams.",
             Line(percentile(0.5, "headcount_player_watch_difference_seconds", "job"), "median"),
             Line(percentile(0.95, "headcount_player_watch_difference_seconds", "job"), "95th percentile"),
             unit=SECONDS,
         ),
         chart(
             "Stalls and switches: players' and ours",
-            "Distance between what players count of themselves and what we counted, 95th percentile of sessions. All streams.",
+            "Difference between what players count themselves and what we counted, as a positive number, 95th percentile of sessions. All streams.",
             Line(percentile(0.95, "headcount_player_count_difference", "total"), "{{total}}"),
             unit=COUNT,
         ),

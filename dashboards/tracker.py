@@ -57,7 +57,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Ledger",
-            "How far the active sessions are from what the ledger says (started + provisional + revived - ended - expired): zero, but for "
+            "How far the active sessions are from what the ledger says (started + provisional + revived - ended - expired): zero, except for some "
             "seconds after a shard was lost.",
             "abs(sum(headcount_sessions) - (sum(headcount_sessions_started_total) + sum(headcount_sessions_provisional_total)"
             " + sum(headcount_sessions_revived_total) - sum(headcount_sessions_ended_total) - sum(headcount_sessions_expired_total)))",
@@ -73,7 +73,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Slots with sessions missing",
-            "Slots whose record told of other sessions than the journal had when their owner loaded them.",
+            "Slots whose record did not match the sessions in the journal when they were loaded: the journal has lost sessions.",
             "sum(headcount_mismatched_slots)",
             unit=COUNT,
             levels=MISSING,
@@ -87,7 +87,7 @@ ROWS: Final[Rows] = {
         ),
         number(
             "Refused",
-            "Part of what came to one endpoint in five minutes that was refused; the endpoint with the most. `session_ended` is not meant.",
+            "Part of the requests to one endpoint that was refused in the last five minutes, of the endpoint with the most. `session_ended` does not count here.",
             "max(job_endpoint:headcount_refused_ratio:rate5m)",
             unit=RATIO,
             levels=REFUSED,
@@ -138,9 +138,9 @@ ROWS: Final[Rows] = {
             unit=PER_SECOND,
         ),
         chart(
-            "Odd, but taken",
-            "Inputs per second that came twice, came too late to be measured, or bear a time far ahead of their session's clock; and starts "
-            "that came after the rest.",
+            "Unusual, but accepted",
+            "Inputs per second that came twice, came too late to be measured, or carry a time far ahead of their session's clock; and starts "
+            "that came after other inputs of their session.",
             Line("sum(rate(headcount_duplicates_total[1m]))", "duplicates"),
             Line("sum(rate(headcount_late_events_total[1m]))", "late"),
             Line("sum(rate(headcount_wild_timestamps_total[1m]))", "wild clock"),
@@ -156,7 +156,7 @@ ROWS: Final[Rows] = {
         ),
         chart(
             "Players' clocks",
-            "Distance between the players' clocks and ours, either way. It moves no duration.",
+            "Difference between the players' clocks and ours, in either direction. It changes no duration.",
             Line(percentile(0.5, "headcount_clock_skew_seconds"), "median"),
             Line(percentile(0.95, "headcount_clock_skew_seconds"), "95th percentile"),
             unit=SECONDS,

@@ -117,7 +117,7 @@ SET_ASIDE: Final = _gauge(
 )
 MISMATCHED: Final = _gauge(
     "mismatched_slots",
-    "Slots whose record told of other sessions than the journal had when their owner loaded them: it has lost sessions without a trace.",
+    "Slots whose record did not match the sessions in the journal when they were loaded: the journal has lost sessions.",
 )
 SNAPSHOT_AGE: Final = _gauge(
     "snapshot_age_seconds",
@@ -134,7 +134,7 @@ CATALOG: Final[tuple[Metric, ...]] = (
         for each in dimensions.DIMENSIONS
     ),
     _ledger("sessions_started", "Sessions opened by a start, or by a first beacon.", "started"),
-    _ledger("sessions_provisional", "Sessions opened by something else, their start being late or lost.", "provisional"),
+    _ledger("sessions_provisional", "Sessions opened by anything but a start, because the start was late or lost.", "provisional"),
     _ledger("sessions_promoted", "Provisional sessions whose start came after all.", "promoted"),
     _ledger("sessions_revived", "Expired sessions that came back inside the revive window.", "revived"),
     _ledger("sessions_expired", "Sessions whose heartbeats stopped.", "expired"),
@@ -162,10 +162,10 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _by_stream("paused_seconds", "Time spent paused.", unit="seconds", increments="paused"),
     _by_stream("ad_seconds", "Time spent in advertisements.", unit="seconds", increments="ad"),
     _by_stream("ad_errors", "Advertisements that could not be shown, as players reported.", increments="ad_errors"),
-    _by_stream("exits_during_ad", "Sessions that were over in an advertisement.", increments="exits_during_ad"),
+    _by_stream("exits_during_ad", "Sessions that were over during an advertisement.", increments="exits_during_ad"),
     _by_stream(
         "rebuffers",
-        "Stalls after the first frame; those that only the player counted come when its session finishes, as the connection's.",
+        "Stalls after the first frame. Those that only the player counted are added when its session finishes, as caused by the connection.",
         "cause",
         increments="rebuffers",
         values=("connection", "seek"),
@@ -176,12 +176,12 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _by_stream("stream_errors", "Errors that players reported.", "fatal", increments="stream_errors", values=("false", "true")),
     _by_stream(
         "start_failures",
-        "Sessions that failed before their first frame: told 30 s after the error, or at the end.",
+        "Sessions that failed before their first frame; counted 30 s after the fatal error, or at the end.",
         increments="start_failures",
     ),
     _by_stream(
         "playback_failures",
-        "Sessions that failed after their first frame: told 30 s after the error, or at the end.",
+        "Sessions that failed after their first frame; counted 30 s after the fatal error, or at the end.",
         increments="playback_failures",
     ),
     _by_stream(
@@ -221,13 +221,13 @@ CATALOG: Final[tuple[Metric, ...]] = (
     ),
     _histogram(
         "player_watch_difference_seconds",
-        "Distance between the watch time that a player reports at its end and ours, without its sign.",
+        "Difference between the watch time that a player reports at its end and ours, as a positive number.",
         unit="seconds",
         increments="player_watch_difference",
     ),
     _histogram(
         "player_count_difference",
-        "Distance between a count that a player reports at its end and ours, without its sign.",
+        "Difference between a count that a player reports at its end and ours, as a positive number.",
         "total",
         increments="player_count_difference",
         values=("rebuffers", "quality_switches"),
@@ -245,16 +245,22 @@ CATALOG: Final[tuple[Metric, ...]] = (
         values=DROPPABLE_FIELDS,
     ),
     _counter(
-        "platform_dropped_fields", "The same by the platform of the session.", "field", "platform", increments="platform_dropped_fields"
+        "platform_dropped_fields",
+        "The same optional fields, by the platform of the session.",
+        "field",
+        "platform",
+        increments="platform_dropped_fields",
     ),
-    _counter("duplicates", "Inputs that had been taken before and moved nothing.", increments="duplicates"),
-    _counter("late_events", "Inputs older than the reordering window: counted by type, moving nothing.", increments="late_events"),
+    _counter("duplicates", "Inputs that had been taken before, and changed nothing.", increments="duplicates"),
+    _counter("late_events", "Inputs older than the reordering window: counted by type, but they change nothing.", increments="late_events"),
     _counter(
-        "wild_timestamps", "Timestamps too far ahead of their session's clock, which began its order anew.", increments="wild_timestamps"
+        "wild_timestamps",
+        "Timestamps too far ahead of their session's clock: the order of its inputs begins again there.",
+        increments="wild_timestamps",
     ),
     _histogram(
         "clock_skew_seconds",
-        "Distance between the player's clock and the server's, without its sign.",
+        "Difference between the player's clock and the server's, as a positive number.",
         unit="seconds",
         increments="clock_skew",
     ),

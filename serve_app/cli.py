@@ -45,7 +45,7 @@ def _say_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it
 
 @app.callback()
 def about(
-    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")] = False,  # noqa: FBT002
 ) -> None:
     """Count how many people are watching right now, and whether it goes well for them. Settings are HEADCOUNT_… variables: see docs/settings.md."""
     del version  # its callback has acted
@@ -73,11 +73,11 @@ def status() -> None:
 def demo(
     viewers: Annotated[int | None, typer.Option(min=1, help="How many viewers to simulate: 2,000, or 300 with --quick.")] = None,
     duration_s: Annotated[int | None, typer.Option("--seconds", min=1, help="How long they watch: 60 s, or 10 s with --quick.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Take 20 s: nobody vanishes, every session ends.")] = False,  # noqa: FBT002 - a flag
+    quick: Annotated[bool, typer.Option("--quick", help="Take about 20 s: every player ends its session, none just disappears.")] = False,  # noqa: FBT002 - a flag
     seed: Annotated[int, typer.Option(help="The same seed plays the same audience.")] = 1,
     details: Annotated[bool, typer.Option("--details", help="Print every count that was compared.")] = False,  # noqa: FBT002 - a flag
-    books: Annotated[Path | None, typer.Option(help="A file to write the demo's own books to, as JSON.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where the tracker answers; otherwise as HEADCOUNT_HOST and HEADCOUNT_PORT say.")] = None,
+    books: Annotated[Path | None, typer.Option(help="A file to write the demo's own counts to, as JSON.")] = None,
+    url: Annotated[str | None, typer.Option(help="The tracker's URL. By default from HEADCOUNT_HOST and HEADCOUNT_PORT.")] = None,
 ) -> None:
     """Play an audience against the running tracker for about three minutes, and say whether the tracker counted it right."""
     settings = _settings()
@@ -144,7 +144,7 @@ def audit() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Look at all that a tracker stands on, the journal first: one line for each, with what to do. Exit code 1 if something is wrong."""
+    """Check everything that a tracker needs, the journal first. Prints one line for each, and what to do. Exit code 1 if something is wrong."""
     settings = _settings()
     from serve_app.commands.doctor import run
 
@@ -153,14 +153,14 @@ def doctor() -> None:
 
 @app.command()
 def records(
-    set_aside: Annotated[bool, typer.Option("--set-aside", help="Those that could not be read and were set aside.")] = False,  # noqa: FBT002 - Typer's way to say a flag
+    set_aside: Annotated[bool, typer.Option("--set-aside", help="The records that could not be read. Always needed.")] = False,  # noqa: FBT002 - Typer's way to say a flag
     restore: Annotated[bool, typer.Option("--restore", help="Take back what this build can read.")] = False,  # noqa: FBT002
     forget: Annotated[bool, typer.Option("--forget", help="Drop them for good.")] = False,  # noqa: FBT002
-    session: Annotated[str | None, typer.Option(help="This session alone, shown in full.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session, shown in full.")] = None,
 ) -> None:
     """List the stored sessions that could not be read, show one as hex and JSON, take them back, or forget them."""
     if not set_aside or (restore and forget):
-        typer.secho("Say --set-aside, and at most one of --restore and --forget.", err=True, fg=typer.colors.RED)
+        typer.secho("Give --set-aside, and at most one of --restore and --forget.", err=True, fg=typer.colors.RED)
         raise typer.Exit(2)
     settings = _settings()
     from serve_app.commands.records import run

@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     def _origins_are_what_browsers_send(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
             if origin == "*" and len(value) > 1:
-                message = "* lets in every origin, and stands alone"
+                message = "* allows every origin: nothing else may stand beside it"
                 raise ValueError(message)
             if origin != "*" and _ORIGIN.fullmatch(origin) is None:
                 message = (
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
             try:
                 ip_network(proxy)
             except ValueError:
-                message = f"{proxy!r} is no address and no range of addresses, like 10.0.0.0/8"
+                message = f"{proxy!r} is neither an address nor a range of addresses like 10.0.0.0/8"
                 raise ValueError(message) from None
         return value
 

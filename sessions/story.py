@@ -25,13 +25,13 @@ _WORDS: Final = {
     What.ENDED: "ended",
     What.PLAYBACK: "playback",
     What.STREAM: "moved to another stream",
-    What.WILD_CLOCK: "a timestamp ran more than 60 s ahead of its clock; what it counts from begins anew",
+    What.WILD_CLOCK: "a timestamp was more than 60 s ahead of its clock: the order of its inputs begins again there",
     What.ERROR: "stream error",
 }
 _WHY: Final = {
     Why.REPEATED: "sent again: only the first counts",
     Why.OLDER: "not newer than the newest heartbeat: it only proved that the player was alive",
-    Why.LATE: "more than 60 s older than the newest input, or than what was already added up: counted by its type, and moved nothing",
+    Why.LATE: "more than 60 s older than the newest input, or than what was already added up: counted by its type, but it changed nothing",
     Why.AFTER_END: "the session had ended",
 }
 _COUNTED_AS: Final = {
@@ -55,7 +55,7 @@ def _entry(at: float, what: int, detail: int) -> dict[str, object]:
     elif kind is What.ERROR:
         entry["fatal"] = bool(detail)
     elif kind is What.WILD_CLOCK and detail:
-        entry["text"] = "its clock was set back; what it counts from begins anew"
+        entry["text"] = "its clock was set back: the order of its inputs begins again there"
     return entry
 
 
@@ -174,7 +174,7 @@ def counters(session: Session) -> list[dict[str, object]]:
         ("rebuffers, connection", _by_connection(now), _by_connection(final), "stalls that no seek caused"),
         ("rebuffers, seek", now.seek_rebuffers, final.seek_rebuffers, "stalls within 5 s of a seek"),
         ("quality_switches", now.switches, final.switches, "changes of quality after the first"),
-        ("start_failures", failed == 1, told == 1, "a fatal error, or an end for one, before the first frame"),
+        ("start_failures", failed == 1, told == 1, "a fatal error, or an end with the reason error, before the first frame"),
         (
             "playback_failures",
             failed == _PLAYBACK_FAILURE,
@@ -185,7 +185,7 @@ def counters(session: Session) -> list[dict[str, object]]:
     # The first two are final as soon as they are counted.
     errors, added, exited = tallies.errors, tallies.stalls_added, exited_before_start(session, now)
     rows += [
-        ("stream_errors", errors, errors, "as they were taken"),
+        ("stream_errors", errors, errors, "counted as they arrived"),
         ("rebuffers, connection", added, added, "stalls that only the player's own counter knows"),
         (
             "exits_before_start",

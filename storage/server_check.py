@@ -175,7 +175,7 @@ def _why_not_reached(address: RedisAddress, error: Exception, within_s: float) -
     where, text, cause = f"{address.host}:{address.port}", str(error), _root(error)
     said = address.without_secrets(text).splitlines()[0] if text else type(error).__name__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        told = (f"its certificate is not to be trusted ({cause.verify_message})", "name the CA that signed it: ?ssl_ca_certs=FILE")
+        told = (f"its certificate is not trusted ({cause.verify_message})", "name the CA that signed it: ?ssl_ca_certs=FILE")
     elif isinstance(cause, ssl.SSLError):
         told = (f"it does not speak TLS, or not with us ({cause.reason or said})", "is it redis:// rather than rediss://?")
     elif isinstance(cause, socket.gaierror):
@@ -191,7 +191,7 @@ def _why_not_reached(address: RedisAddress, error: Exception, within_s: float) -
     elif "DB index" in text:
         told = (f"it has no database {address.db}", "give another number at the end of the URL")
     else:
-        told = (f"it is no Redis, or hangs up ({said})", "does it want TLS (rediss://)? Is the port right?")
+        told = (f"it is not Redis, or it closes the connection ({said})", "does it want TLS (rediss://)? Is the port right?")
     return Finding("reach", Level.UNFIT, *told)
 
 

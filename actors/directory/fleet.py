@@ -103,7 +103,7 @@ class Fleet:
             if self._incarnations.setdefault(name, health.incarnation) != health.incarnation:
                 self._incarnations[name] = health.incarnation
                 self._restarts[name] = self.restarts(name) + 1
-                log.warning("a shard began anew", shard=name, restarts=self._restarts[name])
+                log.warning("a shard started again", shard=name, restarts=self._restarts[name])
 
     def is_awaited(self, shard: str, *, now: float) -> bool:
         """Tell whether a shard that does not answer may in a moment; it keeps what it has."""
@@ -146,7 +146,7 @@ class Fleet:
             self.renewing = None
         if self.renewing is None and outdated and even and self.is_whole():
             self.renewing = outdated[0]
-            log.info("a shard is renewed: its slots go to others first", shard=self.renewing, node=self.healths[self.renewing].node)
+            log.info("a shard is to be replaced: its slots go to others first", shard=self.renewing, node=self.healths[self.renewing].node)
 
     def is_whole(self) -> bool:
         """Tell whether there is every shard that there is to be, well, and no other."""

@@ -208,10 +208,10 @@ class Steward:
         """Change the plan: first what is kept of it, then the fleet."""
         async with self._replanning:
             if not self._opened:
-                raise PlanRefusedError("the directory has not read the plan yet: ask again")
+                raise PlanRefusedError("the directory has not read the plan yet: try again")
             plan = change(self._fleet.plan)
             if not await self._journal.keep_plan(plan.encode(), run=self._run):
-                raise PlanRefusedError("another run has taken the data set over")
+                raise PlanRefusedError("another run of Headcount uses this data set now")
             log.info("the plan was changed", shards=plan.shards, drained=plan.drained, outdated=len(plan.outdated))
             self._fleet.plan = plan
             self._to_move, self._as_planned = None, False
@@ -283,7 +283,7 @@ class Steward:
             try:
                 held = await self._journal.renew_lease(run=self._run)
             except WipedError:
-                log.warning("the data set is gone: making it anew")
+                log.warning("the data set is gone: it is created again")
                 await self.open()
                 return
         if not held:

@@ -185,7 +185,7 @@ class Shard:
         now = self._clock()
         gap = self._outages.arrive(now)
         if gap:
-            log.warning("we were away: every slot is paused for as long", shard=self.name, gap_s=round(gap, 3))
+            log.warning("the shard was out of reach: the deadlines of its sessions move by as much", shard=self.name, gap_s=round(gap, 3))
             for held in self._held.values():
                 held.pause(gap)
         return now
@@ -403,7 +403,7 @@ class Shard:
                 await self._write(self._held.values(), now=now, hand=True)
                 await self._touch()
         except TimeoutError:
-            log.warning("stopped without a last word to the journal", shard=self.name)
+            log.warning("stopped before the rest could be written: the journal did not answer in time", shard=self.name)
         await self.halt()
 
     async def halt(self) -> None:

@@ -103,14 +103,14 @@ def _wrong_with(session: Session, session_id: str, *, slot: int, slots: int) -> 
     if session.liveness not in {Liveness.ACTIVE, Liveness.EXPIRED, Liveness.ENDED}:
         yield f"is {session.liveness}"
     if session.playback not in PLAYBACKS:
-        yield f"is {session.playback!r}, which is no state"
+        yield f"is {session.playback!r}, which is not a state"
     if (session.liveness == Liveness.ENDED) != (session.end_reason is not None):
         yield f"is {session.liveness}, with the end reason {session.end_reason}"
 
 
 def _wrong_with_ledger(ledger: Ledger, found: Counter[Liveness], sessions: Sequence[Session]) -> Iterable[str]:
     if ledger.active != found[Liveness.ACTIVE]:
-        yield f"its ledger says {ledger.active} active, but {found[Liveness.ACTIVE]} are"
+        yield f"its ledger says {ledger.active} active, but {found[Liveness.ACTIVE]} sessions are"
     if ledger.active != ledger.balance:
         yield f"its ledger does not add up: {ledger.active} active, but the balance is {ledger.balance}"
     counts = (ledger.active, ledger.started, ledger.provisional, ledger.promoted, ledger.revived, ledger.expired, *ledger.ended.values())
@@ -119,7 +119,7 @@ def _wrong_with_ledger(ledger: Ledger, found: Counter[Liveness], sessions: Seque
     if ledger.promoted > ledger.provisional:
         yield f"{ledger.promoted} of {ledger.provisional} provisional sessions were promoted"
     if not ledger.ended.keys() <= set(END_REASONS):
-        yield f"it counts ends for reasons that there are not: {sorted(ledger.ended.keys() - set(END_REASONS))}"
+        yield f"it counts ends for unknown reasons: {sorted(ledger.ended.keys() - set(END_REASONS))}"
     # What is remembered cannot be more than what was counted.
     for reason, remembered in Counter(session.end_reason for session in sessions if session.end_reason).items():
         if remembered > ledger.ended.get(reason, 0):
@@ -150,7 +150,7 @@ def report(audits: Sequence[SlotAudit], console: Console, *, slots: int) -> int:
     _list_set_aside(audits, console)
     if wrong:
         concerned = ", ".join(str(audit.slot) for audit in wrong)
-        console.print(f"[bold red]The ledger does not hold in {len(wrong)} of {len(audits)} slots: {concerned}[/bold red]", soft_wrap=True)
+        console.print(f"[bold red]The ledger is wrong in {len(wrong)} of {len(audits)} slots: {concerned}[/bold red]", soft_wrap=True)
         return 1
     never = slots - len(audits)
     console.print(

@@ -108,7 +108,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(existing).free
     text = f"{folder} has {free / 1024**3:.1f} GiB of disk left"
     if free < DISK_FREE_MIN:
-        yield Finding("data folder", Level.WARNING, text, f"the embedded journal may want {DISK_FREE_MIN / 1024**3:.0f} GiB more")
+        yield Finding("data folder", Level.WARNING, text, f"the embedded journal may need {DISK_FREE_MIN / 1024**3:.0f} GiB more")
     else:
         yield Finding("data folder", Level.OK, text)
 

@@ -129,7 +129,7 @@ async def _take_back(journal: Journal, slot: int, readable: Sequence[Aside], out
         if each.session_id in came_back:
             outcome.restored.append(each)
         else:
-            outcome.left.append((each, "its player has come back since: the living session stands"))
+            outcome.left.append((each, "its player has come back since: the present session is kept"))
 
 
 async def _write(journal: Journal, slot: int, sessions: Mapping[str, bytes], forgotten: Collection[str], *, now: float) -> Collection[str]:
@@ -161,9 +161,9 @@ async def _write(journal: Journal, slot: int, sessions: Mapping[str, bytes], for
 def _report(outcome: Outcome, console: Console) -> int:
     console.print(f"{_counted(len(outcome.restored))} taken back.")
     for each, why in outcome.left[:LISTED_MAX]:
-        console.print(f"[yellow]{_name(each)} stays aside:[/yellow] {escape(why)}", soft_wrap=True)
+        console.print(f"[yellow]{_name(each)} stays set aside:[/yellow] {escape(why)}", soft_wrap=True)
     if len(outcome.left) > LISTED_MAX:
-        console.print(f"… and {len(outcome.left) - LISTED_MAX} more stay aside.")
+        console.print(f"… and {len(outcome.left) - LISTED_MAX} more stay set aside.")
     return 1 if outcome.left else 0
 
 

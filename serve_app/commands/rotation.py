@@ -18,7 +18,7 @@ def run_rotate(settings: Settings, kinds: Collection[TokenKind]) -> int:
     console, errors = Console(), Console(stderr=True)
     for kind in kinds:
         try:
-            with console.status(f"{kind}: every replica lets the new token in"):
+            with console.status(f"{kind}: waiting until every replica accepts the new token"):
                 rotate(settings, kind, wait=lambda: threading.Event().wait(SEEN_WITHIN_S))
         except SettingsError as error:
             errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)

@@ -53,7 +53,7 @@ class SlotMap:
         try:
             fences = await self._read_fences()
         except JournalError as error:
-            _log.warning("the map cannot be read; the last one stands", error=str(error))
+            _log.warning("the map cannot be read; the last one stays in use", error=str(error))
             return
         self._owners = {slot: fence.owner for slot, fence in fences.items() if fence.owner}
 

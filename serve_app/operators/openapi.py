@@ -196,7 +196,7 @@ def _answer(route: PostRoute) -> Json:
     }[route.endpoint]
     verdict: Json = {
         "accepted": {"type": "boolean", "description": "False: the session has ended; nothing was changed."},
-        "reason": {"enum": [Reason.SESSION_ENDED.value], "description": "Only there if not accepted."},
+        "reason": {"enum": [Reason.SESSION_ENDED.value], "description": "Present only if not accepted."},
     }
     now_and_then: Json = {
         "dropped_fields": {
@@ -204,11 +204,14 @@ def _answer(route: PostRoute) -> Json:
             "minItems": 1,
             "maxItems": DROPPED_NAMED_MAX,
             "items": {"type": "string"},
-            "description": "Only there if something of the request was dropped, or taken as `other` or `unknown`: which fields.",
+            "description": "Present only if something of the request was dropped, or taken as `other` or `unknown`: which fields.",
         }
     }
     if route.endpoint in {"heartbeat", "events"}:
-        now_and_then["start_wanted"] = {"const": True, "description": "Only there as long as the session's start never arrived: send it."}
+        now_and_then["start_wanted"] = {
+            "const": True,
+            "description": "Present only as long as the session's start has not arrived: send it.",
+        }
     properties = {"session_id": _ID, **verdict, **promised, **now_and_then, "server_timestamp": _TIME}
     optional = {"reason", *now_and_then, *({"accepted"} if route.is_events else ())}
     data = {"type": "object", "required": [name for name in properties if name not in optional], "properties": properties}
@@ -222,7 +225,7 @@ def _answer(route: PostRoute) -> Json:
 
 _WATCH_SUMMARY: Final[Json] = {
     "type": "object",
-    "description": "Of the end that stands: the first one.",
+    "description": "From the first end, which is the one that counts.",
     "required": ["total_watch_seconds", "total_watch_formatted", "end_reason"],
     "properties": {
         "total_watch_seconds": _COUNT,
@@ -239,7 +242,7 @@ _JUDGEMENTS: Final[Json] = {
             "type": "object",
             "required": ["event_id", "reason"],
             "properties": {
-                "event_id": {"type": ["string", "null"], "description": "null: the event had none that could be given back."},
+                "event_id": {"type": ["string", "null"], "description": "null: the event had no readable id."},
                 "reason": {"enum": [*(fault.value for fault in EventFault), Reason.SESSION_ENDED.value]},
             },
         },

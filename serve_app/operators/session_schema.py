@@ -57,7 +57,7 @@ _INTERVAL: Final = _object(
         "state": _PLAYBACK,
         "stream_id": _or_null(_TEXT),
         "from": {**_NUMBER, "description": "The player's clock, in seconds since the epoch."},
-        "to": {**_NUMBER, "description": "The same; of the open interval the newest input, never now."},
+        "to": {**_NUMBER, "description": "The same. For the open interval: when the newest input was, never the present time."},
         "seconds": _NUMBER,
         "counted_s": {**_NUMBER, "description": "Less than `seconds` where it was capped, or counts for nothing."},
         "counted_as": _or_null({"enum": ["starting_time", "playing_time", "rebuffering_time", "paused_time"]}),
@@ -78,7 +78,7 @@ _COUNTER: Final = _object(
 _IGNORED_INPUT: Final = _object(
     {
         "at": {**_NUMBER, "description": "When it came, on our clock."},
-        "stamped": {**_NUMBER, "description": "What it said itself, on the player's clock."},
+        "stamped": {**_NUMBER, "description": "The time that the input itself carried, on the player's clock."},
         "input": {"enum": list(INPUTS)},
         "reason": {"enum": [why.name.lower() for why in Why]},
         "text": _TEXT,
@@ -123,7 +123,7 @@ SESSION: Final = _object(
                 "last": _list(
                     _IGNORED_INPUT,
                     longest=limits.STORY_IGNORED_MAX,
-                    description="The last inputs that moved nothing, each with its reason.",
+                    description="The last inputs that changed nothing, each with its reason.",
                 ),
             }
         ),

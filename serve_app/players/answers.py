@@ -77,7 +77,7 @@ RETRY_AFTER_S: Final[Mapping[Code, int]] = {
 MESSAGES: Final[Mapping[Code, str]] = {
     Code.BAD_REQUEST: "this is not a complete HTTP request",
     Code.UNAUTHORIZED: "this route needs a valid bearer token",
-    Code.NOT_FOUND: "there is nothing here",
+    Code.NOT_FOUND: "there is no such route",
     Code.METHOD_NOT_ALLOWED: "this method is not allowed here",
     Code.REQUEST_TIMEOUT: "the body did not arrive in time",
     Code.INTERNAL: "something went wrong here; our log says what",

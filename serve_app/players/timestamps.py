@@ -34,7 +34,7 @@ def seconds_of(written: object) -> float:
     try:
         return (datetime.fromisoformat(written.upper()) - _EPOCH).total_seconds() + leap
     except ValueError:
-        raise PydanticCustomError("timestamp", "is not a moment of the calendar") from None
+        raise PydanticCustomError("timestamp", "is not a date and time that exists") from None
 
 
 def written_utc(at: float) -> str:

@@ -281,7 +281,7 @@ def _second_directory(scene: Scene, *, own_run: bool) -> str | None:
 
 def _two_leaders(scene: Scene) -> None:
     """One leads: whoever took the lease; the other says so and stops."""
-    assert _second_directory(scene, own_run=True) == "another run of this installation has taken the data set over"
+    assert _second_directory(scene, own_run=True) == "another run of this installation uses the data set now"
 
 
 def _one_leader_twice(scene: Scene) -> None:

@@ -145,7 +145,7 @@ def test_a_tracker_serves_on_counts_and_lists_what_it_set_aside_and_takes_it_bac
         assert f"slot {slot}, session 'hit', {len(stored) - 1} bytes: a stored session is damaged" in listed
         assert stored[:32].hex(" ") in listed
         kept = tracker.run("records", "--set-aside", "--restore")
-        assert (kept.returncode, "0 records are taken back" in kept.stdout, "stays aside" in kept.stdout) == (1, True, True)
+        assert (kept.returncode, "0 records are taken back" in kept.stdout, "stays set aside" in kept.stdout) == (1, True, True)
         # What a newer build could read is here what it was before.
         inside.hset(aside_key(slot), "hit", stored)
         restored = tracker.run("records", "--set-aside", "--restore")

@@ -162,7 +162,7 @@ def test_a_certificate_of_an_unknown_ca_is_told_and_a_known_one_is_fit(plain: Se
     made = certificate(tmp_path / "tls")
     with tls_front(plain.port, made) as port:
         url = f"rediss://:{PASSWORD}@127.0.0.1:{port}/0"
-        assert "its certificate is not to be trusted (self-signed certificate)" in worst(url).text.replace("self signed", "self-signed")
+        assert "its certificate is not trusted (self-signed certificate)" in worst(url).text.replace("self signed", "self-signed")
         assert "name the CA that signed it: ?ssl_ca_certs=FILE" in worst(url).remedy
         assert worst(f"{url}?ssl_ca_certs={made[0]}").level is Level.OK
         # And without TLS the front hangs up, or says nothing that we know.

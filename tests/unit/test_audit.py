@@ -67,11 +67,11 @@ def test_a_slot_that_never_held_anything_is_right() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"active": 5}, "says 5 active, but 4 are"),
+        ({"active": 5}, "says 5 active, but 4 sessions are"),
         ({"started": 14}, "does not add up"),
         ({"expired": 3, "started": 12}, "4 sessions have expired, and 3 are counted"),
         ({"ended": {"user_exit": 4, "error": 1}}, "5 sessions ended by user_exit, and 4 are counted"),
-        ({"ended": {"user_exit": 5, "boredom": 0}}, "reasons that there are not"),
+        ({"ended": {"user_exit": 5, "boredom": 0}}, "ends for unknown reasons"),
         ({"promoted": 1}, "1 of 0 provisional sessions"),
         ({"revived": -1, "started": 14}, "below zero"),
     ],
@@ -86,7 +86,7 @@ def test_a_ledger_that_is_wrong_is_found(changes: dict[str, object], problem: st
 def test_a_session_that_was_lost_is_found() -> None:
     lost = next(session for session in tracked().sessions.values() if session.liveness is Liveness.ACTIVE)
     audit = audit_slot(1, stored(tracked(), change=lambda session: None if session.session_id == lost.session_id else session), slots=SLOTS)
-    assert "its ledger says 4 active, but 3 are" in audit.problems
+    assert "its ledger says 4 active, but 3 sessions are" in audit.problems
 
 
 def test_a_session_of_another_slot_is_found() -> None:
@@ -143,6 +143,6 @@ def test_the_verdict_is_one_and_names_the_slots_when_a_ledger_does_not_hold() ->
     wrong = audit_slot(1, stored(tracked(), ledger=Ledger()), slots=SLOTS)
     code, text = printed([audit_slot(0, StoredSlot(Fence(1, 0, ""), None, {}), slots=SLOTS), wrong])
     assert code == 1
-    assert "does not hold in 1 of 2 slots: 1" in text
+    assert "wrong in 1 of 2 slots: 1" in text
     assert "slot 1:" in text
     assert "nobody" in text

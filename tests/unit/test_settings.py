@@ -161,12 +161,12 @@ def test_proxies_that_are_trusted_are_addresses_or_ranges(monkeypatch: pytest.Mo
     monkeypatch.setenv("HEADCOUNT_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7,2001:db8::/32")
     assert load_settings().trusted_proxies == ("10.0.0.0/8", "192.0.2.7", "2001:db8::/32")
     monkeypatch.setenv("HEADCOUNT_TRUSTED_PROXIES", "10.0.0.0/8,balancer")
-    assert problems() == ("HEADCOUNT_TRUSTED_PROXIES: 'balancer' is no address and no range of addresses, like 10.0.0.0/8",)
+    assert problems() == ("HEADCOUNT_TRUSTED_PROXIES: 'balancer' is neither an address nor a range of addresses like 10.0.0.0/8",)
 
 
 def test_a_star_among_origins_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADCOUNT_CORS_ORIGINS", "https://good.example,*")
-    assert problems() == ("HEADCOUNT_CORS_ORIGINS: * lets in every origin, and stands alone",)
+    assert problems() == ("HEADCOUNT_CORS_ORIGINS: * allows every origin: nothing else may stand beside it",)
 
 
 def test_more_shards_than_slots_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
