@@ -24,7 +24,7 @@ from actors.config import TrackerConfig
 from serve_app.players.answers import RETRY_AFTER_S, Code
 from storage.processes import send
 from storage.redis_journal import DATA_SET
-from tests.chaos.scene import CONTROLLER, DIRECTORY, EXPORTER, GCS, HAPROXY, REPLICA, SHARD, Scene
+from tests.chaos.scene import CONTROLLER, DIRECTORY, EXPORTER, GCS, HAPROXY, RAYLET, REPLICA, SHARD, Scene
 from tests.integration.installation import Installation, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +34,8 @@ AWAY_S = 20.0
 LOOK_S = 0.2
 HELD_UP_S = 0.3
 """For a commit; not so long that the journal would pass for slow."""
+RAY_BACK_S = 20.0
+"""For everything that `headcount up` starts again when Ray's own processes die."""
 HAPROXY_BACK_S = 7.0
 """Whoever knocks all the time is heard again by then; whoever was told `Retry-After` just before it, when that has passed."""
 
@@ -64,6 +66,8 @@ class Fault:
     """It lasts, and nobody is acknowledged meanwhile."""
     unnoticed: bool = False
     """No player is answered anything but 200."""
+    restarts: bool = False
+    """Everything is started again for it, which is done three times in ten minutes: the long form begins with a tracker that has not done so yet."""
 
     def __str__(self) -> str:
         return re.sub(r"[^a-zA-Z]+", "-", self.name).strip("-").lower()
@@ -332,6 +336,18 @@ FAULTS = (
         times=2,
         breaks_connections=True,
         recovers_within_s=15.0,
+    ),
+    *(
+        Fault(
+            name=f"Ray's `{program}` killed",
+            strike=kill(program),
+            restarts=True,
+            briefly=True,
+            breaks_connections=True,
+            cured_within_s=RAY_BACK_S + RETRY_AFTER_S[Code.UNAVAILABLE],
+            recovers_within_s=RAY_BACK_S,
+        )
+        for program in (RAYLET, GCS)
     ),
     Fault(name="a shard stopped for a minute (SIGSTOP), then continued", strike=_stop_a_shard(60.0), times=1, lasts=True),
     Fault(name="two directories, the lease with the second", strike=_two_leaders, times=1, lasts=True),

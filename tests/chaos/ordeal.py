@@ -21,6 +21,9 @@ def suffer(scene: Scene, fault: Fault, row: Row, *, times: int, keep: bool) -> N
     late = []
     row.kept = False
     try:
+        if keep and fault.restarts:
+            scene.tracker.stop()
+            scene.tracker.start()
         for _ in range(times):
             lasted_s, wait_s = _live_through(scene, fault, row)
             if wait_s - lasted_s > fault.cured_within_s or row.recoveries_s[-1] > fault.recovers_within_s:

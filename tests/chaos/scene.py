@@ -36,7 +36,7 @@ from tests.integration.installation import Installation, wait_until
 
 SHARD, DIRECTORY, EXPORTER = "ray::SessionShard", "ray::Directory", "ray::Exporter"
 REPLICA, HAPROXY = "ray::ServeReplica:headcount:ingest", "haproxy"
-GCS, CONTROLLER = "gcs_server", "ray::ServeController"
+GCS, RAYLET, CONTROLLER = "gcs_server", "raylet", "ray::ServeController"
 SETTINGS = {"SHARDS": "2", "REPLICAS": "2", "HEARTBEAT_INTERVAL_S": "5"}
 """
 A session expires after 15 s: less than many a fault lasts, so that an outage which is not added to its deadline shows. Not shorter: an
