@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _run_beside_ray(name: str, *, port: int, folder: Path, workers: int) -> None:
-    """Start Ray from a thread that lives as long as it does, because Ray replaces the main thread's handlers; see `serve_app/machine/cluster.py`."""
+    """Start Ray from a thread that lives as long as it does, because Ray replaces the main thread's handlers."""
     asked, ended = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
 

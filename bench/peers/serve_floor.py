@@ -4,11 +4,13 @@ Peer (c): Ray and Serve exactly as `headcount up` starts them, with an applicati
 (c') is the same reached as our players' endpoints are, past what Serve does for each request (`serve_app/shortcut.py`).
 """
 
+import os
 import threading
 from pathlib import Path
 
 from serve_app.machine import ports
 from serve_app.machine.cluster import Cluster
+from serve_app.machine.ray_run import RayRun
 from serve_app.settings import Settings
 
 PATH = "/analytics/live/session/heartbeat"
@@ -19,8 +21,10 @@ def run(*, port: int, folder: Path, workers: int, shortcut: bool, until: threadi
     """Serve until told to stop."""
     settings = Settings(port=port, data_dir=folder / "data", replicas=workers)
     settings.data_dir.mkdir(mode=0o700)
-    cluster = Cluster(settings, ports.choose(settings, data_dir=settings.data_dir))
-    cluster.prepare()
+    internal = ports.choose(settings, data_dir=settings.data_dir)
+    one = RayRun(settings.data_dir)
+    os.environ.update(one.environment(settings, internal))
+    cluster = Cluster(settings, one.folder)
     try:
         cluster.start_ray()
         cluster.start_serve()
@@ -31,6 +35,7 @@ def run(*, port: int, folder: Path, workers: int, shortcut: bool, until: threadi
     finally:
         cluster.stop_serve()
         cluster.stop_ray()
+        one.end()
 
 
 def make() -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from actors import names
-from serve_app.machine import cluster, runs
+from serve_app.machine import data_folder, ray_run, runs
 from serve_app.machine.actors_config import NAMESPACE
 from serve_app.settings import Settings, typed
 
@@ -80,8 +80,11 @@ def directory(settings: Settings) -> Iterator[Directory]:
     """Connect to the tracker that runs, and leave it as it was. Raises `ReachError`."""
     record = runs.load(settings.data_dir)
     if record is not None and record.address and runs.survivors(record):
-        os.environ.update(cluster.guest_variables(Path(record.folder)))
+        os.environ.update(ray_run.guest_variables(Path(record.folder)))
         address = record.address
+    elif process := data_folder.holder(settings.data_dir):
+        message = f"headcount is up on {settings.data_dir} (process {process}), and is still starting: ask again in some seconds"
+        raise ReachError(message)
     elif not (address := os.environ.get(ADDRESS_VARIABLE, "")):
         message = f"headcount is not up on {settings.data_dir}: start it with {typed('up')}. On a cluster, run this on one of its nodes, with {ADDRESS_VARIABLE}=auto"
         raise ReachError(message)

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from serve_app.access.tokens import load_tokens
-from serve_app.machine import data_folder
+from serve_app.machine import data_folder, runs
+from serve_app.machine.restarts import RESTARTS_MAX
 from serve_app.settings import Settings, SettingsError, typed
 from sessions.words import counted
 
@@ -45,16 +46,28 @@ def run(settings: Settings) -> int:
             errors.print(f"[red]{answer.url.path} says {answer.status_code}: {escape(_problem(answer))}[/red]", soft_wrap=True)
             return 1
     _describe(console, status.json(), concurrency.json())
+    if (record := runs.load(settings.data_dir)) and record.after:
+        console.print(f"Started again: {record.after}", highlight=False, soft_wrap=True)
     return 0 if ready.is_success else 1
 
 
 def _why_no_answer(settings: Settings, error: httpx.TransportError) -> str:
     url, folder = settings.front_door_url, settings.data_dir
     if process := data_folder.holder(folder):
-        hint = data_folder.disk_problem(folder) or "it may still be starting, or HEADCOUNT_PORT is another one there"
+        hint = (
+            data_folder.disk_problem(folder) or _restarting(settings) or "it may still be starting, or HEADCOUNT_PORT is another one there"
+        )
         return f"headcount is up on {folder} (process {process}), but nothing answers at {url} ({error}): {hint}"
     full = f"{found}: make room there first, and " if (found := data_folder.disk_problem(folder)) else ""
     return f"nothing answers at {url} ({error}): {full}start it with {typed('up')}"
+
+
+def _restarting(settings: Settings) -> str:
+    """Return what died, while everything is started again for it."""
+    record = runs.load(settings.data_dir)
+    if record is None or not record.after or record.ready:
+        return ""
+    return f"{record.after}, and everything is being started again ({record.restart} of {RESTARTS_MAX} in ten minutes)"
 
 
 def _describe(console: Console, status: Mapping[str, Any], concurrency: Mapping[str, Any]) -> None:

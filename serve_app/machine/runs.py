@@ -44,6 +44,12 @@ class RunRecord:
     address: str = ""
     """Ray's address, once it is up: for tools that look at or break the run."""
     processes: tuple[ProcessName, ...] = ()
+    after: str = ""
+    """What died, and when, so that everything had to be started again, in words; empty: an operator started it."""
+    restart: int = 0
+    """Which restart of the last ten minutes that was."""
+    ready: bool = False
+    """It was, at least once."""
 
 
 def boot_id() -> str:
@@ -98,13 +104,13 @@ def survivors(record: RunRecord) -> set[ProcessName]:
     return found
 
 
-def children_named(names: Collection[str]) -> set[ProcessName]:
-    """Return the living processes that this one started and that run one of these programs."""
-    found = set()
+def children_named(names: Collection[str]) -> dict[str, ProcessName]:
+    """Return the living processes that this one started and that run one of these programs, by its name."""
+    found = {}
     for process, parent in parents().items():
         with suppress(OSError):
-            if parent == os.getpid() and Path(f"/proc/{process.pid}/comm").read_text().strip() in names:
-                found.add(process)
+            if parent == os.getpid() and (name := Path(f"/proc/{process.pid}/comm").read_text().strip()) in names:
+                found[name] = process
     return found
 
 
@@ -164,6 +170,12 @@ class Recorder:
         """Record where Ray answers."""
         with self._lock:
             self.record = replace(self.record, address=address)
+            save(self.record, self._data_dir)
+
+    def note_ready(self) -> None:
+        """Record that players are answered."""
+        with self._lock:
+            self.record = replace(self.record, ready=True)
             save(self.record, self._data_dir)
 
     def refresh(self) -> None:

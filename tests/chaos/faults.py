@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from actors.config import TrackerConfig
+from serve_app.machine import runs
 from serve_app.players.answers import RETRY_AFTER_S, Code
 from storage.processes import send
 from storage.redis_journal import DATA_SET
@@ -78,6 +79,21 @@ def kill(*titles: str, everyone: bool = False) -> Callable[[Scene], None]:
 
     def strike(scene: Scene) -> None:
         scene.kill(*titles, everyone=everyone)
+
+    return strike
+
+
+def _kill_ray(program: str) -> Callable[[Scene], None]:
+    """Kill one of Ray's own processes, and see that a new run begins: until then, shards go on answering."""
+
+    def strike(scene: Scene) -> None:
+        run = scene.tracker.record.run
+        scene.kill(program)
+        wait_until(
+            lambda: (record := runs.load(scene.tracker.data)) and record.run != run,
+            within_s=NOTICED_WITHIN_S,
+            what="everything is started again",
+        )
 
     return strike
 
@@ -340,7 +356,7 @@ FAULTS = (
     *(
         Fault(
             name=f"Ray's `{program}` killed",
-            strike=kill(program),
+            strike=_kill_ray(program),
             restarts=True,
             briefly=True,
             breaks_connections=True,

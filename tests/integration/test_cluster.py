@@ -25,8 +25,8 @@ import yaml
 
 from serve_app import node
 from serve_app.machine import ingress, runs
-from serve_app.machine.cluster import GUEST_FILE, new_folder
 from serve_app.machine.ports import choose
+from serve_app.machine.ray_run import GUEST_FILE, new_folder
 from serve_app.machine.runs import RunRecord
 from serve_app.players import examples
 from serve_app.settings import RUN_VARIABLE, Settings

@@ -15,7 +15,7 @@ from serve_app.machine import ports, runs
 from serve_app.players import examples
 from serve_app.settings import Settings
 from sessions.changes import Key
-from storage.processes import is_alive
+from storage.processes import ProcessName, is_alive
 from tests.integration.installation import COMMAND, READY_WITHIN_S, Installation, wait_until
 
 STOP_WITHIN_S = 10.0
@@ -97,6 +97,59 @@ def test_it_is_ready_keeps_sessions_through_a_stop_and_a_massacre_and_leaves_not
     assert not runs.survivors(killed)
     assert not Path(killed.folder).exists()
     stop_in_time(tracker, signal.SIGINT)
+
+
+def kill_of_ray(tracker: Installation, program: str) -> None:
+    """Kill one of Ray's own processes."""
+    victims = {process for process in tracker.record.processes if is_alive(process) and comm(process) == program}
+    assert len(victims) == 1
+    assert not runs.kill(victims, timeout_s=5)
+
+
+def comm(process: ProcessName) -> str:
+    return Path(f"/proc/{process.pid}/comm").read_text().strip()
+
+
+def test_when_ray_dies_all_is_back_by_itself_and_a_stop_meanwhile_is_a_stop(install: Install) -> None:
+    tracker = install(HEARTBEAT_INTERVAL_S="2", EXPIRY_INTERVALS="3")
+    tracker.start()
+    say(tracker, "start", "kept")
+    before, left_at = leave(tracker, "kept")
+    journal, killed, everybody = tracker.journal(), tracker.record, tracker.processes()
+    kill_of_ray(tracker, "raylet")
+    wait_until(lambda: "Ray's raylet died; starting again (1 of 3 in ten minutes)." in tracker.output, within_s=5, what="the death is said")
+    asked = tracker.run("status")
+    assert asked.returncode == 1
+    assert re.search(r"Ray's raylet died at [0-9:]{8}, and everything is being started again \(1 of 3 in ten minutes\)", asked.stderr), (
+        asked.stderr
+    )
+    wait_until(lambda: "Ready again after" in tracker.output, within_s=READY_WITHIN_S, what="it is ready again")
+    assert time.monotonic() - left_at > EXPIRY_S
+    say(tracker, "heartbeat", "kept")
+    wait_until(lambda: ledger(tracker), within_s=5, what="the ledger is shown")
+    assert ledger(tracker) == before
+    assert tracker.journal() == journal
+    assert tracker.process is not None
+    # `up` itself and its journal are the same as before, and nobody else.
+    assert {process.pid for process in everybody - journal if is_alive(process)} == {tracker.process.pid}
+    assert not runs.survivors(killed)
+    assert not Path(killed.folder).exists()
+    assert any((tracker.data / "last-failure").glob("raylet*"))
+    told = tracker.run("status")
+    assert told.returncode == 0
+    assert "Started again: Ray's raylet died at" in told.stdout
+    tracker.assert_ledgers_hold()
+
+    everybody = tracker.processes()
+    kill_of_ray(tracker, "gcs_server")
+    wait_until(lambda: "Ray's gcs_server died; starting again (2 of 3" in tracker.output, within_s=5, what="the death is said")
+    everybody |= tracker.processes()
+    began = time.monotonic()
+    assert tracker.stop(signal.SIGTERM) == 0, tracker.output
+    assert time.monotonic() - began <= STOP_WITHIN_S
+    assert "Stopped before it was ready." in tracker.output
+    assert not [process for process in everybody if is_alive(process)]
+    assert not tracker.journal()
 
 
 def test_the_next_start_ends_what_a_killed_up_left(install: Install) -> None:
