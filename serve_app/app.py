@@ -28,8 +28,9 @@ from serve_app.delivery.slotmap import SlotMap
 from serve_app.delivery.tallies import Tallies, report_forever
 from serve_app.operators import openapi
 from serve_app.operators.backstage import ANSWER_S, ActorsBackstage
-from serve_app.operators.live import LIVE_PATH, Broadcast
+from serve_app.operators.live import Broadcast
 from serve_app.operators.ops import operators_app
+from serve_app.operators.paths import LIVE_PATH
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
 from serve_app.players.routes import PIXEL_PATH, POSTS

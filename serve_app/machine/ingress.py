@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from serve_app.machine.ports import InternalPorts
-from serve_app.operators.live import LIVE_PATH
+from serve_app.operators.paths import LIVE_PATH
 from serve_app.players.answers import RETRY_AFTER_S, Code, Refusal
 from serve_app.players.cors import PREFLIGHT_MAX_AGE_S, TO_FRIENDS, USUAL_HEADERS
 from serve_app.players.routes import ARRIVED_HEADER, NETWORK_HEADER, PIXEL_PATH, PLAYERS_METHODS, PLAYERS_PREFIXES

@@ -27,7 +27,6 @@ from serve_app.delivery.actor_calls import ActorAwayError
 from sessions.limits import LIVE_LISTENERS_MAX, LIVE_MESSAGES_MAX, LIVE_SECONDS_MAX, LIVE_SPARKS_MAX
 from sessions.states import WATCHING
 
-LIVE_PATH: Final = "/live"
 RETRY_MS: Final = 1_000
 """After how long whoever lost us comes back."""
 COMMENT_EVERY_S: Final = 15.0

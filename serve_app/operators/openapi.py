@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serve_app.operators.live import LIVE_PATH
+from serve_app.operators.paths import LIVE_PATH
 from serve_app.operators.session_schema import SESSION
 from serve_app.players.answers import DROPPED_NAMED_MAX, RETRY_AFTER_S, STATUSES, Code
 from serve_app.players.fields import CLOSED, NOT_SAID, count_max, field_at, model_in, walk

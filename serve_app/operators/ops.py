@@ -25,7 +25,8 @@ import live as live_page
 from serve_app.access.auth import Doorkeeper
 from serve_app.delivery.actor_calls import ActorAwayError
 from serve_app.operators.backstage import Backstage
-from serve_app.operators.live import LIVE_PATH, Broadcast, LiveStream
+from serve_app.operators.live import Broadcast, LiveStream
+from serve_app.operators.paths import LIVE_PATH
 from serve_app.players.answers import Code, Refusal
 from serve_app.settings import VERSION
 from sessions import limits

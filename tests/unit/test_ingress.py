@@ -1,6 +1,7 @@
 """What HAProxy is told, and what the wrapper makes of Serve's configuration."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,11 @@ def corrected(tmp_path: Path) -> list[str]:
     file.write_text(GENERATED)
     subprocess.run([tmp_path / "haproxy", "-db", "-f", file, "-dR"], check=True)
     return [line.strip() for line in file.read_text().splitlines()]
+
+
+def test_ray_is_not_imported_before_it_is_told_how_to_be() -> None:
+    look = "import sys; import serve_app.machine.up, serve_app.cli; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_request_lines_are_not_logged(corrected: list[str]) -> None:
