@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from sessions.changes import Receipt
-from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
+from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Report, Reports, Start
 from sessions.growing import fit
 
 
@@ -39,7 +39,7 @@ class NotTaken(IntEnum):
     """A bound of the shard was reached: 503."""
 
 
-KINDS: Final[tuple[type[Event], ...]] = (Start, Heartbeat, Happenings, End, Beacon)
+KINDS: Final[tuple[type[Event], ...]] = (Start, Heartbeat, Happenings, End, Beacon, Reports)
 _CODES: Final[dict[type[Event], int]] = {kind: code for code, kind in enumerate(KINDS)}
 
 NOWHERE: Final = -1
@@ -93,7 +93,13 @@ def _event_of(code: int, fields: Sequence[Any]) -> Event:
     event = KINDS[code](*fields)
     if isinstance(event, Happenings):
         return event._replace(happenings=tuple(Happening(*happening) for happening in event.happenings))
+    if isinstance(event, Reports):
+        return event._replace(reports=tuple(_with_said(Report(*report)) for report in event.reports))
     return event
+
+
+def _with_said(report: Report) -> Report:
+    return report._replace(said=tuple((which, value) for which, value, *_ in report.said)) if report.said else report
 
 
 def _item_of_another_build(slot: int, code: int, fields: Sequence[Any]) -> tuple[int, Event]:
@@ -102,6 +108,8 @@ def _item_of_another_build(slot: int, code: int, fields: Sequence[Any]) -> tuple
     event = fit(KINDS[code], fields)
     if isinstance(event, Happenings):
         return slot, event._replace(happenings=tuple(fit(Happening, happening) for happening in event.happenings))
+    if isinstance(event, Reports):
+        return slot, event._replace(reports=tuple(_with_said(fit(Report, report)) for report in event.reports))
     return slot, event
 
 

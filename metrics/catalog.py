@@ -14,7 +14,7 @@ from typing import Final
 from sessions import dimensions
 from sessions.changes import Key
 from sessions.errors import InvariantError
-from sessions.events import BEACON_TYPES, DROPPABLE_FIELDS, END_REASONS, EVENT_TYPES
+from sessions.events import BEACON_TYPES, DROPPABLE_FIELDS, END_REASONS, EVENT_TYPES, REPORT_KEYS, REPORT_OUTCOMES
 from sessions.histograms import BOUNDS
 from sessions.limits import OTHER_LABELS_MAX, STREAM_LABELS_MAX
 from sessions.states import PLAYBACKS
@@ -250,6 +250,23 @@ CATALOG: Final[tuple[Metric, ...]] = (
         "field",
         "platform",
         increments="platform_dropped_fields",
+    ),
+    _counter(
+        "cmcd_reports",
+        "Reports of players that report by themselves, by what became of them.",
+        "player",
+        "outcome",
+        increments="cmcd_reports",
+        values=REPORT_OUTCOMES,
+    ),
+    _counter("cmcd_lost_reports", "Reports of such players that never came, by the gaps in their numbers.", increments="cmcd_lost_reports"),
+    _counter(
+        "cmcd_dropped_keys",
+        "Keys of such reports whose value was none, or not plausible.",
+        "player",
+        "key",
+        increments="cmcd_dropped_keys",
+        values=REPORT_KEYS,
     ),
     _counter("duplicates", "Inputs that had been taken before, and changed nothing.", increments="duplicates"),
     _counter("late_events", "Inputs older than the reordering window: counted by type, but they change nothing.", increments="late_events"),

@@ -21,6 +21,7 @@ from actors.tasks import Tasks, end_process
 from metrics.reports import ReplicaReport
 from serve_app.access.auth import Doorkeeper
 from serve_app.access.tokens import Tokens, follow
+from serve_app.cmcd.endpoint import Reported
 from serve_app.delivery.actor_calls import Actors
 from serve_app.delivery.lines import Lines
 from serve_app.delivery.mailbox import PostRoom
@@ -33,7 +34,7 @@ from serve_app.operators.ops import operators_app
 from serve_app.operators.paths import LIVE_PATH
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
-from serve_app.players.routes import PIXEL_PATH, POSTS
+from serve_app.players.routes import CMCD_PATH, PIXEL_PATH, POSTS
 from serve_app.settings import Settings
 from serve_app.shortcut import Shortcut
 from sessions import limits
@@ -103,7 +104,7 @@ class Replica:
         """Begin what goes on beside the requests. Waits for nobody: replicas start beside the shards."""
         for work in (report_forever(self._tallies, self._report), self._map.refresh(), follow(self._settings, self._doorkeeper.adopt)):
             self._background.start(work)
-        Shortcut.open(self._ingest, paths={PIXEL_PATH, LIVE_PATH, *POSTS})
+        Shortcut.open(self._ingest, paths={PIXEL_PATH, LIVE_PATH, CMCD_PATH, *POSTS})
         # What was made so far stays, and requests leave hardly any cycles: the collector took a seventh of the replica's time.
         gc.collect()
         gc.freeze()
@@ -136,16 +137,25 @@ def assemble(
     tallies: Tallies,
     backstage: "ActorsBackstage",
     broadcast: Broadcast,
-) -> Ingest:
+) -> Reported:
     """Return the application that answers every HTTP request of a replica."""
     rules = Rules(slots=config.slots, pullzones=frozenset(settings.beacon_pullzones), cors_origins=settings.cors_origins)
     operators = operators_app(backstage, doorkeeper=doorkeeper, broadcast=broadcast, openapi=openapi.document())
-    return Ingest(
+    ingest = Ingest(
         rules,
         doorkeeper=doorkeeper,
         submit=room.post,
         tallies=tallies,
         operators=operators,
+        now=clock.now,
+        monotonic=clock.monotonic,
+    )
+    return Reported(
+        rules,
+        doorkeeper=doorkeeper,
+        submit=room.post,
+        tallies=tallies,
+        otherwise=ingest,
         now=clock.now,
         monotonic=clock.monotonic,
     )

@@ -173,6 +173,8 @@ class Account:
             self.latency = latency
         if quality and quality != self.quality:
             self._switch(quality, entered)
+        if cue == _MOVED:
+            self._move()
         had_frame = self.frame
         state = self._state_after(cue)
         if state != self.state:
@@ -184,6 +186,13 @@ class Account:
             self._mark(cue, at, entered)
         if not goes_on:
             self.begun += ((at, self.counted_s, stream, code_of(self.state) | BY_SEEK * self.by_seek),)
+
+    def _move(self) -> None:
+        """Let a startup of its own begin: what is asked for from now on was never seen, and nothing of it failed."""
+        self.frame, self.failure, self.ad_break = 0, 0, 0
+        self.started_at = self.first_frame_at = self.seek_at = NEVER
+        if self.state == _FAILED:
+            self.state = _SHOWN
 
     def _pass(self, at: float, cue: int, gain: Gain | None) -> bool:
         """Count the time until `at` for the state that the last input set; False: it waited too long, and that state is `stalled` now."""
@@ -278,7 +287,8 @@ class Account:
         """Note when playback was asked for, or when the first frame came. Called only as long as no frame was shown."""
         if cue == Cue.START:
             if self.started_at == NEVER:
-                self.started_at = at
+                # Less the advertisements so far, as of the first frame: what is between the two is what counts.
+                self.started_at = at - self.ad_s
         else:
             self.first_frame_at = at - self.ad_s
         self._tell_startup(gain)
@@ -400,6 +410,7 @@ _ONE_AD: Final = 1
 """Of `ad_break`: an advertisement of which no break was told; its own end ends it."""
 _BREAK: Final = 2
 _STATE_OF: Final[dict[Playback | str, int]] = {playback: state for state, playback in enumerate(PLAYBACKS)}
+_SHOWN: Final = _STATE_OF[Playback.SHOWN]
 _STARTING: Final = _STATE_OF[Playback.STARTING]
 _PLAYING: Final = _STATE_OF[Playback.PLAYING]
 _REBUFFERING: Final = _STATE_OF[Playback.REBUFFERING]
@@ -408,6 +419,7 @@ _FAILED: Final = _STATE_OF[Playback.FAILED]
 _STALLED: Final = _STATE_OF[Playback.STALLED]
 _AD: Final = _STATE_OF[Playback.AD]
 _BEAT_PLAYING: Final = int(Cue.BEAT_PLAYING)
+_MOVED: Final = int(Cue.MOVED)
 _FIRST: Final = {
     "at": NEVER, "seek_at": NEVER, "started_at": NEVER, "first_frame_at": NEVER, "entered_at": NEVER, "bitrate": UNKNOWN_NUMBER, "latency": UNKNOWN_NUMBER,
     "state": _STARTING, "before_stall": _PLAYING, "before_ad": _PLAYING,

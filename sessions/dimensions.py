@@ -35,6 +35,8 @@ DIMENSIONS: Final = (
     Dimension("quality", "quality", SAYS_QUALITY, "by the quality that is shown"),
     Dimension("connection", "connection_type", SAYS_MORE, "by kind of connection"),
     Dimension("pullzone", "pullzone", 0, "of beacons, by pull zone"),
+    Dimension("player", "player", 0, "of players that report by themselves, by player"),
+    Dimension("blind_player", "blind_player", 0, "that play, and whose player never says what it does, by player"),
 )
 OF_PLAYERS: Final = (STREAM, *(dimension.attribute for dimension in DIMENSIONS if dimension.says))
 """Attributes that are `unknown` until the player says them."""

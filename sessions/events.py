@@ -119,14 +119,68 @@ class Beacon(NamedTuple):
     """The range of addresses that it came from, as `203.0.113.0`; it bounds how many are opened, and is not kept. Empty: not known."""
 
 
-Event = Start | Heartbeat | Happenings | End | Beacon
+class Report(NamedTuple):
+    """One record of a player that reports by itself, by CMCD's keys (`docs/players.md`)."""
+
+    at: float
+    """Its `ts`."""
+    kind: str = ""
+    """Its `e`, one of `REPORT_KINDS`; empty: it said none, or one that nobody knows."""
+    state: str = ""
+    """Its `sta`, one of `REPORT_STATES`; empty: it said none."""
+    number: int | None = None
+    """Its `sn`."""
+    stream_id: str | None = None
+    has_media: bool = False
+    """It knows what it plays: a player without a stream says neither a bitrate nor a format and a type of stream."""
+    bitrate_bps: int | None = None
+    latency_us: int | None = None
+    said: tuple[tuple[int, float | str], ...] = ()
+    """What it said of the things in `REPORTED`, by their place there."""
+
+
+class Reports(NamedTuple):
+    """`POST /cmcd`: what one player's target was sent of one session, in any order."""
+
+    session_id: str
+    """`reported_id(...)`, which no posted id may be; or a posted one, if the page has a client of ours beside it."""
+    target: int
+    """Which of a player's targets: each counts its reports for itself."""
+    reports: tuple[Report, ...] = ()
+    player: str = ""
+    """Which player, as far as it is known; it is remembered for the session."""
+    channel_id: str | None = None
+    """This and the next three: what the page wrote into the target's URL."""
+    creator_id: str | None = None
+    platform: str | None = None
+    country: str | None = None
+    profile: bytes = b""
+    """Who and on what; likewise."""
+    distance_s: int = 0
+    """Between two posts, as the page says; 0: it does not."""
+    joins: bool = False
+    """The session is that of a client of ours, which says by itself what it does."""
+    dropped: str = ""
+
+
+Event = Start | Heartbeat | Happenings | End | Beacon | Reports
 
 PLATFORMS: Final = ("web", "ios", "android", "roku", "firetv", "appletv")
 LATENCY_MODES: Final = ("low", "normal")
 CONNECTION_TYPES: Final = ("wifi", "cellular", "ethernet")
 OTHER: Final = "other"
 """Whatever a player says outside a closed list."""
-END_REASONS: Final = ("user_exit", "error", "timeout", "inactivity", OTHER)
+COMPLETED: Final = "completed"
+"""The stream was over: only players that report by themselves say it."""
+END_REASONS: Final = ("user_exit", "error", "timeout", "inactivity", OTHER, COMPLETED)
+"""In this order for ever: sessions are stored with their places. New ones are added at the end."""
+REPORT_KINDS: Final = (
+    "", "ps", "t", "e", "b", "bc", "pr", "c", "h", "m", "um", "pc", "pe", "sk", "as", "ae", "abs", "abe", "rr", "ce",
+)  # fmt: skip
+REPORT_STATES: Final = ("", "d", "s", "p", "r", "w", "k", "a", "e", "q", "f")
+"""These three in this order for ever: what is stored of a report names its place in them. New ones are added at the end."""
+REPORTED: Final = ("buffer_ms", "throughput_kbps", "dropped_frames", "playback_rate", "cdn", "background", "muted", "playhead_ms")
+"""What of a report is an attribute of its session: its last known value."""
 BEACON_TYPES: Final = ("view", "play", "check")
 EVENT_TYPES: Final = (
     "stream_start",
@@ -167,6 +221,21 @@ DROPPABLE_FIELDS: Final = (
     "stream.creator_name", "stream_id", "user_id", "visibility", "watch_summary.end_reason", "watch_summary.total_watch_seconds",
 )  # fmt: skip
 """Fields of the requests whose wrong value costs only itself, of all endpoints: the wire's own list."""
+
+
+REPORT_OUTCOMES: Final = ("taken", "repeated", "late", "without_sid", "unknown_token", "newer_version", "unreadable", "overloaded")
+"""What becomes of a report."""
+REPORT_KEYS: Final = ("ts", "sn", "br", "ltc", "bl", "mtp", "dfa", "pr", "pt")
+"""Keys of a report whose wrong value costs only itself, and is counted."""
+REPORTED_ID: Final = "cmcd:\0"
+"""How the id of a session begins that lives on reports: it holds a NUL, so no post can reach it."""
+SHOWN_ID: Final = "cmcd:"
+"""The same as people read and write it."""
+
+
+def reported_id(sid: str) -> str:
+    """Name the session that a player calls by this id in its reports."""
+    return REPORTED_ID + sid
 
 
 def beacon_id(*, pullzone: str, video_id: str, user_id: str) -> str:

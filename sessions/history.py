@@ -33,7 +33,7 @@ _MORE_STATES: Final = 0b0001_0000
 LOST_STREAM: Final = 255
 """In the place of a stream index: its name is no longer known."""
 
-INPUTS: Final = ("start", "heartbeat", "end", "view", "play", "check", *EVENT_TYPES)
+INPUTS: Final = ("start", "heartbeat", "end", "view", "play", "check", *EVENT_TYPES, "report")
 """What may be ignored, in this order for ever: new ones are added at the end."""
 
 

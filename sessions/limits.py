@@ -7,6 +7,9 @@ BODY_BYTES_MAX: Final = 256 * 1024
 """Of one request body, as sent and as inflated."""
 EVENTS_PER_REQUEST_MAX: Final = 500
 ID_CHARS_MAX: Final = 256
+REPORTS_PER_REQUEST_MAX: Final = 500
+REPORT_BYTES_MAX: Final = 8 * 1024
+"""Of one record of a player that reports by itself."""
 TEXT_CHARS_MAX: Final = 2_048
 """Of one descriptive text (a title, a page, a referrer)."""
 OPAQUE_BYTES_MAX: Final = 8_192
@@ -70,6 +73,27 @@ STORY_IGNORED_MAX: Final = 16
 """Ignored inputs that its story remembers one by one; all of them are counted."""
 STREAMS_PER_WINDOW_MAX: Final = 200
 """Streams that one session may visit inside one reordering window; past it the window is folded early."""
+
+# One session of a player that reports by itself
+REPORTS_PENDING_MAX: Final = 96
+"""Reports kept in their order until they are settled; past it the oldest are settled early. One is one or two inputs of the window."""
+REPORT_CAP_S: Final = 900
+"""The most that the time between two reports counts."""
+REPORT_EXPIRY_S_MIN: Final = 90
+"""A tab that is hidden and muted speaks once a minute."""
+REPORT_EXPIRY_S_MAX: Final = 900
+REPORT_RHYTHM_S: Final = 30
+"""How often players report by themselves, unless they are told otherwise."""
+REPORT_DISTANCES_MAX: Final = 8
+"""Distances between posts that are remembered."""
+REPORT_TARGETS_MAX: Final = 8
+"""Targets of one player whose numbers are followed; past it those that were silent longest go."""
+REPORT_GONE_S: Final = 15
+"""A page that said last that it went into the background is gone if nothing comes for so long beyond its rhythm."""
+REPORT_END_S: Final = 1.0
+"""So long after a player said that it is over the session ends: what it said before may still be on its way."""
+REPORT_LATENCY_US_MAX: Final = 120_000_000
+"""A greater latency is the clock of the viewer's device."""
 
 # One shard
 SESSIONS_PER_SHARD_MAX: Final = 1_000_000

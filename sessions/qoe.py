@@ -87,6 +87,8 @@ def exited_before_start(session: Session, account: Account | None = None) -> boo
     account = account or session.settled()
     if session.liveness is Liveness.ACTIVE or session.provisional or session.is_beacon or account.frame or account.failure:
         return False
+    if session.reporter is not None and account.started_at == NEVER:
+        return False  # merely shown, as far as its player has told
     if session.liveness is Liveness.EXPIRED:
         return True  # whoever waited for longer than was promised waited for long enough
     # A start that came too late for the window, or by another clock, has no place in time, but it was more than a second ago.
@@ -96,17 +98,25 @@ def exited_before_start(session: Session, account: Account | None = None) -> boo
 
 def score(session: Session, account: Account | None = None) -> float | None:
     """Return the experience score, 0-100, of a session that is over; None while it is active, or was only shown."""
-    if session.liveness is Liveness.ACTIVE or (session.is_beacon and not session.frame):
+    if session.liveness is Liveness.ACTIVE or (session.is_beacon and not session.frame) or session.blind_player is not None:
         return None
     account = account or session.settled()
-    success = 0 if account.failure else 100 if account.frame else 50
+    played = _has_played(account)
+    if session.reporter is not None and account.started_at == NEVER and not (played or account.failure):
+        return None
+    success = 0 if account.failure else 100 if played else 50
     return experience_score(
         success=success,
         startup_time_s=startup_time_s(account),
         rebuffers=rebuffer_count(session, account),
         ratio=rebuffering_ratio(account) or 0.0,
-        showed_frame=account.frame,
+        showed_frame=played,
     )
+
+
+def _has_played(account: Account) -> bool:
+    """Tell whether anything was played: before another stream was loaded, too."""
+    return bool(account.frame or account.playing_s)
 
 
 def figures(session: Session) -> dict[str, object]:
@@ -127,7 +137,7 @@ def figures(session: Session) -> dict[str, object]:
         "quality_switches": account.switches,
         "average_bitrate_bps": average_bitrate_bps(account),
         "live_latency_s": live_latency_s(account),
-        "played": bool(account.frame),
+        "played": _has_played(account),
         "errors": session.tallies.errors,
         "failure": FAILURES[account.failure],
         "exit_before_video_start": exited_before_start(session, account),

@@ -20,8 +20,10 @@ from sessions.events import END_REASONS
 from sessions.histograms import observe
 from sessions.history import What
 from sessions.limits import FAILURE_AFTER_S, OUTCOME_AFTER_S, QUEUE_SPAN_S_MAX
+from sessions.meaning import ending_of, is_blind
 from sessions.outcomes import add_failure, add_finish, add_gains, add_outcome
-from sessions.session import Session
+from sessions.reporter import closed
+from sessions.session import Ending, Session
 from sessions.states import Input, Liveness
 from sessions.story import describe
 from sessions.transitions import LIVENESS, MOVES_ACTIVE
@@ -34,6 +36,9 @@ def audience_keys(session: Session) -> list[Key]:
 
 
 _NAMED: Final = tuple((dimension.name, dimension.attribute) for dimension in DIMENSIONS)
+
+
+_LOST: Final[Key] = ("cmcd_lost_reports",)
 
 
 def chosen_bytes(session: Session) -> int:
@@ -108,8 +113,9 @@ class Roster:
             before = session.liveness
             if before is Liveness.EXPIRED and not session.tallies.outcomes and self._tell_outcome(session):
                 continue
-            after, entries = LIVENESS[before, Input.DEADLINE]
-            self._book(entries, "")
+            moved_by, reason = _moved_by_deadline(session)
+            after, entries = LIVENESS[before, moved_by]
+            self._book(entries, reason)
             if before is Liveness.ACTIVE:
                 self._count(session, -1)
             if after is Liveness.UNKNOWN:
@@ -251,7 +257,7 @@ class Roster:
         if session.bucket:
             self._count(session, -1)
             self._deadlines.remove(session, session.bucket)
-        account = session.stop(self._gains)
+        account = session.stop(self._close_reporter(session))
         session.revision += 1
         add_finish(self._increments, session, account)
         reason = session.end_reason
@@ -268,6 +274,18 @@ class Roster:
             due_in_s = min(due_in_s, OUTCOME_AFTER_S)
         session.bucket = self._deadlines.add(session, bucket_of(now - self.paused_s + due_in_s))
         self._changed[session] = None
+
+    def _close_reporter(self, session: Session) -> Gains:
+        """Settle what a player that reports by itself has said; return where what its session adds is kept: a blind one's is thrown away."""
+        if session.reporter is None:
+            return self._gains
+        session.reporter, lost = closed(session.reporter)
+        self._lose(lost)
+        return Gains() if is_blind(session.reporter.tip) else self._gains
+
+    def _lose(self, reports: int) -> None:
+        if reports:
+            self._increments[_LOST] = self._increments.get(_LOST, 0) + reports
 
     def _forget(self, session: Session) -> None:
         self._got_over(session)
@@ -357,6 +375,15 @@ class Roster:
         if not holds:
             story = None if session is None else describe(session, now=session.seen_at)
             raise InvariantError(f"slot {self.slot}: {problem}", story=story)
+
+
+def _moved_by_deadline(session: Session) -> tuple[Input, str]:
+    """Return what a session's deadline is: the end of one whose player had said so, and nothing else since; and then why."""
+    reason = None if session.reporter is None or session.liveness is not Liveness.ACTIVE else ending_of(session.reporter.tip)
+    if reason is None:
+        return Input.DEADLINE, ""
+    session.ending = Ending(session.newest_at, reason, None)
+    return Input.END, reason
 
 
 def _copy(ledger: Ledger) -> Ledger:

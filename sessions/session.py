@@ -27,6 +27,8 @@ from sessions.limits import (
     STREAMS_PER_WINDOW_MAX,
     WINDOW_INPUTS_MAX,
 )
+from sessions.meaning import is_blind
+from sessions.reporter import Reporter, loaded
 from sessions.states import Cue, Liveness, Playback
 from sessions.transitions import AFTER_FRAME, BEATS, BEFORE_FRAME
 from sessions.window import INPUT, SAYS_ALL, inputs_of, of_stream, place_of, put, said_since, watched_anew, without
@@ -83,7 +85,7 @@ class Session:
     __slots__ = (
         "account", "behind", "bucket", "channel_id", "clock_since", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
         "heartbeat_at", "held_up", "ignored", "interval_s", "intervals", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
-        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "resume", "revision", "seen_at",
+        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "reporter", "resume", "revision", "seen_at",
         "session_id",
         "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
@@ -141,6 +143,18 @@ class Session:
         """When the input was stamped with which a delay ended. Older ones were held up by it, and are in time until something newer is folded."""
         self.clock_since = NEVER
         """When its order was last anchored anew (server's clock)."""
+        self.reporter: Reporter | None = None
+        """Of a player that reports by itself."""
+
+    @property
+    def player(self) -> str | None:
+        """Which player reports by itself."""
+        return None if self.reporter is None else self.reporter.player or UNKNOWN
+
+    @property
+    def blind_player(self) -> str | None:
+        """Which player it is, if it plays and does not say how."""
+        return self.player if self.reporter is not None and is_blind(self.reporter.tip) else None
 
     @property
     def created_at(self) -> float:
@@ -429,6 +443,8 @@ class Session:
         if session.resume is not None:
             at, counted_s, heartbeat_at = session.resume
             session.resume = (at, counted_s, heartbeat_at)
+        if session.reporter is not None:
+            session.reporter = loaded(session.reporter)
         return session
 
 
@@ -438,6 +454,7 @@ FIELDS: Final = (
     "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
     "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title", "intervals",
     "ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up",
+    "reporter",
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)

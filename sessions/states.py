@@ -55,6 +55,8 @@ class Input(StrEnum):
     EVENT = "event"
     END = "end"
     BEACON = "beacon"
+    REPORT = "report"
+    """Of a player that reports by itself."""
     DEADLINE = "deadline"
 
 
@@ -94,3 +96,5 @@ class Cue(IntEnum):
     AD_BREAK_END = 25
     AD_START = 26
     AD_END = 27
+    MOVED = 28
+    """Another stream is loaded: whatever follows has a startup of its own."""

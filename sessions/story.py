@@ -13,6 +13,7 @@ from sessions.dimensions import DIMENSIONS, STREAM
 from sessions.events import END_REASONS
 from sessions.history import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of, state_of
 from sessions.qoe import exited_before_start, figures
+from sessions.reporter import describe_reporter
 from sessions.session import Session
 from sessions.states import PLAYBACKS, Liveness, Playback
 
@@ -93,6 +94,7 @@ def describe(session: Session, *, now: float, remaining_s: float = 0.0) -> dict[
         "story": [_entry(*entry) for entry in session.story_entries()],
         "profile": session.profile,
         "vitals": session.vitals,
+        **({} if session.reporter is None else {"reporter": describe_reporter(session.reporter)}),
         "farewell": b"" if session.own_ending is None else session.own_ending.farewell,
     }
 

@@ -16,12 +16,13 @@ from typing import Any, Final
 from sessions.account import NEVER, NOT_LIVE, UNKNOWN_NUMBER
 from sessions.changes import Key, Reason, Receipt, taken
 from sessions.dimensions import DIMENSIONS, FROM_START, STREAM
-from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
+from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Reports, Start
 from sessions.history import What, Why
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, VIEW_OVERTAKEN_S, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
 from sessions.player_clock import Step, follow
-from sessions.roster import Roster, chosen_bytes
+from sessions.reporting import Reporting
+from sessions.roster import chosen_bytes
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness, Playback
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, GOES_ON, LIVENESS, is_refused
@@ -39,7 +40,7 @@ _BY_ATTRIBUTE: Final = {dimension.attribute: dimension for dimension in DIMENSIO
 _SAYS_OF: Final = {STREAM: SAYS_STREAM, **{name: dimension.says for name, dimension in _BY_ATTRIBUTE.items()}}
 
 
-class Tracker(Roster):
+class Tracker(Reporting):
     """One slot: a roster, and what each kind of input does to it. For one thread. `now` is in seconds since the epoch."""
 
     def receive(self, event: Event, *, now: float, interval_s: int | None = None) -> Receipt:
@@ -446,6 +447,7 @@ _HANDLERS: Final[dict[type[Event], Callable[[Tracker, Any, float, int], Receipt]
     Happenings: Tracker._happenings,  # noqa: SLF001
     End: Tracker._end,  # noqa: SLF001
     Beacon: Tracker._beacon,  # noqa: SLF001
+    Reports: Tracker._reports,  # noqa: SLF001
 }
 
 

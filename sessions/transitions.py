@@ -21,16 +21,19 @@ LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] 
     (Liveness.UNKNOWN, Input.HEARTBEAT): (Liveness.ACTIVE, ("provisional",)),
     (Liveness.UNKNOWN, Input.EVENT): (Liveness.ACTIVE, ("provisional",)),
     (Liveness.UNKNOWN, Input.END): (Liveness.ENDED, ("provisional", "ended")),
+    (Liveness.UNKNOWN, Input.REPORT): (Liveness.ACTIVE, ("started",)),
     (Liveness.ACTIVE, Input.START): (Liveness.ACTIVE, ()),
     (Liveness.ACTIVE, Input.BEACON): (Liveness.ACTIVE, ()),
     (Liveness.ACTIVE, Input.HEARTBEAT): GOES_ON,
     (Liveness.ACTIVE, Input.EVENT): (Liveness.ACTIVE, ()),
+    (Liveness.ACTIVE, Input.REPORT): (Liveness.ACTIVE, ()),
     (Liveness.ACTIVE, Input.END): (Liveness.ENDED, ("ended",)),
     (Liveness.ACTIVE, Input.DEADLINE): (Liveness.EXPIRED, ("expired",)),
     (Liveness.EXPIRED, Input.START): (Liveness.ACTIVE, ("revived",)),
     (Liveness.EXPIRED, Input.BEACON): (Liveness.ACTIVE, ("revived",)),
     (Liveness.EXPIRED, Input.HEARTBEAT): (Liveness.ACTIVE, ("revived",)),
     (Liveness.EXPIRED, Input.EVENT): (Liveness.ACTIVE, ("revived",)),
+    (Liveness.EXPIRED, Input.REPORT): (Liveness.ACTIVE, ("revived",)),
     (Liveness.EXPIRED, Input.END): (Liveness.ENDED, ("revived", "ended")),
     (Liveness.EXPIRED, Input.DEADLINE): (Liveness.UNKNOWN, ()),
     (Liveness.ENDED, Input.START): (Liveness.ENDED, ()),
@@ -38,6 +41,7 @@ LIVENESS: Final[dict[tuple[Liveness, Input], tuple[Liveness, tuple[str, ...]]]] 
     (Liveness.ENDED, Input.BEACON): (Liveness.ENDED, ()),
     (Liveness.ENDED, Input.HEARTBEAT): (Liveness.ENDED, ()),
     (Liveness.ENDED, Input.EVENT): (Liveness.ENDED, ()),
+    (Liveness.ENDED, Input.REPORT): (Liveness.ENDED, ()),
     (Liveness.ENDED, Input.END): (Liveness.ENDED, ()),
     (Liveness.ENDED, Input.DEADLINE): (Liveness.UNKNOWN, ()),
 }
@@ -85,6 +89,7 @@ PLAYBACK: Final[dict[Cue, tuple[Playback | str | None, Playback | str | None]]] 
     Cue.AD_BREAK_END: (RESUMES, RESUMES),
     Cue.AD_START: (Playback.AD, Playback.AD),
     Cue.AD_END: (RESUMES, RESUMES),
+    Cue.MOVED: (Playback.SHOWN, Playback.SHOWN),
 }
 """Cue → (playback once a frame was shown, playback before the first frame). None: stays."""
 

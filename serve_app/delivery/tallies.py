@@ -44,6 +44,18 @@ class Tallies:
             key: Key = ("dropped_fields", endpoint, name)
             self._open[key] = self._open.get(key, 0) + 1
 
+    def reports(self, player: str, outcomes: Iterable[tuple[str, int]]) -> None:
+        """Count reports of a player that reports by itself, of which no session hears."""
+        for outcome, count in outcomes:
+            key: Key = ("cmcd_reports", player, outcome)
+            self._open[key] = self._open.get(key, 0) + count
+
+    def dropped_keys(self, player: str, keys: Iterable[str]) -> None:
+        """Count keys of such reports whose value was none, or not plausible."""
+        for name in keys:
+            key: Key = ("cmcd_dropped_keys", player, name)
+            self._open[key] = self._open.get(key, 0) + 1
+
     def acknowledged(self, endpoint: str, seconds: float) -> None:
         """Count a request that was taken, and how long that took."""
         observe(self._open, "ingest_seconds", max(0.0, seconds), endpoint)

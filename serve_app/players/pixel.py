@@ -79,6 +79,12 @@ def read_query(query: bytes, *, known: Collection[str]) -> dict[str, str] | Refu
     return bad_parameters(list(wrong.items())) if wrong else parameters
 
 
+def read_parameters(query: bytes, *, known: Collection[str]) -> dict[str, str]:
+    """Return those of the known parameters that can be read, decoded: each costs only itself."""
+    parameters, wrong = _parameters(query, known=known)
+    return {name: value for name, value in parameters.items() if name not in wrong}
+
+
 def _parameters(query: bytes, *, known: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the known parameters, and what is wrong with those that cannot be read."""
     parameters: dict[str, str] = {}

@@ -85,6 +85,11 @@ def packed_pixel_profile(*, user_id: str, referrer: str | None) -> bytes:
     return _packed_profile(Profile(user_id=user_id, referrer_page=referrer))
 
 
+def packed_reported_profile(*, user_id: str | None, device_id: str | None, app_version: str | None) -> bytes:
+    """Return what a page says of itself in the URL to which its player reports."""
+    return _packed_profile(Profile(user_id=user_id, device_id=device_id, app_version=app_version))
+
+
 def _packed_profile(profile: Profile) -> bytes:
     packed = pack(profile)
     if len(packed) <= limits.TEXT_CHARS_MAX:

@@ -36,7 +36,8 @@ class PostRoute:
 
 
 PIXEL_PATH: Final = "/icon.gif"
-PLAYERS_PREFIXES: Final = ("/analytics", PIXEL_PATH)
+CMCD_PATH: Final = "/cmcd"
+PLAYERS_PREFIXES: Final = ("/analytics", PIXEL_PATH, CMCD_PATH)
 """Of every path that players may have meant, whether there is something or not; operators' begin otherwise."""
 ELSEWHERE: Final = "elsewhere"
 """In metrics, the endpoint of players' requests to where there is none."""

@@ -1,0 +1,136 @@
+"""
+`POST /cmcd`: where players report by themselves.
+
+    limit → authenticate → read → inflate → read records → map → name the slots → submit → answer
+
+It answers 204 to everything that it can hear, refusals included: the players that there are send again and again whatever is not taken with a 2xx, and
+look at nothing else. What became of it is in a header of the answer, for people, and in metrics. It does not know shards, Ray or the journal.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from actors.messages import encode_item
+from serve_app.access.auth import Doorkeeper
+from serve_app.cmcd.mapper import PARAMETERS, Mapped, Outcome, map_records, target_of
+from serve_app.cmcd.reader import read_records
+from serve_app.delivery.mailbox import Undelivered
+from serve_app.delivery.tallies import Tallies
+from serve_app.players import body as bodies
+from serve_app.players.answers import Header, Refusal
+from serve_app.players.body import Receive
+from serve_app.players.cors import Cors
+from serve_app.players.ingest import Asgi, Rules, Scope, Send, Submit
+from serve_app.players.pixel import read_parameters
+from serve_app.players.routes import CMCD_PATH
+from sessions.changes import Receipt
+from sessions.events import Reports
+from sessions.routing import slot_of
+
+ENDPOINT: Final = "cmcd"
+METHODS: Final = b"POST, OPTIONS"
+TOLD_HEADER: Final = b"x-headcount"
+UNKNOWN_PLAYER: Final = "unknown"
+_EXPOSED: Final[Header] = (b"access-control-expose-headers", TOLD_HEADER)
+_WANTED: Final = frozenset({b"authorization", b"content-encoding", b"content-length", b"origin", b"access-control-request-headers"})
+
+
+class Reported:
+    """An ASGI application for `http` scopes. `otherwise` gets what no player reports to."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        doorkeeper: Doorkeeper,
+        submit: Submit,
+        tallies: Tallies,
+        otherwise: Asgi,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._rules = rules
+        self._doorkeeper = doorkeeper
+        self._submit = submit
+        self._tallies = tallies
+        self._otherwise = otherwise
+        self._now = now
+        self._monotonic = monotonic
+        self._cors = Cors(rules.cors_origins)
+        self._open_requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["path"] != CMCD_PATH:
+            await self._otherwise(scope, receive, send)
+            return
+        headers = {name: value for name, value in scope["headers"] if name in _WANTED}
+        origin = headers.get(b"origin")
+        if scope["method"] == "OPTIONS":
+            asked = headers.get(b"access-control-request-headers")
+            await _send(send, 204, self._cors.preflight(origin, asked_headers=asked, methods=METHODS))
+            return
+        if scope["method"] != "POST":
+            await _send(send, 405, ((b"allow", METHODS), *self._cors.headers(origin)))
+            return
+        told = await self._serve(scope, headers, receive)
+        if told is not bodies.GONE:
+            await _send(send, 204, (*self._cors.headers(origin), _EXPOSED, (TOLD_HEADER, told.encode())))
+
+    async def _serve(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> str | None:
+        """Return what became of a post, in words."""
+        query = scope["query_string"]
+        if self._open_requests >= self._rules.open_requests_max:
+            return self._tell_none(Outcome.OVERLOADED)
+        if not self._doorkeeper.admits_player(headers.get(b"authorization"), query):
+            return self._tell_none(Outcome.UNKNOWN_TOKEN)
+        self._open_requests += 1
+        try:
+            began_at = self._monotonic()
+            body = await bodies.read(receive, content_length=headers.get(b"content-length"), within_s=self._rules.deadline_s)
+            if isinstance(body, bytes):
+                body = bodies.inflate(body, headers.get(b"content-encoding"))
+            if body is bodies.GONE:
+                return None
+            if isinstance(body, Refusal):
+                return self._tell_none(Outcome.UNREADABLE)
+            mapped = map_records(read_records(body), read_parameters(query, known=PARAMETERS), target=target_of(query), now=self._now())
+            receipts = await asyncio.gather(*(self._deliver(reports, began_at) for reports in mapped.reports))
+            self._tallies.acknowledged(ENDPOINT, self._monotonic() - began_at)
+            return self._tell(mapped, receipts)
+        finally:
+            self._open_requests -= 1
+
+    async def _deliver(self, reports: Reports, began_at: float) -> Receipt | Undelivered:
+        slot = slot_of(reports.session_id, slots=self._rules.slots)
+        waited_s = self._monotonic() - began_at
+        return await self._submit(slot, encode_item(slot, reports), within_s=self._rules.deadline_s - waited_s, waited_s=waited_s)
+
+    def _tell(self, mapped: Mapped, receipts: list[Receipt | Undelivered]) -> str:
+        """Count what no session heard of, and say what became of all of it; what a session heard it counts itself."""
+        taken = repeated = late = 0
+        for reports, receipt in zip(mapped.reports, receipts, strict=True):
+            if isinstance(receipt, Undelivered) or not receipt.accepted:
+                mapped.count(Outcome.OVERLOADED, len(reports.reports))
+                continue
+            said = dict(receipt.rejected)
+            taken += receipt.accepted_count
+            repeated += int(said.get("repeated", "0"))
+            late += int(said.get("late", "0"))
+        player = mapped.player or UNKNOWN_PLAYER
+        self._tallies.reports(player, mapped.outcomes.items())
+        self._tallies.dropped_keys(player, mapped.dropped)
+        ignored = late + sum(mapped.outcomes.values())
+        reasons = {Outcome.LATE: late, **mapped.outcomes}
+        return ";".join([f"taken={taken}", f"repeated={repeated}", f"ignored={ignored}", *(f"{why}={n}" for why, n in reasons.items() if n)])
+
+    def _tell_none(self, why: Outcome) -> str:
+        """Say that nothing was looked at, and why."""
+        self._tallies.reports(UNKNOWN_PLAYER, [(why, 1)])
+        return f"taken=0;repeated=0;ignored=0;{why}=1"
+
+
+async def _send(send: Send, status: int, headers: tuple[Header, ...]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
