@@ -118,7 +118,31 @@ ROWS: Final[Rows] = {
                 unit=COUNT,
             )
             for each in DIMENSIONS
-            if each.name != "channel"
+            if each.name not in {"channel", "player", "blind_player"}
+        ),
+    ),
+    "Players that report by themselves": (
+        chart(
+            "Sessions by player that reports by itself",
+            "Active sessions of hls.js, dash.js, Shaka and others that report by CMCD; and, of them, those whose player never says what it does: "
+            "they count as watching, and in no figure of quality. All streams.",
+            Line(biggest("sum by (player) (headcount_player_sessions)"), "{{player}}"),
+            Line(biggest("sum by (blind_player) (headcount_blind_player_sessions)"), "blind: {{blind_player}}"),
+            unit=COUNT,
+        ),
+        chart(
+            "Reports by what became of them",
+            "Per second. Repeated: sent again, as players do after an outage. `without_sid`: the target's `enabledKeys` name no `sid`, and nobody "
+            "is counted; `unknown_token`: its URL shows none that is good. What is to be done about each, `headcount players` says.",
+            Line("sum by (outcome) (rate(headcount_cmcd_reports_total[1m]))", "{{outcome}}"),
+            unit=PER_SECOND,
+        ),
+        chart(
+            "Reports lost, and keys dropped",
+            "Per second: reports that never came, by the gaps in their numbers; and keys whose value was none, or not plausible.",
+            Line("sum(rate(headcount_cmcd_lost_reports_total[5m]))", "lost"),
+            Line(biggest("sum by (player, key) (rate(headcount_cmcd_dropped_keys_total[5m]))"), "dropped: {{key}} of {{player}}"),
+            unit=PER_SECOND,
         ),
     ),
 }

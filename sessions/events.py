@@ -238,6 +238,11 @@ def reported_id(sid: str) -> str:
     return REPORTED_ID + sid
 
 
+def shown_id(session_id: str) -> str:
+    """Return a session's id as people read it."""
+    return SHOWN_ID + session_id.removeprefix(REPORTED_ID) if session_id.startswith(REPORTED_ID) else session_id
+
+
 def beacon_id(*, pullzone: str, video_id: str, user_id: str) -> str:
     """Name the one session of one viewer of one video; NUL keeps it out of reach of every POST."""
     return f"\0{pullzone}\0{video_id}\0{user_id}"

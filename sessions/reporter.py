@@ -188,9 +188,9 @@ def beaten(reporter: Reporter, at: float) -> Reporter:
     return reporter._replace(beat_at=at, distances=distances)
 
 
-def with_said(said: Sequence[tuple[float, float | str] | None], at: float, values: Sequence[tuple[int, float | str]]) -> tuple[
-    tuple[float, float | str] | None, ...
-]:
+def with_said(
+    said: Sequence[tuple[float, float | str] | None], at: float, values: Sequence[tuple[int, float | str]]
+) -> tuple[tuple[float, float | str] | None, ...]:
     """Return the last known values after a report, which need not be the newest."""
     after = [*said, *(None for _ in range(len(REPORTED) - len(said)))]
     for which, value in values:

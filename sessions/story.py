@@ -10,7 +10,7 @@ from typing import Final
 
 from sessions.account import Account
 from sessions.dimensions import DIMENSIONS, STREAM
-from sessions.events import END_REASONS
+from sessions.events import END_REASONS, shown_id
 from sessions.history import BY_SEEK, LOST_STREAM, SILENCE, Interval, What, Why, ignored_of, intervals_of, state_of
 from sessions.qoe import exited_before_start, figures
 from sessions.reporter import describe_reporter
@@ -76,7 +76,7 @@ def explain(session: Session, *, now: float, remaining_s: float) -> str:
 def describe(session: Session, *, now: float, remaining_s: float = 0.0) -> dict[str, object]:
     """Return one session in full, JSON-ready but for its opaque bytes (`profile`, `vitals`, `farewell`); times in s since the epoch."""
     return {
-        "session_id": session.session_id,
+        "session_id": shown_id(session.session_id),
         "liveness": str(session.liveness),
         "counted": session.liveness is Liveness.ACTIVE,
         "why": explain(session, now=now, remaining_s=remaining_s),

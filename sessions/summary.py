@@ -1,5 +1,6 @@
 """A finished session, for other systems: what goes into the stream of the journal."""
 
+from sessions.events import shown_id
 from sessions.qoe import figures
 from sessions.session import Session
 from sessions.story import attributes
@@ -8,7 +9,7 @@ from sessions.story import attributes
 def summarise(session: Session, *, revision: int) -> dict[str, object]:
     """Return a session that ended or expired; the later revision of one session replaces the earlier. Opaque bytes as in `describe`."""
     return {
-        "session_id": session.session_id,
+        "session_id": shown_id(session.session_id),
         "revision": revision,
         "outcome": str(session.liveness),
         **attributes(session),

@@ -18,6 +18,7 @@ from actors.messages import NotTaken, decode_batch, encode_reply
 from metrics.live import News
 from serve_app.access.auth import Doorkeeper
 from serve_app.access.tokens import Tokens
+from serve_app.cmcd.endpoint import Reported
 from serve_app.delivery.actor_calls import ActorAwayError
 from serve_app.delivery.mailbox import PostRoom
 from serve_app.delivery.slotmap import SlotMap
@@ -128,12 +129,22 @@ class FrontDoor:
         self.slot_map = SlotMap(every_slot_is_here)
         self.room = PostRoom(self.slot_map, self.shard.send)
         doorkeeper = Doorkeeper(self.tokens, now=self.shard.now)
-        self.app = Ingest(
+        submit = self.submit or self.room.post
+        self.ingest = Ingest(
             self.rules,
             doorkeeper=doorkeeper,
-            submit=self.submit or self.room.post,
+            submit=submit,
             tallies=self.tallies,
             operators=operators_app(self.backstage, doorkeeper=doorkeeper, broadcast=self.broadcast, openapi=DOCUMENT),
+            now=self.shard.now,
+            monotonic=clock.monotonic,
+        )
+        self.app = Reported(
+            self.rules,
+            doorkeeper=doorkeeper,
+            submit=submit,
+            tallies=self.tallies,
+            otherwise=self.ingest,
             now=self.shard.now,
             monotonic=clock.monotonic,
         )

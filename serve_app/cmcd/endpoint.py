@@ -32,7 +32,6 @@ ENDPOINT: Final = "cmcd"
 METHODS: Final = b"POST, OPTIONS"
 TOLD_HEADER: Final = b"x-headcount"
 UNKNOWN_PLAYER: Final = "unknown"
-_EXPOSED: Final[Header] = (b"access-control-expose-headers", TOLD_HEADER)
 _WANTED: Final = frozenset({b"authorization", b"content-encoding", b"content-length", b"origin", b"access-control-request-headers"})
 
 
@@ -57,7 +56,7 @@ class Reported:
         self._otherwise = otherwise
         self._now = now
         self._monotonic = monotonic
-        self._cors = Cors(rules.cors_origins)
+        self._cors = Cors(rules.cors_origins, shows=TOLD_HEADER)
         self._open_requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +75,7 @@ class Reported:
             return
         told = await self._serve(scope, headers, receive)
         if told is not bodies.GONE:
-            await _send(send, 204, (*self._cors.headers(origin), _EXPOSED, (TOLD_HEADER, told.encode())))
+            await _send(send, 204, (*self._cors.headers(origin), (TOLD_HEADER, told.encode())))
 
     async def _serve(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> str | None:
         """Return what became of a post, in words."""
@@ -123,7 +122,9 @@ class Reported:
         self._tallies.dropped_keys(player, mapped.dropped)
         ignored = late + sum(mapped.outcomes.values())
         reasons = {Outcome.LATE: late, **mapped.outcomes}
-        return ";".join([f"taken={taken}", f"repeated={repeated}", f"ignored={ignored}", *(f"{why}={n}" for why, n in reasons.items() if n)])
+        return ";".join(
+            [f"taken={taken}", f"repeated={repeated}", f"ignored={ignored}", *(f"{why}={n}" for why, n in reasons.items() if n)]
+        )
 
     def _tell_none(self, why: Outcome) -> str:
         """Say that nothing was looked at, and why."""

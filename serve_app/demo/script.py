@@ -12,9 +12,9 @@ from enum import StrEnum
 from random import Random
 from typing import Final, NamedTuple
 
-from sessions.events import CONNECTION_TYPES, END_REASONS, OTHER, PLATFORMS
+from sessions.events import COMPLETED, CONNECTION_TYPES, END_REASONS, OTHER, PLATFORMS
 
-_REASONS: Final = tuple(reason for reason in END_REASONS if reason != OTHER)
+_REASONS: Final = tuple(reason for reason in END_REASONS if reason not in (OTHER, COMPLETED))
 STREAMS: Final = 8
 ANCIENT_S: Final = 120.0
 """Older than the reordering window: such an event is counted as late, and moves nothing."""

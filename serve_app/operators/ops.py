@@ -30,7 +30,7 @@ from serve_app.operators.paths import LIVE_PATH
 from serve_app.players.answers import Code, Refusal
 from serve_app.settings import VERSION
 from sessions import limits
-from sessions.events import beacon_id
+from sessions.events import SHOWN_ID, beacon_id, reported_id
 from sessions.words import counted
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -109,6 +109,8 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, broadcast: Br
 
     @app.api_route("/v1/sessions/{session_id:any}", methods=READ_METHODS, dependencies=guarded)
     async def session(session_id: str) -> Response:
+        if session_id.startswith(SHOWN_ID) and (reported := await backstage.describe(reported_id(session_id.removeprefix(SHOWN_ID)))):
+            return _json(reported)
         return await _described(backstage, session_id)
 
     @app.api_route("/v1/beacon-session", methods=READ_METHODS, dependencies=guarded)

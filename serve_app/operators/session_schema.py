@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sessions import limits
 from sessions.dimensions import OF_PLAYERS
-from sessions.events import END_REASONS
+from sessions.events import END_REASONS, REPORTED
 from sessions.history import INPUTS, What, Why
 from sessions.states import PLAYBACKS, Liveness
 
@@ -100,6 +100,18 @@ _ACCOUNT: Final = _object(
     description="Every formula, provisional time included; null: unknown, which is not zero.",
 )
 
+_REPORTER: Final = _object(
+    {
+        "player": _or_null({**_TEXT, "description": "As far as it has told."}),
+        "blind": {**_FLAG, "description": "It plays, and never says what it does: it counts as watching, and in no sum."},
+        **_each(("taken", "repeated", "late"), _COUNT),
+        "lost": {**_COUNT, "description": "Reports that never came, by the gaps in their numbers."},
+        "rhythm_s": {**_COUNT, "description": "How far apart its posts are at most."},
+        "said": {**_OPAQUE, "description": f"The last known value of what it said of these: {', '.join(REPORTED)}."},
+    },
+    description="Of a player that reports by itself.",
+)
+
 SESSION: Final = _object(
     {
         "session_id": _TEXT,
@@ -109,7 +121,7 @@ SESSION: Final = _object(
         "playback": _PLAYBACK,
         **_each(("visible", "provisional", "beacon"), _FLAG),
         **_each(OF_PLAYERS, _TEXT),
-        **_each(("program_title", "pullzone"), _or_null(_TEXT)),
+        **_each(("program_title", "pullzone", "player", "blind_player"), _or_null(_TEXT)),
         "end_reason": _or_null({"enum": list(END_REASONS)}),
         **_each(("created_at", "seen_at"), {**_NUMBER, "description": "Our clock, in seconds since the epoch."}),
         "expires_in_s": _or_null(_NUMBER),
@@ -130,6 +142,7 @@ SESSION: Final = _object(
         "intervals": _list(_INTERVAL, description="Every state with its interval, oldest first."),
         "intervals_forgotten_s": {**_NUMBER, "description": "Seconds counted in intervals before those."},
         "story": _list(_ENTRY, longest=limits.STORY_ENTRIES_MAX, description="What became of it, oldest first."),
+        "reporter": _REPORTER,
         **{
             name: {**_OPAQUE, "description": description}
             for name, description in (
@@ -141,5 +154,6 @@ SESSION: Final = _object(
         **_each(("slot", "epoch"), {**_COUNT, "description": "Where it is held."}),
         "shard": _TEXT,
     },
+    optional=("reporter",),
     description="One session in full: why it is, or is not, counted, and what was made of what its player sent.",
 )

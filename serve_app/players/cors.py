@@ -14,9 +14,10 @@ PREFLIGHT_MAX_AGE_S: Final = 86_400
 _ASKED_HEADERS_MAX: Final = 1_024
 USUAL_HEADERS: Final = b"authorization, content-type, content-encoding, x-request-disconnect-disabled"
 VARY: Final[Header] = (b"vary", b"origin")
+_EXPOSED: Final = b"access-control-expose-headers"
 TO_FRIENDS: Final[tuple[Header, ...]] = (
     (b"access-control-allow-credentials", b"true"),
-    (b"access-control-expose-headers", b"retry-after"),
+    (_EXPOSED, b"retry-after"),
 )
 """What an answer says beside the name of an origin that is let in."""
 _TO_STRANGERS: Final[tuple[Header, ...]] = (VARY,)
@@ -25,14 +26,16 @@ _TO_STRANGERS: Final[tuple[Header, ...]] = (VARY,)
 class Cors:
     """The headers for one list of origins; `*` in it stands for any."""
 
-    def __init__(self, origins: Collection[str]) -> None:
+    def __init__(self, origins: Collection[str], *, shows: bytes = b"") -> None:
+        """Take the origins; `shows`: a header of the answers that pages may read beside the usual ones."""
         self._any = "*" in origins
+        self._to_friends = tuple((name, b"%s, %s" % (value, shows) if shows and name == _EXPOSED else value) for name, value in TO_FRIENDS)
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def headers(self, origin: bytes | None) -> tuple[Header, ...]:
         """Return what every answer of a player endpoint carries, errors included."""
         if origin is not None and (self._any or origin in self._origins):
-            return ((b"access-control-allow-origin", origin), *TO_FRIENDS, VARY)
+            return ((b"access-control-allow-origin", origin), *self._to_friends, VARY)
         return _TO_STRANGERS
 
     def preflight(self, origin: bytes | None, *, asked_headers: bytes | None, methods: bytes) -> tuple[Header, ...]:

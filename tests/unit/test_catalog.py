@@ -7,7 +7,7 @@ import pytest
 from metrics.catalog import AUDIENCE, CATALOG, DIMENSIONS, INCREMENTS, LEDGER, Kind, Metric, check_amount, labels_of, shows, takes
 from sessions.changes import Key, Ledger, Policy
 from sessions.errors import InvariantError
-from sessions.events import BEACON_TYPES, EVENT_TYPES, Beacon, Happening, Happenings, Heartbeat, Start
+from sessions.events import BEACON_TYPES, EVENT_TYPES, Beacon, Happening, Happenings, Heartbeat, Report, Reports, Start
 from sessions.histograms import BOUNDS
 from sessions.tracker import Tracker
 
@@ -114,6 +114,9 @@ def test_everything_that_a_tracker_counts_has_its_metric() -> None:
     tracker.receive(Heartbeat("s", 500.0, "playing"), now=82.0)
     for type_ in BEACON_TYPES:
         tracker.receive(Beacon("\0z\0v\0u", type_, "v", "z"), now=83.0)
+    for number, at in ((0, 84.0), (2, 85.0), (30, 200.0), (31, 300.0)):
+        media = Report(at, "t", number=number, has_media=True)
+        tracker.receive(Reports("cmcd:\0s", 1, (media,), player="shaka-player"), now=at)
     increments = tracker.take_changes().increments
     assert {key[0] for key in increments} >= {
         "heartbeats",
@@ -123,6 +126,8 @@ def test_everything_that_a_tracker_counts_has_its_metric() -> None:
         "events",
         "beacons",
         "clock_skew",
+        "cmcd_reports",
+        "cmcd_lost_reports",
     }
     for key, amount in increments.items():
         assert takes(key)

@@ -33,10 +33,11 @@ from serve_app.access.tokens import Tokens
 from serve_app.machine import runs
 from serve_app.settings import Settings
 from sessions import growing
-from sessions.account import NEVER
 from sessions.changes import Ledger, Receipt
-from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Start
+from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat, Report, Reports, Start
 from sessions.growing import grows, names_of
+from sessions.meaning import Known as Told
+from sessions.reporter import Reporter, loaded
 from sessions.session import FIELDS, Ending, Pixel, Session, Tallies
 from storage import codec
 from storage.processes import ProcessName
@@ -174,12 +175,14 @@ def test_an_actor_does_not_mind_what_only_a_newer_caller_says(actor: type) -> No
 # What we write as bytes.
 
 HAPPENING = Happening("e1", "quality_change", 2.0, False, "1080p", "p", "title")
+REPORT = Report(2.0, "ps", "p", 3, "stream", True, 1, 2, ((0, 3.0), (4, "cdn.example")))
 EVENTS: list[Event] = [
     Start("s", 1.0, "stream", "ch", "cr", "prog", "web", "US", "wifi", "auto", b"profile", "platform"),
     Heartbeat("s", 2.0, "playing", "stream", "ch", "cr", "prog", "720p", 1, 2, 3, b"vitals", "epg"),
     Happenings("s", "stream", "cr", (HAPPENING, HAPPENING._replace(event_id="e2")), "stream_id"),
     End("s", 3.0, "user_exit", 60, 1, 2, b"farewell", "engagement"),
     Beacon("\0p\0v\0u", "view", "v", "p", False, b"profile", "visibility"),
+    Reports("cmcd:\0s", 7, (REPORT, REPORT._replace(number=4)), "hls.js", "ch", "cr", "web", "US", b"profile", 60, True, "ts"),
 ]
 USUAL = Heartbeat("t", 9.0)
 
@@ -208,6 +211,20 @@ def test_what_happened_may_have_a_field_more_or_less() -> None:
     both = Happenings("s", "stream", "cr", (HAPPENING, HAPPENING._replace(program_title=None)))
     written = ("s", "stream", "cr", ((*HAPPENING, 1), HAPPENING[:-1]))
     assert decode_batch(batch([3, kind_of(both), written])) == [(3, both)]
+
+
+def test_a_report_may_have_a_field_more_or_less() -> None:
+    both = Reports("cmcd:\0s", 7, (REPORT, REPORT._replace(said=())))
+    assert decode_batch(batch([3, kind_of(both), ("cmcd:\0s", 7, ((*REPORT, 1), REPORT[:-1]))])) == [(3, both)]
+
+
+def test_what_is_kept_of_a_reporter_may_have_a_field_more_or_less() -> None:
+    reporter = Reporter("hls.js", b"records", Told(3, 1), Told(4, 1), b"runs", b"distances", 5.0, (None, (2.0, 3.0)), 1, 2, 3, 4, 60)
+    plain = [list(value) if isinstance(value, tuple) else value for value in reporter]
+    assert loaded([*plain, "of tomorrow"]) == reporter
+    assert loaded(plain[:-1]) == reporter._replace(distance_s=0)
+    plain[2] = plain[2][:-1]
+    assert loaded(plain).known == reporter.known
 
 
 def test_an_item_may_have_an_entry_more() -> None:
@@ -278,12 +295,12 @@ def test_what_a_stored_session_holds_may_have_a_field_less(name: str) -> None:
 def test_a_stored_session_may_have_a_field_more_or_less() -> None:
     session = Session("s", now=1.0)
     session.tell(0, now=1.0)
-    session.held_up = 7.0
-    assert FIELDS[-1] == "held_up"
+    session.reporter = Reporter("hls.js", said=((2.0, 3.0),))
+    assert FIELDS[-1] == "reporter"
     for values in ([*session.dump(), "of tomorrow"], session.dump()[:-1]):
         read = codec.decode_session(sealed(codec.SESSION_FORMAT, values))
         assert read.dump()[:-1] == session.dump()[:-1]
-        assert read.held_up == (7.0 if len(values) > len(FIELDS) else NEVER)
+        assert read.reporter == (session.reporter if len(values) > len(FIELDS) else None)
 
 
 RECORD = codec.SlotRecord(ledger=LEDGER, paused_s=4.0, batch=2, handed={("heartbeats",): 1}, open={("heartbeats",): 2})

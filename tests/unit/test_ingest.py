@@ -262,11 +262,11 @@ def test_what_nobody_foresaw_passes_through_and_leaves_no_request_open() -> None
         raise UnforeseenError
 
     async def scenario(door: FrontDoor) -> Any:
-        door.app._submit = broken
+        door.ingest._submit = broken
         for path, body in BODIES.items():
             with pytest.raises(UnforeseenError):
                 await ask(door.app, "POST", path, json.dumps(body).encode())
-        return door.app._open_requests
+        return door.ingest._open_requests
 
     assert run(scenario) == 0
 

@@ -109,7 +109,7 @@ def test_it_was_created_when_its_first_input_came_however_long_its_story_grows()
 def test_a_dump_is_plain_values_in_the_order_that_was_fixed() -> None:
     assert len(session().dump()) == len(FIELDS)
     assert FIELDS[:6] == ("session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s")
-    assert FIELDS[-7:] == ("intervals", "ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up")
+    assert FIELDS[-8:] == ("intervals", "ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up", "reporter")
     assert set(FIELDS) == set(Session.__slots__)
 
 
