@@ -21,9 +21,9 @@ from typing import Final
 from sessions.account import NEVER, UNKNOWN_NUMBER, Account, Gains
 from sessions.changes import Key, Receipt
 from sessions.deadlines import bucket_of
-from sessions.history import What, Why
 from sessions.errors import InvariantError
 from sessions.events import REPORTED, Report, Reports
+from sessions.history import What, Why
 from sessions.limits import (
     INTERVAL_CAP_S_MAX,
     REORDER_WINDOW_S,
