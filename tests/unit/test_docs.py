@@ -107,6 +107,12 @@ def test_no_line_of_the_documents_is_wider_than_140_characters(page: Path) -> No
     assert [number for number, line in enumerate(lines, 1) if len(line) > 140] == []
 
 
+def test_nothing_stands_twice_in_the_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = [" ".join(entry.split()) for entry in re.findall(r"^- (?:.|\n(?!- |\n|#))*", text, re.MULTILINE)]
+    assert [entry for entry in set(entries) if entries.count(entry) > 1] == []
+
+
 HOUSE = """
 account admission audience backstage batch beacon blip books channel claim crowd cue data-set dimension directory doorkeeper dropped drained
 epoch event exporter fence fleet folded front-door gain handed happening hold holdings incarnation increments input intake interval journal

@@ -70,8 +70,8 @@ def test_a_front_door_that_cannot_be_opened_is_refused_with_the_way_out(
     taken: set[int], monkeypatch: pytest.MonkeyPatch, problem: int, told: str
 ) -> None:
     monkeypatch.setattr("serve_app.machine.ports.listener_on", lambda port: f"nginx, process {port - 73}")
-    monkeypatch.setattr("serve_app.machine.ports._why_not", lambda *_: 0)
+    monkeypatch.setattr("serve_app.machine.ports.why_not", lambda *_: 0)
     ports.require_front_door(Settings(port=80))
-    monkeypatch.setattr("serve_app.machine.ports._why_not", lambda *_: problem)
+    monkeypatch.setattr("serve_app.machine.ports.why_not", lambda *_: problem)
     with pytest.raises(PortTakenError, match=told):
         ports.require_front_door(Settings(port=80))
