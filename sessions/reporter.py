@@ -47,7 +47,7 @@ _DISTANCE: Final = Struct("<H")
 
 
 class Reporter(NamedTuple):
-    """See the module. Grows as `growing.py` says."""
+    """What a session holds of its player's reports: those not settled, and what they told. Grows as `growing.py` says."""
 
     player: str = ""
     """Which player it is, as far as it has told."""

@@ -74,7 +74,7 @@ _STEADY: Final = (Playback.PLAYING, Playback.PAUSED)
 
 
 class Reporting(Roster):
-    """See the module."""
+    """The part of a tracker that takes reports of such players. For one thread; `now` is in seconds since the epoch."""
 
     def _reports(self, event: Reports, now: float, _interval_s: int) -> Receipt:
         session = self._sessions.get(event.session_id)
