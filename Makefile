@@ -6,10 +6,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PACKAGES := actors dashboards live metrics serve_app sessions storage
-SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json' -o -path 'live/site/*')
+PACKAGES := actors dashboards live metrics player serve_app sessions storage
+SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json' -o -name '*.js' -o -path 'live/site/*')
 
-.PHONY: help up demo status prometheus audit test chaos explore lint docs dashboards bench bench-tools fuzz lock clean
+.PHONY: help up demo status prometheus audit test chaos explore lint docs player dashboards bench bench-tools fuzz lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,7 +31,7 @@ prometheus: $(VENV)/.prometheus ## Run a Prometheus on 127.0.0.1:9090 that scrap
 audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit
 
-test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.browser $(VENV)/.load ## Run every test, chaos in its short form; beside a running `make up` too
+test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.browser $(VENV)/.player $(VENV)/.load ## Run every test, chaos in its short form; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The table is written also when a fault failed: it then says so.
@@ -52,6 +52,9 @@ docs: $(VENV)/.installed ## Write the pages of the states, the metrics and the f
 	@$(BIN)/python -m sessions.transitions > docs/session-states.md
 	@$(BIN)/python -m metrics.page
 	@$(BIN)/python -m serve_app.players.contract docs/players.md
+
+player: $(VENV)/.player ## Build the client library as it is served, from its source
+	@export PATH="$(CURDIR)/$(VENV)/player/bin:$(CURDIR)/$(VENV)/player/node_modules/.bin:$$PATH" && cd player && npm run --silent check && npm run --silent build
 
 dashboards: $(VENV)/.tools ## Write Grafana's dashboards from their code
 	@$(BIN)/python -m dashboards.write
@@ -120,6 +123,11 @@ $(VENV)/.prometheus: $(VENV)/.made
 # that want it are skipped with a word, and in CI fail.
 $(VENV)/.browser: $(VENV)/.made tests/browser/install.sh
 	@bash tests/browser/install.sh "$(CURDIR)/$(VENV)" || echo "no Chromium: its tests will be skipped" >&2
+	@touch $@
+
+# What checks and builds the client library, by hash; node is the machine's, or comes in a wheel. Where it cannot be had, as above.
+$(VENV)/.player: $(VENV)/.made player/package.json player/package-lock.json tests/player/install.sh tests/player/node.lock
+	@bash tests/player/install.sh "$(CURDIR)/$(VENV)" || echo "no tools for the client library: its tests will be skipped" >&2
 	@touch $@
 
 # The load generator and the peer that benchmarks want, in the same way: Debian's packages with the libraries that a small

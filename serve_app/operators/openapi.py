@@ -17,6 +17,7 @@ from serve_app.players.answers import DROPPED_NAMED_MAX, RETRY_AFTER_S, STATUSES
 from serve_app.players.fields import CLOSED, NOT_SAID, count_max, field_at, model_in, walk
 from serve_app.players.pixel import VISIBILITIES
 from serve_app.players.routes import PIXEL_PATH, POSTS, PostRoute
+from serve_app.players.script import HASHED_PATH, SCRIPT_PATH
 from serve_app.players.wire import EventBody, EventFault, EventsBody
 from serve_app.settings import VERSION
 from sessions import limits
@@ -74,6 +75,8 @@ def document() -> Json:
                 "get": _pixel("beacon", "Send beacon"),
                 "post": _pixel("beaconPosted", "The same, as `navigator.sendBeacon` sends it"),
             },
+            SCRIPT_PATH: {"get": _script("script", "The client library for web pages, kept for five minutes")},
+            HASHED_PATH: {"get": _script("scriptForGood", "The same, kept for good: the name says which version it is")},
             **{route.path: {"post": _post(route)} for route in POSTS.values()},
             **_operators(),
             **_health(),
@@ -283,6 +286,21 @@ def _pixel(operation: str, summary: str) -> Json:
                 "content": {"image/gif": {"schema": {"type": "string", "contentMediaType": "image/gif"}}},
             },
             **_errors(_PIXEL_ERRORS),
+        },
+    }
+
+
+def _script(operation: str, summary: str) -> Json:
+    return {
+        "tags": ["players"],
+        "operationId": operation,
+        "summary": summary,
+        "description": "An ES module that exports `Headcount`. Needs no token; `Content-Location` names the path that is kept for good.",
+        "security": [],
+        "responses": {
+            "200": {"description": "The module.", "content": {"text/javascript": {"schema": {"type": "string"}}}},
+            "304": {"description": "It is the one that `If-None-Match` names."},
+            **_errors((Code.METHOD_NOT_ALLOWED,)),
         },
     }
 

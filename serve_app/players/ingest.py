@@ -16,9 +16,10 @@ from serve_app.access.auth import Doorkeeper
 from serve_app.delivery.mailbox import Undelivered
 from serve_app.delivery.tallies import Tallies
 from serve_app.players import body as bodies
+from serve_app.players import script
 from serve_app.players.answers import Code, Header, Refusal
 from serve_app.players.body import Message, Receive
-from serve_app.players.cors import Cors
+from serve_app.players.cors import VARY, Cors
 from serve_app.players.decoding import BadBody, BodyFault, read_body
 from serve_app.players.mending import field_of
 from serve_app.players.pixel import GIF, read_pixel
@@ -62,7 +63,17 @@ _BODY_CODES: Final = {
     BodyFault.INVALID_FIELD: Code.INVALID_FIELD,
 }
 _WANTED_HEADERS: Final = frozenset(
-    {b"authorization", b"content-encoding", b"content-length", b"origin", b"access-control-request-headers", ARRIVED_HEADER, NETWORK_HEADER}
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"origin",
+        b"access-control-request-headers",
+        b"accept-encoding",
+        b"if-none-match",
+        ARRIVED_HEADER,
+        NETWORK_HEADER,
+    }
 )
 _BELIEVED_S_MAX: Final = 5.0
 """A longer wait at the front door cannot be: it comes from another clock."""
@@ -129,6 +140,9 @@ class Ingest:
         method = scope["method"]
         if method == "OPTIONS":
             await self._answer_preflight(path, headers, send)
+            return
+        if route is None and path.startswith(script.SCRIPT_PREFIX):
+            await self._serve_script(path, method, headers, send)
             return
         if route is None and path != PIXEL_PATH:
             await self._refuse(ELSEWHERE, _NOT_FOUND, origin, send)
@@ -210,6 +224,16 @@ class Ingest:
                 self._tallies.dropped(PIXEL_ENDPOINT, beacon.dropped.split(","))
         await _send(send, 200, (*_GIF_HEADERS, *self._cors.headers(origin)), GIF)
 
+    async def _serve_script(self, path: str, method: str, headers: dict[bytes, bytes], send: Send) -> None:
+        """Nobody's session: it costs no shard, and is not shed."""
+        origin = headers.get(b"origin")
+        outcome = script.answer(path, method, headers)
+        if isinstance(outcome, Refusal):
+            await self._refuse(ELSEWHERE, outcome, origin, send)
+            return
+        status, said, body = outcome
+        await _send(send, status, (*said, *(header for header in self._cors.headers(origin) if header != VARY)), body)
+
     async def _deliver(self, event: Event, began_at: float) -> Receipt | Refusal:
         """Name the slot, submit, and wait for the receipt, for what is left of the request's time."""
         slot = slot_of(event.session_id, slots=self._rules.slots)
@@ -238,7 +262,7 @@ class Ingest:
         allowed = self._cors.preflight(
             headers.get(b"origin"),
             asked_headers=headers.get(b"access-control-request-headers"),
-            methods=_PIXEL_METHODS if path.startswith(PIXEL_PATH) else _POST_METHODS,
+            methods=_methods_of(path),
         )
         await _send(send, 204, allowed, b"")
 
@@ -252,6 +276,12 @@ def _parse(route: PostRoute, body: bytes) -> tuple[Body | QuickHeartbeat, tuple[
         return read.body, read.dropped
     message = read.problem or f"{counted(len(read.fields), 'field is', 'fields are')} wrong"
     return Refusal(_BODY_CODES[read.fault], message, read.fields, counted_as=PLACEHOLDER_ID if read.has_placeholder else "")
+
+
+def _methods_of(path: str) -> bytes:
+    if path.startswith(script.SCRIPT_PREFIX):
+        return script.SCRIPT_METHODS
+    return _PIXEL_METHODS if path.startswith(PIXEL_PATH) else _POST_METHODS
 
 
 def _network(headers: dict[bytes, bytes]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from serve_app.players import answers, examples, wire
 from serve_app.players.quick import QuickHeartbeat, read_heartbeat
+from serve_app.players.script import SCRIPT_PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class PostRoute:
 
 PIXEL_PATH: Final = "/icon.gif"
 CMCD_PATH: Final = "/cmcd"
-PLAYERS_PREFIXES: Final = ("/analytics", PIXEL_PATH, CMCD_PATH)
+PLAYERS_PREFIXES: Final = ("/analytics", PIXEL_PATH, CMCD_PATH, SCRIPT_PREFIX)
 """Of every path that players may have meant, whether there is something or not; operators' begin otherwise."""
 ELSEWHERE: Final = "elsewhere"
 """In metrics, the endpoint of players' requests to where there is none."""
