@@ -26,6 +26,7 @@ _KINDS: Final = (
     ("ServeController", "serve controller"),
     ("ProxyActor", "serve proxy"),
     ("headcount up", "up"),
+    ("machine.driver", "up"),
     ("nginx", "nginx"),
     ("multiprocessing", "workers"),
     ("ray", "rest of Ray"),
