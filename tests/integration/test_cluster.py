@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from serve_app import node
-from serve_app.machine import ingress, runs
+from serve_app.machine import haproxy, runs
 from serve_app.machine.ports import choose
 from serve_app.machine.ray_run import GUEST_FILE, new_folder
 from serve_app.machine.runs import RunRecord
@@ -67,7 +67,7 @@ class TwoNodes:
         # What two clusters on one machine would share; and nobody waits here for a replica to drain.
         apart = {
             name: value
-            for name, value in ingress.variables(here, ports, folder=folder, descriptors=4_000).items()
+            for name, value in haproxy.variables(here, ports, folder=folder, descriptors=4_000).items()
             if str(folder) in value or name.endswith(("_PORT", "_MAXCONN", "_DRAINING_PERIOD_S"))
         }
         self.environment = {

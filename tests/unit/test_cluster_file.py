@@ -16,7 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from actors.ray_shards import SHARDS_MARK
 from serve_app import app, deploy
-from serve_app.machine import ingress
+from serve_app.machine import haproxy
 from serve_app.machine.ports import InternalPorts
 from serve_app.settings import Settings
 
@@ -70,7 +70,7 @@ def test_every_node_gets_the_same_variables_and_ray_authenticates(cluster: dict[
 
 def test_the_nodes_are_told_all_of_the_ingress_that_up_tells_one_machine(cluster: dict[str, Any], tmp_path: Path) -> None:
     told = dict(variable.split("=", 1) for variable in variables(cluster, "head"))
-    here = ingress.variables(Settings(data_dir=tmp_path), InternalPorts(20_000), folder=tmp_path, descriptors=65_536)
+    here = haproxy.variables(Settings(data_dir=tmp_path), InternalPorts(20_000), folder=tmp_path, descriptors=65_536)
     apart = {name for name, value in here.items() if str(tmp_path) in value or name.endswith("_PORT")}
     apart |= {
         "RAY_SERVE_HAPROXY_MAXCONN",

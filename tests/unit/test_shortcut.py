@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.machine import ingress
+from serve_app.machine import haproxy
 from serve_app.shortcut import Message, Receive, Send, Shortcut, middlewares
 
 HEARTBEAT = "/analytics/live/session/heartbeat"
@@ -66,5 +66,5 @@ def test_a_request_gets_its_own_id_back() -> None:
 
 
 def test_serve_is_told_where_it_is() -> None:
-    module, _, name = ingress.SHORTCUT.rpartition(".")
+    module, _, name = haproxy.SHORTCUT.rpartition(".")
     assert (module, name) == (middlewares.__module__, middlewares.__name__)

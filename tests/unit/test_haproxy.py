@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.machine import ingress
+from serve_app.machine import haproxy
 from serve_app.machine.ports import InternalPorts
 from serve_app.players.routes import PLAYERS_PREFIXES, POSTS
 from serve_app.settings import Settings
@@ -47,7 +47,7 @@ listen stats
 @pytest.fixture
 def corrected(tmp_path: Path) -> list[str]:
     """Return the lines that HAProxy would read."""
-    ingress.write_wrapper(
+    haproxy.write_wrapper(
         tmp_path,
         Settings(cors_origins=("https://tv.example", "https://b.example:8443")),
         statistics=PORTS.haproxy_statistics,
@@ -142,4 +142,4 @@ def test_only_listed_origins_are_named_by_haproxy(corrected: list[str]) -> None:
 
 @pytest.mark.parametrize(("descriptors", "connections"), [(256, 100), (20_000, 7_920), (65_536, 20_000)])
 def test_haproxy_is_promised_no_more_connections_than_it_can_open(descriptors: int, connections: int) -> None:
-    assert ingress.connections_for(descriptors) == connections
+    assert haproxy.connections_for(descriptors) == connections
