@@ -34,7 +34,7 @@ from serve_app.operators.ops import operators_app
 from serve_app.operators.paths import LIVE_PATH
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
-from serve_app.players.routes import CMCD_PATH, PIXEL_PATH, POSTS
+from serve_app.players.routes import CMCD_PATH, EPAS_PATH, PIXEL_PATH, POSTS
 from serve_app.players.script import HASHED_PATH, SCRIPT_PATH
 from serve_app.settings import Settings
 from serve_app.shortcut import Shortcut
@@ -105,7 +105,7 @@ class Replica:
         """Begin what goes on beside the requests. Waits for nobody: replicas start beside the shards."""
         for work in (report_forever(self._tallies, self._report), self._map.refresh(), follow(self._settings, self._doorkeeper.adopt)):
             self._background.start(work)
-        Shortcut.open(self._ingest, paths={PIXEL_PATH, LIVE_PATH, CMCD_PATH, SCRIPT_PATH, HASHED_PATH, *POSTS})
+        Shortcut.open(self._ingest, paths={PIXEL_PATH, LIVE_PATH, CMCD_PATH, EPAS_PATH, SCRIPT_PATH, HASHED_PATH, *POSTS})
         # What was made so far stays, and requests leave hardly any cycles: the collector took a seventh of the replica's time.
         gc.collect()
         gc.freeze()

@@ -177,7 +177,9 @@ END_REASONS: Final = ("user_exit", "error", "timeout", "inactivity", OTHER, COMP
 REPORT_KINDS: Final = (
     "", "ps", "t", "e", "b", "bc", "pr", "c", "h", "m", "um", "pc", "pe", "sk", "as", "ae", "abs", "abe", "rr", "ce",
 )  # fmt: skip
-REPORT_STATES: Final = ("", "d", "s", "p", "r", "w", "k", "a", "e", "q", "f")
+RESUMED: Final = "resumed"
+"""No state of CMCD's: what it waited for, or sought, is there, and it is again what it was before."""
+REPORT_STATES: Final = ("", "d", "s", "p", "r", "w", "k", "a", "e", "q", "f", RESUMED)
 """These three in this order for ever: what is stored of a report names its place in them. New ones are added at the end."""
 REPORTED: Final = ("buffer_ms", "throughput_kbps", "dropped_frames", "playback_rate", "cdn", "background", "muted", "playhead_ms")
 """What of a report is an attribute of its session: its last known value."""

@@ -11,7 +11,7 @@ It knows neither clocks nor windows, and nothing of who sends what how often.
 
 from typing import Final, NamedTuple
 
-from sessions.events import REPORT_KINDS, REPORT_STATES
+from sessions.events import REPORT_KINDS, REPORT_STATES, RESUMED
 from sessions.states import Cue
 
 KIND: Final = {kind: number for number, kind in enumerate(REPORT_KINDS)}
@@ -39,6 +39,7 @@ class Known(NamedTuple):
 NOTHING: Final = Known()
 
 _D, _S, _P, _R, _W, _K, _A, _E, _Q, _F = (STATE[state] for state in "dsprwkaeqf")
+_RESUMED: Final = STATE[RESUMED]
 _PS, _T = KIND["ps"], KIND["t"]
 _WAITS: Final = (_R, _W)
 _OVER: Final = {_E: "completed", _Q: "user_exit"}
@@ -75,18 +76,21 @@ def read(known: Known, kind: int, state: int, *, has_media: bool, is_moved: bool
     if is_moved:
         known, cues = read(Known(speaks=known.speaks, has_media=known.has_media), kind, state, has_media=has_media)
         return known, cues if cues[0] is Cue.MOVED else (Cue.MOVED, *cues)
+    if state == known.state and state in _GOES_ON and (kind in (_T, _PS)) and not known.before_seek:
+        # As most of them are: it goes on as it was.
+        return known, _GOES_ON[state]
+    was_blind = is_blind(known)
     if has_media and not known.has_media:
         known = known._replace(has_media=1)
     if kind in _ADS:
         return known, _ADS[kind]
     if kind not in (_PS, _T) or not state:
         return known, _says_nothing(known)
-    if not known.speaks:
-        return _first_word(known, kind, state)
-    if state == known.state and state in _GOES_ON and not known.before_seek:
-        # As most of them are: it goes on as it was.
-        return known, _GOES_ON[state]
-    return _take(known, kind, state)
+    if known.speaks:
+        return _take(known, kind, state)
+    known, cues = _take(known._replace(speaks=1), kind, state)
+    # What was taken for playing while it said nothing was nothing that is measured: its play begins now.
+    return known, (Cue.MOVED, *cues) if was_blind else cues
 
 
 def names_stream(kind: int) -> bool:
@@ -110,24 +114,26 @@ _UNASKED: Final = (0, _D)
 _GOES_ON: Final = {_P: (Cue.BEAT_PLAYING,), _A: (Cue.BEAT_PAUSED,)}
 
 
-def _first_word(known: Known, kind: int, state: int) -> tuple[Known, Cues]:
-    # What was taken for playing while it said nothing was nothing that is measured: its play begins now.
-    was_blind = is_blind(known)
-    known, cues = _take(known._replace(speaks=1), kind, state)
-    return known, (Cue.MOVED, *cues) if was_blind else cues
-
-
 def _take(known: Known, kind: int, state: int) -> tuple[Known, Cues]:
     if state == _K:
         return _seek(known, kind)
     if state in _WAITS:
         return _wait(known, state)
+    if state == _RESUMED:
+        return _resume(known)
     known = known._replace(before_seek=0, seek_beats=0)
     if state in (_D, _S):
         return _load(known, state)
     if state == _P and not known.framed:
         return known._replace(state=_P, framed=1), _FIRST_FRAME[kind]
     return known._replace(state=state), _CUES[state]
+
+
+def _resume(known: Known) -> tuple[Known, Cues]:
+    """Take that nothing is waited for any more: what was paused stays so, and what starts plays only once it says so."""
+    if not known.framed or known.state not in (*_WAITS, _K):
+        return known._replace(before_seek=0, seek_beats=0), _says_nothing(known)
+    return known._replace(state=_P, before_seek=0, seek_beats=0), (Cue.BUFFER_END,)
 
 
 def _load(known: Known, state: int) -> tuple[Known, Cues]:

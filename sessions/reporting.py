@@ -15,6 +15,7 @@ would add is thrown away.
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from math import inf, nextafter
+from operator import attrgetter
 from sys import intern
 from typing import Final
 
@@ -55,7 +56,7 @@ from sessions.reporter import (
     was_settled,
     with_said,
 )
-from sessions.roster import Roster, audience_keys
+from sessions.roster import Roster
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Session
 from sessions.states import Cue, Input, Liveness, Playback
 from sessions.transitions import AFTER_FRAME
@@ -69,6 +70,8 @@ _EVENT_OF: Final = {
 _PLAYS_AGAIN: Final = frozenset("dsprwka")
 _TELLING: Final = (KIND["ps"], KIND["t"])
 _BACKGROUND_SAID: Final = REPORTED.index("background")
+_SHOWN_OF: Final = attrgetter("playback", "stream_id", "channel_id", "creator_id", "platform", "country", "quality")
+_NAMES: Final = ("channel", "creator", "platform", "country", "quality", "player", "blind_player")
 _STEADY: Final = (Playback.PLAYING, Playback.PAUSED)
 """States that time alone does not end."""
 
@@ -96,11 +99,11 @@ class Reporting(Roster):
         if session.reporter is None and before is not None:
             # Another viewing of the same player.
             session.reporter = Reporter(player=before.player, distance_s=before.distance_s, runs=before.runs)
-        keys, playback = audience_keys(session) if session.bucket else None, session.playback
+        shown, playback = _shown(session), session.playback
         self._introduce(session, event)
         self._follow_reporter(session, reports[-1].at, now)
         receipt = self._hear(session, event.target, reports, now)
-        self._recount(session, keys)
+        self._recount(session, shown)
         self._follow_failure(session, playback, now)
         self._be_heard(session, now)
         return receipt
@@ -111,7 +114,7 @@ class Reporting(Roster):
         if known is not None and known.liveness is Liveness.ENDED:
             return self._come_too_late(known, event, now)
         session = self._arrive(event.session_id, Input.HEARTBEAT, max((report.at for report in event.reports), default=now), now)
-        keys, playback, repeated = audience_keys(session) if session.bucket else None, session.playback, 0
+        shown, playback, repeated = _shown(session), session.playback, 0
         for report in sorted(event.reports, key=_order):
             digest = blake2b(repr((event.target, report[:4])).encode(), digest_size=EVENT_ID_BYTES).digest()
             if session.knows_event(digest):
@@ -127,7 +130,7 @@ class Reporting(Roster):
                 bitrate=report.bitrate_bps or UNKNOWN_NUMBER,
                 latency=UNKNOWN_NUMBER if report.latency_us is None else report.latency_us,
             )
-        self._recount(session, keys)
+        self._recount(session, shown)
         self._follow_failure(session, playback, now)
         self._alive(session, now, self.policy.heartbeat_interval_s)
         self._count_reports(event.player, taken=len(event.reports) - repeated, repeated=repeated)
@@ -295,16 +298,16 @@ class Reporting(Roster):
         waits = came + REORDER_WINDOW_S > now or oldest_at >= session.newest_at - REORDER_WINDOW_S
         if waits and count <= REPORTS_PENDING_MAX and not every:
             return
-        kept = list(records_of(reporter.records))
-        number, until = 0, NEVER
-        for each in kept:
-            may_stay = each[0] >= session.newest_at - REORDER_WINDOW_S or each[9] + REORDER_WINDOW_S > now
-            if each[0] != until and may_stay and count - number <= REPORTS_PENDING_MAX and not every:
+        settled: list[Kept] = []
+        until, newest_at = NEVER, session.newest_at - REORDER_WINDOW_S
+        for each in records_of(reporter.records):
+            may_stay = each[0] >= newest_at or each[9] + REORDER_WINDOW_S > now
+            if each[0] != until and may_stay and count - len(settled) <= REPORTS_PENDING_MAX and not every:
                 break
             until = each[0]
-            number += 1
-        if number:
-            self._let_go(session, kept[:number], nextafter(until, inf))
+            settled.append(each)
+        if settled:
+            self._let_go(session, settled, nextafter(until, inf))
 
     def _let_go(self, session: Session, settled: Sequence[Kept], until: float) -> None:
         reporter = _reporter_of(session)
@@ -343,15 +346,13 @@ class Reporting(Roster):
             session.bucket = self._deadlines.add(session, bucket)
         self._changed[session] = None
 
-    def _recount(self, session: Session, before: Sequence[Key] | None) -> None:
-        """Keep the audience true after whatever may have changed of a session; `before`: what it counted under. None: it did not count."""
-        if before is None:
-            return
-        after = audience_keys(session)
-        if after != before:
-            for key in before:
+    def _recount(self, session: Session, before: Sequence[str | None]) -> None:
+        """Keep the audience true after whatever reports may have changed of a session; `before`: what it counted under."""
+        after = _shown(session)
+        if after != before and session.bucket:
+            for key in _keys(before):
                 self._shift(key, -1)
-            for key in after:
+            for key in _keys(after):
                 self._shift(key, 1)
 
     def _follow_failure(self, session: Session, before: Playback, now: float) -> None:
@@ -377,6 +378,22 @@ class Reporting(Roster):
             if count:
                 key = ("cmcd_reports", player or UNKNOWN, outcome)
                 self._increments[key] = self._increments.get(key, 0) + count
+
+
+def _shown(session: Session) -> tuple[str | None, ...]:
+    """Return what a session counts under, as far as reports may change it."""
+    reporter = session.reporter
+    if reporter is None:
+        return (*_SHOWN_OF(session), None, None)
+    player = reporter.player or UNKNOWN
+    return (*_SHOWN_OF(session), player, player if is_blind(reporter.tip) else None)
+
+
+def _keys(shown: Sequence[str | None]) -> list[Key]:
+    """Return the keys of the audience of what a session counts under."""
+    playback, stream_id, *values = shown
+    keys: list[Key] = [("state", str(playback)), ("stream", str(stream_id), str(playback))]
+    return keys + [(name, value) for name, value in zip(_NAMES, values, strict=True) if value is not None]
 
 
 def _receipt(*, taken: int = 0, repeated: int = 0, late: int = 0) -> Receipt:

@@ -15,7 +15,7 @@ from zlib import crc32
 from serve_app.cmcd.reader import Record, flag_of, items_of, number_of, text_of, whole_of
 from serve_app.players.records import packed_reported_profile
 from serve_app.players.values import is_placeholder
-from sessions.events import REPORT_KINDS, REPORT_STATES, REPORTED, Report, Reports, reported_id
+from sessions.events import REPORT_KINDS, REPORT_STATES, REPORTED, RESUMED, Report, Reports, reported_id
 from sessions.limits import BITRATE_BPS_MAX, ID_CHARS_MAX, PLAYER_COUNTER_MAX, REPORT_EXPIRY_S_MAX, REPORT_LATENCY_US_MAX
 
 PARAMETERS: Final = (
@@ -24,7 +24,7 @@ PARAMETERS: Final = (
 """What a page may write into its target's URL, each optional."""
 NEWEST_VERSION: Final = 2
 _KINDS: Final = frozenset(REPORT_KINDS)
-_STATES: Final = frozenset(REPORT_STATES)
+_STATES: Final = frozenset(REPORT_STATES) - {RESUMED}
 _NAMES_MAX: Final = 64
 """Characters of a player's name, or of a host's."""
 _NUMBER_MAX: Final = 0xFFFF_FFFE
@@ -73,31 +73,33 @@ def map_records(records: Sequence[Record | None], url: Mapping[str, str], *, tar
         if "v" in record and (number_of(record["v"]) or 0) > NEWEST_VERSION:
             mapped.count(Outcome.NEWER_VERSION)
             continue
-        sid = _id(url.get("sid")) or _id(text_of(record.get("sid")))
+        sid = id_of(url.get("sid")) or id_of(text_of(record.get("sid")))
         if sid is None:
             mapped.count(Outcome.WITHOUT_SID)
             continue
         by_session.setdefault(sid, []).append(report_of(record, url, mapped.dropped, now=now))
-    joins = url.get("join") == "session" and "sid" in url
-    for sid, reports in by_session.items():
-        mapped.reports.append(
-            Reports(
-                session_id=sid if joins else reported_id(sid),
-                target=target,
-                reports=tuple(reports),
-                player=mapped.player,
-                channel_id=_id(url.get("channel_id")),
-                creator_id=_id(url.get("creator_id")),
-                platform=_id(url.get("platform")),
-                country=_id(url.get("country")),
-                profile=packed_reported_profile(
-                    user_id=_id(url.get("user_id")), device_id=_id(url.get("device_id")), app_version=_id(url.get("app_version"))
-                ),
-                distance_s=_distance_s(url),
-                joins=joins,
-            )
-        )
+    mapped.reports = [posted(sid, tuple(reports), url, target=target, player=mapped.player) for sid, reports in by_session.items()]
     return mapped
+
+
+def posted(sid: str, reports: tuple[Report, ...], url: Mapping[str, str], *, target: int, player: str) -> Reports:
+    """Return what a post says of one session, with what its page says in the URL."""
+    joins = url.get("join") == "session" and "sid" in url
+    return Reports(
+        session_id=sid if joins else reported_id(sid),
+        target=target,
+        reports=reports,
+        player=player,
+        channel_id=id_of(url.get("channel_id")),
+        creator_id=id_of(url.get("creator_id")),
+        platform=id_of(url.get("platform")),
+        country=id_of(url.get("country")),
+        profile=packed_reported_profile(
+            user_id=id_of(url.get("user_id")), device_id=id_of(url.get("device_id")), app_version=id_of(url.get("app_version"))
+        ),
+        distance_s=_distance_s(url),
+        joins=joins,
+    )
 
 
 def report_of(record: Record, url: Mapping[str, str], dropped: list[str], *, now: float) -> Report:
@@ -114,7 +116,7 @@ def report_of(record: Record, url: Mapping[str, str], dropped: list[str], *, now
         kind=kind if kind in _KINDS else "",
         state=state if state in _STATES else "",
         number=_number(record, dropped),
-        stream_id=_id(url.get("stream_id")) or _id(text_of(record.get("cid"))),
+        stream_id=id_of(url.get("stream_id")) or id_of(text_of(record.get("cid"))),
         has_media="br" in record or ("sf" in record and "st" in record),
         bitrate_bps=_bitrate_bps(record, dropped),
         latency_us=_latency_us(record, dropped),
@@ -149,7 +151,7 @@ def _spelled_by(record: Record) -> str:
     return "shaka-player" if "br" in record else "dash.js" if record.get("e") == "t" else ""
 
 
-def _id(value: str | None) -> str | None:
+def id_of(value: str | None) -> str | None:
     """Return an id that is one: not too long, no half a character, and not what a program writes where it knows none."""
     if not value or len(value) > ID_CHARS_MAX or "\0" in value or "\ufffd" in value or is_placeholder(value):
         return None

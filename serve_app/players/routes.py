@@ -38,7 +38,8 @@ class PostRoute:
 
 PIXEL_PATH: Final = "/icon.gif"
 CMCD_PATH: Final = "/cmcd"
-PLAYERS_PREFIXES: Final = ("/analytics", PIXEL_PATH, CMCD_PATH, SCRIPT_PREFIX)
+EPAS_PATH: Final = "/epas"
+PLAYERS_PREFIXES: Final = ("/analytics", PIXEL_PATH, CMCD_PATH, EPAS_PATH, SCRIPT_PREFIX)
 """Of every path that players may have meant, whether there is something or not; operators' begin otherwise."""
 ELSEWHERE: Final = "elsewhere"
 """In metrics, the endpoint of players' requests to where there is none."""

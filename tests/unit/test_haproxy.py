@@ -103,7 +103,7 @@ def test_a_replica_is_given_so_many_requests_and_the_others_wait_a_second_for_th
 
 
 def test_who_is_no_player_is_served_before_the_players_who_wait(corrected: list[str]) -> None:
-    rule = "http-request set-priority-class int(-1) unless { path_beg /analytics /icon.gif /cmcd /headcount. }"
+    rule = "http-request set-priority-class int(-1) unless { path_beg /analytics /icon.gif /cmcd /epas /headcount. }"
     assert corrected.count(rule) == 1
     assert corrected.index(rule) > corrected.index("backend http-headcount")
     assert {path for path in POSTS if path.startswith(PLAYERS_PREFIXES)} == set(POSTS)
