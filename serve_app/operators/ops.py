@@ -124,7 +124,7 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, broadcast: Br
     @app.api_route(LIVE_PATH, methods=READ_METHODS, dependencies=guarded)
     async def live(request: Request) -> Response:
         if broadcast.is_full:
-            raise RefusedError(Refusal(Code.OVERLOADED, "too many listen to the live page here; it comes back by itself"))
+            raise RefusedError(Refusal(Code.OVERLOADED, "too many live pages are open here; this one tries again by itself"))
         shown = request.headers.get("authorization", "").encode("latin-1") or None
         admitted = partial(doorkeeper.admits_operator, shown)
         return LiveStream(broadcast, last_id=request.headers.get("last-event-id", ""), admitted=admitted)

@@ -118,7 +118,7 @@ account admission audience backstage batch beacon blip books channel claim crowd
 epoch event exporter fence fleet folded front-door gain handed happening hold holdings incarnation increments input intake interval journal
 lane late lease leaving ledger letter lever line mailbox mending moved open outage outcome plan post-room promise provisional receipt
 record report revived roster run set-aside shard sign-of-life slot spread stall stand-in steward story stretch summary tallies term tracker
-viewing wild window wiped
+viewing wild window wiped reporter settled blind rhythm
 """
 """Words that this project uses in a sense of its own."""
 
