@@ -25,6 +25,7 @@ from actors.config import TrackerConfig
 from actors.logs import write_plainly
 from actors.ray_actors import create, find_shards, on_head
 from actors.tasks import Tasks
+from metrics import players
 from metrics.collector import render
 from metrics.live import Live, News
 from metrics.reports import ReplicaReport, ShardReport
@@ -98,6 +99,10 @@ class Exporter:
             return {"stream_id": stream_id, **_shown(totals.watched(stream_id)), **answer}
         streams = [{"stream_id": label, **_shown(watched)} for label, watched in totals.biggest(BIGGEST_STREAMS)]
         return {"stream_id": None, **_shown(totals.everyone()), **answer, "streams": streams}
+
+    async def players(self, *_more: object) -> list[dict[str, object]] | None:
+        """Return the players that report by themselves, ready for JSON. None: not everybody was heard yet."""
+        return players.told(self._totals) if await self._has_heard_all() else None
 
     async def live(self, life: str = "", version: int = 0, newest: int = 0, *_more: object) -> News | None:
         """

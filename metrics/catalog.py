@@ -259,7 +259,12 @@ CATALOG: Final[tuple[Metric, ...]] = (
         increments="cmcd_reports",
         values=REPORT_OUTCOMES,
     ),
-    _counter("cmcd_lost_reports", "Reports of such players that never came, by the gaps in their numbers.", increments="cmcd_lost_reports"),
+    _counter(
+        "cmcd_lost_reports",
+        "Reports of such players that never came, by the gaps in their numbers.",
+        "player",
+        increments="cmcd_lost_reports",
+    ),
     _counter(
         "cmcd_dropped_keys",
         "Keys of such reports whose value was none, or not plausible.",

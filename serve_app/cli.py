@@ -70,6 +70,15 @@ def status() -> None:
 
 
 @app.command()
+def players() -> None:
+    """Show which players report by themselves (CMCD), what became of their reports, and what to do about what they do wrong."""
+    settings = _settings()
+    from serve_app.commands.players import run
+
+    raise typer.Exit(run(settings))
+
+
+@app.command()
 def demo(
     viewers: Annotated[int | None, typer.Option(min=1, help="How many viewers to simulate: 2,000, or 300 with --quick.")] = None,
     duration_s: Annotated[int | None, typer.Option("--seconds", min=1, help="How long they watch: 60 s, or 10 s with --quick.")] = None,

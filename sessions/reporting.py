@@ -173,7 +173,7 @@ class Reporting(Roster):
         session.tell(What.WILD_CLOCK, now=now, detail=step)
         if not session.window:
             session.reporter, lost = closed(_reporter_of(session))
-            self._lose(lost)
+            self._lose(session, lost)
 
     def _gains_of(self, session: Session) -> Gains:
         """Return where what its inputs add is kept; a blind player's is thrown away."""
@@ -323,7 +323,7 @@ class Reporting(Roster):
             session.fold(until, self._gains)
         runs, lost = settle(reporter.runs, settled)
         session.reporter = reporter._replace(records=reporter.records[len(records) :], known=known, runs=runs, lost=reporter.lost + lost)
-        self._lose(lost)
+        self._lose(session, lost)
 
     # How long it is believed to be there, and what is counted.
 

@@ -23,7 +23,7 @@ from sessions.limits import FAILURE_AFTER_S, OUTCOME_AFTER_S, QUEUE_SPAN_S_MAX
 from sessions.meaning import ending_of, is_blind
 from sessions.outcomes import add_failure, add_finish, add_gains, add_outcome
 from sessions.reporter import closed
-from sessions.session import Ending, Session
+from sessions.session import UNKNOWN, Ending, Session
 from sessions.states import Input, Liveness
 from sessions.story import describe
 from sessions.transitions import LIVENESS, MOVES_ACTIVE
@@ -36,9 +36,6 @@ def audience_keys(session: Session) -> list[Key]:
 
 
 _NAMED: Final = tuple((dimension.name, dimension.attribute) for dimension in DIMENSIONS)
-
-
-_LOST: Final[Key] = ("cmcd_lost_reports",)
 
 
 def chosen_bytes(session: Session) -> int:
@@ -280,12 +277,14 @@ class Roster:
         if session.reporter is None:
             return self._gains
         session.reporter, lost = closed(session.reporter)
-        self._lose(lost)
+        self._lose(session, lost)
         return Gains() if is_blind(session.reporter.tip) else self._gains
 
-    def _lose(self, reports: int) -> None:
+    def _lose(self, session: Session, reports: int) -> None:
+        """Count reports of a player that will not come any more."""
         if reports:
-            self._increments[_LOST] = self._increments.get(_LOST, 0) + reports
+            key: Key = ("cmcd_lost_reports", session.player or UNKNOWN)
+            self._increments[key] = self._increments.get(key, 0) + reports
 
     def _forget(self, session: Session) -> None:
         self._got_over(session)

@@ -97,6 +97,10 @@ class BackstageInProcess:
         now = {"sessions": sum(tracker.ledger.active for tracker in self.shard.trackers)}
         return News("life", version + 1, 1_000, [] if version else [(1_000, *range(8), 1, 0)], now)
 
+    async def players(self) -> Sequence[Mapping[str, object]]:
+        self._answer()
+        return []
+
     async def status(self) -> Mapping[str, object]:
         self._answer()
         return {"shards": 1}

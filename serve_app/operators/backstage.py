@@ -5,7 +5,7 @@ Decides whom to ask, and what "ready" means. It does not know how an answer is s
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -53,6 +53,9 @@ class Backstage(Protocol):
     async def concurrency(self, stream_id: str | None) -> Mapping[str, object]:
         """Return who is watching now."""
 
+    async def players(self) -> Sequence[Mapping[str, object]]:
+        """Return the players that report by themselves, with what is to be done about each."""
+
     async def live(self, life: str, version: int, newest: int) -> News:
         """Return what is new on the live page, as soon as there is something; the arguments are those of the last news."""
 
@@ -87,6 +90,11 @@ class ActorsBackstage:
     async def concurrency(self, stream_id: str | None) -> Mapping[str, object]:
         """See `Backstage`."""
         answer: Mapping[str, object] | None = await self._actors.call(names.EXPORTER, "concurrency", stream_id, within_s=ANSWER_S)
+        return _known(answer)
+
+    async def players(self) -> Sequence[Mapping[str, object]]:
+        """See `Backstage`."""
+        answer: Sequence[Mapping[str, object]] | None = await self._actors.call(names.EXPORTER, "players", within_s=ANSWER_S)
         return _known(answer)
 
     async def live(self, life: str, version: int, newest: int) -> News:

@@ -360,6 +360,7 @@ def _operators() -> Json:
                 "beaconSession", "The same for a session of pixels", one_session, viewer, errors=(Code.NOT_FOUND, Code.INVALID_FIELD)
             )
         },
+        "/v1/players": {"get": _question("players", "Which players report by themselves, and what is to be done about each", any_object)},
         "/v1/status": {"get": _question("status", "The state of shards, slots and journal", any_object)},
         LIVE_PATH: {
             "get": {**_question("live", "What the live page is pushed", stream_of_events, [last], errors=(Code.OVERLOADED,)), **_LIVE}

@@ -109,13 +109,15 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, broadcast: Br
 
     @app.api_route("/v1/sessions/{session_id:any}", methods=READ_METHODS, dependencies=guarded)
     async def session(session_id: str) -> Response:
-        if session_id.startswith(SHOWN_ID) and (reported := await backstage.describe(reported_id(session_id.removeprefix(SHOWN_ID)))):
-            return _json(reported)
         return await _described(backstage, session_id)
 
     @app.api_route("/v1/beacon-session", methods=READ_METHODS, dependencies=guarded)
     async def beacon_session(p: Id, v: Id, u: Id) -> Response:
         return await _described(backstage, beacon_id(pullzone=p, video_id=v, user_id=u))
+
+    @app.api_route("/v1/players", methods=READ_METHODS, dependencies=guarded)
+    async def players() -> Response:
+        return _json(msgspec.json.encode({"players": await backstage.players()}))
 
     @app.api_route("/v1/status", methods=READ_METHODS, dependencies=guarded)
     async def status() -> Response:
@@ -182,7 +184,11 @@ def _add_documentation(app: FastAPI, document: bytes) -> None:
 
 
 async def _described(backstage: Backstage, session_id: str) -> Response:
-    described = await backstage.describe(session_id)
+    described = None
+    if session_id.startswith(SHOWN_ID):
+        # Of a player that reports by itself; but a client may have posted an id that begins like that.
+        described = await backstage.describe(reported_id(session_id.removeprefix(SHOWN_ID)))
+    described = described or await backstage.describe(session_id)
     if described is None:
         raise RefusedError(Refusal(Code.NOT_FOUND, "no session has this id: there never was one, or its revive window is over"))
     return _json(described)

@@ -194,4 +194,4 @@ def test_a_player_beside_a_client_of_ours_adds_its_numbers_and_leaves_the_state_
 def test_gaps_in_the_numbers_are_counted_as_lost(tracker: Tracker) -> None:
     says(tracker, ps(0, "s", 0), ps(1, "p", 1), t(30, "p", 4))
     tracker.advance(now=T0 + 5_000, limit=9)
-    assert tracker.take_changes().increments["cmcd_lost_reports",] == 2
+    assert tracker.take_changes().increments["cmcd_lost_reports", "unknown"] == 2
