@@ -6,6 +6,7 @@ Serve). It knows no request. `build` is for whoever deploys: `headcount up`, or 
 """
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -32,6 +33,7 @@ from serve_app.operators.backstage import ANSWER_S, ActorsBackstage
 from serve_app.operators.live import Broadcast
 from serve_app.operators.ops import operators_app
 from serve_app.operators.paths import LIVE_PATH
+from serve_app.players.arrival import shared_secret
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
 from serve_app.players.routes import CMCD_PATH, EPAS_PATH, PIXEL_PATH, POSTS
@@ -103,7 +105,11 @@ class Replica:
 
     def _start(self) -> None:
         """Begin what goes on beside the requests. Waits for nobody: replicas start beside the shards."""
-        for work in (report_forever(self._tallies, self._report), self._map.refresh(), follow(self._settings, self._doorkeeper.adopt)):
+        for work in (
+            report_forever(self._tallies, self._report),
+            self._map.refresh(),
+            follow(self._settings, self._doorkeeper.adopt),
+        ):
             self._background.start(work)
         Shortcut.open(self._ingest, paths={PIXEL_PATH, LIVE_PATH, CMCD_PATH, EPAS_PATH, SCRIPT_PATH, HASHED_PATH, *POSTS})
         # What was made so far stays, and requests leave hardly any cycles: the collector took a seventh of the replica's time.
@@ -140,7 +146,12 @@ def assemble(
     broadcast: Broadcast,
 ) -> Reported:
     """Return the application that answers every HTTP request of a replica."""
-    rules = Rules(slots=config.slots, pullzones=frozenset(settings.beacon_pullzones), cors_origins=settings.cors_origins)
+    rules = Rules(
+        slots=config.slots,
+        pullzones=frozenset(settings.beacon_pullzones),
+        cors_origins=settings.cors_origins,
+        front_door_secret=shared_secret(os.environ, journal_url=config.journal_url),
+    )
     operators = operators_app(backstage, doorkeeper=doorkeeper, broadcast=broadcast, openapi=openapi.document())
     ingest = Ingest(
         rules,

@@ -315,7 +315,11 @@ def typed(arguments: str) -> str:
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names in `environ` that look like ours but set nothing: most often a slip of the pen."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {RUN_VARIABLE, "HEADCOUNT_TEST_CLOCK_STEP_FILE"}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {
+        RUN_VARIABLE,
+        "HEADCOUNT_FRONT_DOOR_SECRET",
+        "HEADCOUNT_TEST_CLOCK_STEP_FILE",
+    }
     return tuple(sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known))
 
 

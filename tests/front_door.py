@@ -27,6 +27,7 @@ from serve_app.operators import openapi
 from serve_app.operators.backstage import Readiness
 from serve_app.operators.live import Broadcast
 from serve_app.operators.ops import operators_app
+from serve_app.players.arrival import SECRET_CHARS
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
 from sessions.changes import Policy, Receipt
@@ -41,6 +42,8 @@ NOW = 1_730_484_900.0
 """2024-11-01T18:15:00Z, the seed's own time."""
 INGEST = "ingest-token"
 OPS = "ops-token"
+SECRET = "5" * SECRET_CHARS
+"""With which the front door says when, and from where, a request came."""
 DOCUMENT = openapi.document()
 
 
@@ -123,7 +126,7 @@ class FrontDoor:
 
     shard: ShardInProcess = field(default_factory=ShardInProcess)
     tokens: Tokens = field(default_factory=lambda: Tokens(ingest=INGEST, ops=OPS))
-    rules: Rules = field(default_factory=lambda: Rules(slots=SLOTS))
+    rules: Rules = field(default_factory=lambda: Rules(slots=SLOTS, front_door_secret=SECRET.encode()))
     submit: Any = None
 
     def __post_init__(self) -> None:

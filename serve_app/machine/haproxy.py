@@ -12,6 +12,7 @@ says them before it looks at any `errorfile` (measured; haproxy/haproxy#3032, co
 """
 
 import resource
+import secrets
 import shlex
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -21,8 +22,9 @@ from typing import Final
 from serve_app.machine.ports import InternalPorts
 from serve_app.operators.paths import LIVE_PATH
 from serve_app.players.answers import RETRY_AFTER_S, Code, Refusal
+from serve_app.players.arrival import ARRIVAL_HEADER, JOURNAL_VARIABLE, SALT, SECRET_CHARS, SECRET_VARIABLE
 from serve_app.players.cors import PREFLIGHT_MAX_AGE_S, TO_FRIENDS, USUAL_HEADERS
-from serve_app.players.routes import ARRIVED_HEADER, NETWORK_HEADER, PIXEL_PATH, PLAYERS_METHODS, PLAYERS_PREFIXES
+from serve_app.players.routes import PIXEL_PATH, PLAYERS_METHODS, PLAYERS_PREFIXES
 from serve_app.settings import Settings
 from sessions.limits import FRONT_DOOR_WAITING_S_MAX, REPLICA_REQUESTS_MAX
 
@@ -60,6 +62,7 @@ def connections_for(descriptors: int) -> int:
 def variables(settings: Settings, ports: InternalPorts, *, folder: Path, descriptors: int) -> dict[str, str]:
     """Return the environment for Ray Serve's ingress. `folder` must be short: it leads to unix sockets."""
     return {
+        SECRET_VARIABLE: secrets.token_hex(SECRET_CHARS // 2),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": SHORTCUT,
@@ -115,7 +118,7 @@ sed -i \
     -e 's#^\( *errorfile 50[234]\) .*$#\1 {folder}/unavailable.http#' \
     -e 's#^ *errorfile 504 .*$#&\n    errorfile 400 {folder}/bad.http\n    errorfile 408 {folder}/slow.http#' \
     -e 's#^\( *http-request return\) status 404 .*not found.*$#\1 status 503 content-type application/json file {folder}/unavailable.json hdr Retry-After {retry_s}#' \
-    -e 's/^\( *timeout http-keep-alive .*\)$/\1\n    timeout http-request {request_s}s\n    timeout queue {queue_s}s\n    option http-buffer-request/' \
+    -e 's/^\( *timeout http-keep-alive .*\)$/\1\n    timeout http-request {request_s}s\n    timeout queue {queue_s}s/' \
     -e '/^frontend http_frontend/r {folder}/front.cfg' \
     -e '/^ *http-reuse always/a\    http-request set-priority-class int(-1) unless {{ path_beg {players} }}' \
     -e '/ backup$/!s/^\( *server .* check.*\)$/\1 maxconn {requests_max}/' \
@@ -127,6 +130,10 @@ sed -n \
     -e '/ backup$/!{{/^ *server .* check/{{G;s#^\( *server \([^ ]*\) [^ ]*\) check.*\nbackend \(.*\)$#\1 track \3/\2#p}}}}' \
     "$file" > "$file.live"
 cat "$file.live" >> "$file"
+if [ -z "${secret}" ]; then
+    {secret}=$(printf '%s%s' '{salt}' "${journal}" | sha256sum | cut -c 1-{secret_chars})
+    export {secret}
+fi
 exec {binary} "$@"
 """
 
@@ -134,13 +141,9 @@ _FRONT: Final = """\
     acl for_players path_beg {players}
     acl for_pixels path_beg {pixel}
     acl allowed_origin {allowed}
-    http-request set-header {arrived} %[date(0,ms)]
     # The same headers as our own answers, on those that HAProxy gives itself: without them a page cannot read a 503, or its Retry-After.
-    # Only the range of addresses that a pixel comes from is told, to bound what one of them may open. What a client says of it is replaced.
-    http-request del-header {network}
     http-request set-var(txn.client) src if for_pixels
 {forwarded}
-    http-request set-header {network} %[var(txn.client),ipmask(24,56)] if for_pixels
     http-request set-var(txn.players) bool(true) if for_players
     http-request set-var(txn.origin) req.fhdr(origin) if for_players {{ req.hdr(origin) -m found }} allowed_origin
     http-request set-var(txn.stays) bool(true) if {{ req.ver 1.1 }}
@@ -149,6 +152,12 @@ _FRONT: Final = """\
     http-request return status 204 hdr access-control-allow-methods "{methods}" hdr access-control-allow-headers %[req.fhdr(access-control-request-headers)] hdr access-control-max-age {max_age} if METH_OPTIONS for_players asks_for_headers
     http-request return status 204 hdr access-control-allow-methods "{methods}" hdr access-control-allow-headers "{usual}" hdr access-control-max-age {max_age} if METH_OPTIONS for_players
     http-request return status 204 hdr allow "GET, HEAD, POST, OPTIONS" if METH_OPTIONS !{{ path -m beg / }}
+    # The whole body, up to HAProxy's buffer, before a replica hears of the request. Here and not by an option, which waits before any rule: a
+    # page could not read the 408.
+    http-request wait-for-body time {request_s}s
+    # What a client says under this name is replaced. Only the range of addresses that a pixel comes from is told, to bound what one may open.
+    http-request set-header {arrival} "%[env({secret})] %[date(0,ms)]" unless for_pixels
+    http-request set-header {arrival} "%[env({secret})] %[date(0,ms)] %[var(txn.client),ipmask(24,56)]" if for_pixels
     http-after-response set-header vary origin if {{ var(txn.players) -m bool }} !{{ res.hdr(vary) -m found }}
 {after}
     http-after-response set-header keep-alive timeout={keep_alive_s} if {{ var(txn.stays) -m bool }} !{{ res.hdr(connection) -i close }}
@@ -168,8 +177,9 @@ def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics:
         _FRONT.format(
             players=_PLAYERS,
             allowed="always_true" if "*" in origins else f"req.fhdr(origin) -m str {' '.join(origins)}" if origins else "always_false",
-            arrived=ARRIVED_HEADER.decode(),
-            network=NETWORK_HEADER.decode(),
+            arrival=ARRIVAL_HEADER.decode(),
+            secret=SECRET_VARIABLE,
+            request_s=_REQUEST_S,
             pixel=PIXEL_PATH,
             forwarded=_believed(settings.trusted_proxies),
             usual=USUAL_HEADERS.decode(),
@@ -192,6 +202,10 @@ def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics:
             folder=folder,
             retry_s=RETRY_AFTER_S[Code.UNAVAILABLE],
             binary=shlex.quote(binary),
+            secret=SECRET_VARIABLE,
+            salt=SALT,
+            journal=JOURNAL_VARIABLE,
+            secret_chars=SECRET_CHARS,
         )
     )
     file.chmod(0o700)

@@ -8,7 +8,7 @@ operators' application. It does not know shards, Ray or the journal: `submit` is
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from actors.messages import encode_item
@@ -18,6 +18,7 @@ from serve_app.delivery.tallies import Tallies
 from serve_app.players import body as bodies
 from serve_app.players import script
 from serve_app.players.answers import Code, Header, Refusal
+from serve_app.players.arrival import ARRIVAL_HEADER, told_by_haproxy
 from serve_app.players.body import Message, Receive
 from serve_app.players.cors import VARY, Cors
 from serve_app.players.decoding import BadBody, BodyFault, read_body
@@ -26,9 +27,7 @@ from serve_app.players.pixel import GIF, read_pixel
 from serve_app.players.quick import QuickHeartbeat
 from serve_app.players.records import bad_events, record_of
 from serve_app.players.routes import (
-    ARRIVED_HEADER,
     ELSEWHERE,
-    NETWORK_HEADER,
     PIXEL_ENDPOINT,
     PIXEL_PATH,
     PLAYERS_PREFIXES,
@@ -71,14 +70,13 @@ _WANTED_HEADERS: Final = frozenset(
         b"access-control-request-headers",
         b"accept-encoding",
         b"if-none-match",
-        ARRIVED_HEADER,
-        NETWORK_HEADER,
+        ARRIVAL_HEADER,
     }
 )
 _BELIEVED_S_MAX: Final = 5.0
 """A longer wait at the front door cannot be: it comes from another clock."""
-_NETWORK_BYTES_MAX: Final = 45
-"""Of the longest address."""
+_MILLISECONDS_CHARS: Final = 13
+"""From 2001 to 2286."""
 _OVERLOADED: Final = Refusal(Code.OVERLOADED)
 _TOO_MANY_SESSIONS: Final = Refusal(Code.TOO_MANY_SESSIONS)
 _NOT_FOUND: Final = Refusal(Code.NOT_FOUND)
@@ -101,6 +99,8 @@ class Rules:
     cors_origins: tuple[str, ...] = ("*",)
     deadline_s: float = limits.REQUEST_DEADLINE_S
     open_requests_max: int = limits.OPEN_REQUESTS_MAX
+    front_door_secret: bytes = field(default=b"", repr=False)
+    """With which HAProxy says when, and from where, a request came. Without one nobody is believed."""
 
 
 class Ingest:
@@ -135,7 +135,8 @@ class Ingest:
             await self._operators(scope, receive, send)
             return
         headers = {name: value for name, value in scope["headers"] if name in _WANTED_HEADERS}
-        began_at = self._monotonic() - self._waited_s(headers.get(ARRIVED_HEADER))
+        arrival = told_by_haproxy(headers.get(ARRIVAL_HEADER), self._rules.front_door_secret)
+        began_at = self._monotonic() - self._waited_s(arrival)
         origin = headers.get(b"origin")
         method = scope["method"]
         if method == "OPTIONS":
@@ -154,7 +155,7 @@ class Ingest:
         self._open_requests += 1
         try:
             if route is None:
-                await self._serve_pixel(scope, headers, began_at, send)
+                await self._serve_pixel(scope, headers, arrival, began_at, send)
             elif method == "POST":
                 await self._serve_post(route, scope, headers, began_at, receive, send)
             else:
@@ -205,14 +206,14 @@ class Ingest:
             return bodies.inflate(body, headers.get(b"content-encoding"))
         return body
 
-    async def _serve_pixel(self, scope: Scope, headers: dict[bytes, bytes], began_at: float, send: Send) -> None:
+    async def _serve_pixel(self, scope: Scope, headers: dict[bytes, bytes], arrival: bytes, began_at: float, send: Send) -> None:
         origin = headers.get(b"origin")
         method = scope["method"]
         # A POST is what `navigator.sendBeacon` makes of it; whatever its body says is not read.
         if method not in {"GET", "HEAD", "POST"}:
             await self._refuse(PIXEL_ENDPOINT, _not_allowed(_PIXEL_METHODS), origin, send)
             return
-        beacon = read_pixel(scope["query_string"], pullzones=self._rules.pullzones, network=_network(headers))
+        beacon = read_pixel(scope["query_string"], pullzones=self._rules.pullzones, network=_network(arrival))
         # A HEAD asks whether the pixel would be taken; only a GET says that somebody watches.
         outcome = beacon if isinstance(beacon, Refusal) or method == "HEAD" else await self._deliver(beacon, began_at)
         if isinstance(outcome, Refusal):
@@ -245,11 +246,12 @@ class Ingest:
             return _TOO_MANY_SESSIONS
         return outcome
 
-    def _waited_s(self, arrived_ms: bytes | None) -> float:
+    def _waited_s(self, arrival: bytes) -> float:
         """Return how long a request waited at the front door, by the front door's clock, which is this machine's or kept like it."""
-        if arrived_ms is None or not arrived_ms.isdigit():
+        arrived_ms = arrival[:_MILLISECONDS_CHARS]
+        if not arrived_ms.isdigit():
             return 0.0
-        waited_s = self._now() - int(arrived_ms[-18:]) / 1_000
+        waited_s = self._now() - int(arrived_ms) / 1_000
         return waited_s if 0.0 < waited_s < _BELIEVED_S_MAX else 0.0
 
     async def _refuse(self, endpoint: str, refusal: Refusal, origin: bytes | None, send: Send) -> None:
@@ -284,10 +286,9 @@ def _methods_of(path: str) -> bytes:
     return _PIXEL_METHODS if path.startswith(PIXEL_PATH) else _POST_METHODS
 
 
-def _network(headers: dict[bytes, bytes]) -> str:
-    """Return the range of addresses that HAProxy saw; what is none is not believed, whoever says it."""
-    said = headers.get(NETWORK_HEADER, b"")
-    return said.decode("ascii", "ignore") if len(said) <= _NETWORK_BYTES_MAX else ""
+def _network(arrival: bytes) -> str:
+    """Return the range of addresses that HAProxy saw; a name that is not ASCII is none."""
+    return arrival[_MILLISECONDS_CHARS + 1 :].decode("ascii", "ignore")
 
 
 def _not_allowed(methods: bytes) -> Refusal:

@@ -46,10 +46,6 @@ ELSEWHERE: Final = "elsewhere"
 PIXEL_ENDPOINT: Final = "icon"
 PLAYERS_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 """Of one or the other of these paths: what the front door allows a page to try, without asking us."""
-ARRIVED_HEADER: Final = b"x-headcount-arrived-ms"
-"""When HAProxy began to see about a request, in milliseconds since the epoch: what a player sends under this name is replaced."""
-NETWORK_HEADER: Final = b"x-headcount-network"
-"""The range of addresses that a pixel came from, as HAProxy saw it; likewise replaced."""
 
 _POSTS: Final = (
     PostRoute("/analytics/live/session/start", "start", "Start a session", wire.StartBody, answers.started, examples.STARTED),

@@ -109,10 +109,22 @@ def test_who_is_no_player_is_served_before_the_players_who_wait(corrected: list[
     assert {path for path in POSTS if path.startswith(PLAYERS_PREFIXES)} == set(POSTS)
 
 
-def test_a_body_is_read_before_a_replica_hears_of_the_request(corrected: list[str]) -> None:
-    assert "option http-buffer-request" in corrected
-    arrived = corrected.index("http-request set-header x-headcount-arrived-ms %[date(0,ms)]")
-    assert corrected.index("frontend http_frontend") < arrived < corrected.index("backend http-headcount")
+def test_a_body_is_read_before_a_replica_hears_of_the_request_and_after_it_is_known_who_may_read_the_answer(corrected: list[str]) -> None:
+    origin, waits, arrived = (
+        next(index for index, line in enumerate(corrected) if line.startswith(f"http-request {rule}"))
+        for rule in ("set-var(txn.origin)", "wait-for-body time 10s", "set-header x-headcount-arrival ")
+    )
+    assert corrected.index("frontend http_frontend") < origin < waits < arrived < corrected.index("backend http-headcount")
+    assert "option http-buffer-request" not in corrected
+
+
+def test_each_start_has_a_secret_of_its_own_that_no_file_holds(corrected: list[str], tmp_path: Path) -> None:
+    first, second = (
+        ingress.variables(Settings(), PORTS, folder=tmp_path, descriptors=1_000)["HEADCOUNT_FRONT_DOOR_SECRET"] for _ in range(2)
+    )
+    assert len(first) == len(second) == 32
+    assert first != second
+    assert len([line for line in corrected if '"%[env(HEADCOUNT_FRONT_DOOR_SECRET)] %[date(0,ms)]' in line]) == 2
 
 
 def test_what_haproxy_says_by_itself_has_our_shape(corrected: list[str], tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ from serve_app.access.tokens import Tokens
 from serve_app.delivery.mailbox import Undelivered
 from serve_app.players import examples
 from serve_app.players.answers import Refusal
+from serve_app.players.arrival import ARRIVAL_HEADER
 from serve_app.players.body import inflate
 from serve_app.players.ingest import Rules
 from serve_app.players.pixel import GIF, read_pixel
-from serve_app.players.routes import ARRIVED_HEADER, NETWORK_HEADER, POSTS
+from serve_app.players.routes import POSTS
 from sessions.changes import Reason, Receipt
 from sessions.events import Beacon
 from storage.codec import unpack_profile
-from tests.front_door import INGEST, NOW, OPS, SLOTS, Answer, FrontDoor, ask
+from tests.front_door import INGEST, NOW, OPS, SECRET, SLOTS, Answer, FrontDoor, ask
 
 START = "/analytics/live/session/start"
 HEARTBEAT = "/analytics/live/session/heartbeat"
@@ -56,6 +57,11 @@ def one(method: str, path: str, body: bytes | Sequence[bytes] = b"", *, parts: d
 def post(path: str, body: Any = None, **request: Any) -> Answer:
     body = BODIES[path] if body is None else body
     return one("POST", path, body if isinstance(body, bytes | list) else json.dumps(body).encode(), **request)
+
+
+def arrival(said: str, *, secret: str = SECRET) -> dict[str, str]:
+    """Return the header with which HAProxy says when, and from where, a request came."""
+    return {ARRIVAL_HEADER.decode(): f"{secret} {said}"}
 
 
 @pytest.mark.parametrize("route", POSTS.values(), ids=lambda route: route.endpoint)
@@ -534,7 +540,7 @@ def test_the_wait_at_the_front_door_counts_if_it_can_be(ago_ms: int | None, wait
         return Undelivered.OVERLOADED
 
     async def scenario(door: FrontDoor) -> Any:
-        headers = {} if ago_ms is None else {ARRIVED_HEADER.decode(): str(round(door.shard.now() * 1_000) - ago_ms)}
+        headers = {} if ago_ms is None else arrival(f"{round(door.shard.now() * 1_000) - ago_ms}")
         return await ask(door.app, "POST", START, json.dumps(examples.START).encode(), headers=headers)
 
     run(scenario, submit=submit)
@@ -543,8 +549,24 @@ def test_the_wait_at_the_front_door_counts_if_it_can_be(ago_ms: int | None, wait
 
 @pytest.mark.parametrize("said", ["", "soon", "-5", "1e3", "9" * 400])
 def test_a_front_door_that_says_nonsense_is_not_believed(said: str) -> None:
-    answer = post(START, headers={ARRIVED_HEADER.decode(): said})
+    answer = post(START, headers=arrival(said))
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("secret", ["", "6" * 32, "5" * 31, f"{SECRET[:-1]}6"], ids=["none", "another", "too short", "nearly"])
+def test_who_reaches_a_replica_past_haproxy_is_not_believed(secret: str) -> None:
+    told: list[Any] = []
+
+    async def submit(_slot: int, item: bytes, *, within_s: float, waited_s: float) -> Any:
+        told.append((item, waited_s))
+        return Receipt(accepted=True, interval_s=30)
+
+    headers = arrival(f"{round(NOW * 1_000) - 700} 203.0.113.0", secret=secret)
+    assert one("GET", "/icon.gif", query=b"type=play&v=a&p=b&u=c", headers=headers, parts={"submit": submit}).status == 200
+    ((item, waited_s),) = told
+    ((_, beacon),) = decode_batch(encode_batch([item]))
+    assert beacon.network == ""
+    assert waited_s < 0.5
 
 
 def test_what_is_taken_is_timed_and_what_is_not_is_counted() -> None:
@@ -655,7 +677,7 @@ def test_an_optional_parameter_that_cannot_be_read_costs_only_itself(more: bytes
     assert "referrer" not in session["profile"]
 
 
-@pytest.mark.parametrize(("said", "believed"), [("203.0.113.0", "203.0.113.0"), ("2001:db8::", "2001:db8::"), (None, ""), ("x" * 46, "")])
+@pytest.mark.parametrize(("said", "believed"), [("203.0.113.0", "203.0.113.0"), ("2001:db8::", "2001:db8::"), (None, "")])
 def test_the_range_that_haproxy_saw_goes_along_with_a_pixel(said: str | None, believed: str) -> None:
     items: list[bytes] = []
 
@@ -663,7 +685,7 @@ def test_the_range_that_haproxy_saw_goes_along_with_a_pixel(said: str | None, be
         items.append(item)
         return Receipt(accepted=True, interval_s=30)
 
-    headers = {} if said is None else {NETWORK_HEADER.decode(): said}
+    headers = {} if said is None else arrival(f"{round(NOW * 1_000)} {said}")
     assert one("GET", "/icon.gif", query=b"type=play&v=a&p=b&u=c", headers=headers, parts={"submit": submit}).status == 200
     ((_, beacon),) = decode_batch(encode_batch(items))
     assert isinstance(beacon, Beacon)
