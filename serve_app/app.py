@@ -9,11 +9,12 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import structlog
-from ray import serve
+from ray import get_runtime_context, serve
 
 from actors import clock, names
 from actors.config import TrackerConfig
@@ -26,6 +27,7 @@ from serve_app.cmcd.endpoint import Reported
 from serve_app.delivery.actor_calls import Actors
 from serve_app.delivery.lines import Lines
 from serve_app.delivery.mailbox import PostRoom
+from serve_app.delivery.own_answers import count_own_answers
 from serve_app.delivery.slotmap import SlotMap
 from serve_app.delivery.tallies import Tallies, report_forever
 from serve_app.operators import openapi
@@ -109,6 +111,7 @@ class Replica:
             report_forever(self._tallies, self._report),
             self._map.refresh(),
             follow(self._settings, self._doorkeeper.adopt),
+            count_own_answers(self._tallies, haproxy_socket()),
         ):
             self._background.start(work)
         Shortcut.open(self._ingest, paths={PIXEL_PATH, LIVE_PATH, CMCD_PATH, EPAS_PATH, SCRIPT_PATH, HASHED_PATH, *POSTS})
@@ -128,6 +131,12 @@ class Replica:
     async def _report(self, report: ReplicaReport) -> int:
         number: int = await self._actors.call(names.EXPORTER, "report", report, within_s=ANSWER_S)
         return number
+
+
+def haproxy_socket() -> Path:
+    """Return where the HAProxy of this node answers its operators: by Serve's variable or its default, in a folder for each node."""
+    socket = Path(os.environ.get("RAY_SERVE_HAPROXY_SOCKET_PATH", "/tmp/haproxy-serve/admin.sock"))  # noqa: S108 - Serve's
+    return socket.parent / get_runtime_context().get_node_id() / socket.name
 
 
 def _log_past_serve() -> None:

@@ -33,10 +33,11 @@ class Tallies:
         self._offered: ReplicaReport | None = None
         self._number = 0
 
-    def rejected(self, endpoint: str, reason: str) -> None:
-        """Count a request, or an event, that was not taken."""
-        key: Key = ("rejected", endpoint, reason)
-        self._open[key] = self._open.get(key, 0) + 1
+    def rejected(self, endpoint: str, reason: str, *, times: int = 1) -> None:
+        """Count a request, or an event, that was not taken; or several at once."""
+        if times:
+            key: Key = ("rejected", endpoint, reason)
+            self._open[key] = self._open.get(key, 0) + times
 
     def dropped(self, endpoint: str, fields: Iterable[str]) -> None:
         """Count what was dropped of a request that was taken, or taken as something else."""
