@@ -46,6 +46,8 @@ from storage.journal import Claimed, Journal, JournalUnavailableError
 
 log = structlog.get_logger(__name__)
 
+EXPIRY_LATE_S: Final = 0.5
+"""Ticks look for who is due twice as often. Where a slow journal keeps them waiting for longer than this, whatever is next in the lane does."""
 STOP_S: Final = 2.0
 """How long a stopping shard tries to write what is left."""
 
@@ -90,6 +92,8 @@ class Shard:
         self._lever = Lever(interval_s=policy.heartbeat_interval_s)
         self._outages = Outages(gap_s=rhythm.gap_s, door_word_s=rhythm.door_word_s)
         self._touched_at = float("-inf")
+        self._expired_at = float("-inf")
+        """When nobody was due any more, or the last slice of them was taken."""
         self._reports = Reports(shard=name, incarnation=incarnation)
         self._writer = Writer(
             name,
@@ -145,6 +149,9 @@ class Shard:
             return
         now, interval_s = self._enter(), self._lever.interval_s
         touched: dict[int, HeldSlot] = {}
+        if now - self._expired_at > EXPIRY_LATE_S:
+            self._expire(now)
+            touched = {slot: held for slot, held in self._held.items() if held.has_changes()}
         for waiting in self._intake.next_group():
             self._spread.count(sum(type(event) is Heartbeat for _, event in waiting.items), now=self._monotonic())
             for slot, event in waiting.items:
@@ -221,8 +228,10 @@ class Shard:
         self._admission.count(held.tracker for held in self._held.values())
         now = self._clock()
         touch = now - self._touched_at >= self._rhythm.touch_s
-        flush = any(each.waits_to_hand() for each in self._held.values())
-        if not (touch or flush or self._is_due(now)):
+        flush = any(each.waits_to_hand() or each.has_changes() for each in self._held.values())
+        is_due = self._is_due(now)
+        self._expired_at = self._expired_at if is_due else now
+        if not (touch or flush or is_due):
             return
         more = True
         while more:
@@ -238,15 +247,22 @@ class Shard:
             if not (self._writer.journal_up or await self._writer.look()):
                 return False
             now = self._enter()
-            if self._outages.door_is_down(now):
-                return False
-            room = EXPIRIES_PER_COMMIT_MAX
-            for held in self._held.values():
-                deadline = held.tracker.next_deadline()
-                if room and deadline is not None and deadline <= now:
-                    room -= held.tracker.advance(now=now, limit=room)
-            await self._write(self._held.values(), now=now, hand=True)
-            return not room
+            more = self._expire(now)
+            if not self._outages.door_is_down(now):
+                await self._write(self._held.values(), now=now, hand=True)
+            return more
+
+    def _expire(self, now: float) -> bool:
+        """Expire and forget one slice of what is due, unless players cannot reach us; True: there is more. In the lane only."""
+        self._expired_at = now
+        if self._outages.door_is_down(now):
+            return False
+        room = EXPIRIES_PER_COMMIT_MAX
+        for held in self._held.values():
+            deadline = held.tracker.next_deadline()
+            if room and deadline is not None and deadline <= now:
+                room -= held.tracker.advance(now=now, limit=room)
+        return not room
 
     def _is_due(self, now: float) -> bool:
         deadlines = (each.tracker.next_deadline() for each in self._held.values())
@@ -259,6 +275,8 @@ class Shard:
         now = self._enter()
         if self._outages.door_is_down(now):
             return
+        if now - self._expired_at > EXPIRY_LATE_S:
+            self._expire(now)
         if not self._held or await self._writer.touch(alive_at=now):
             self._outages.lived(now)
             self._touched_at = now
@@ -335,6 +353,7 @@ class Shard:
             behind_s=self._outages.behind_s(now),
             commits_refused=self._writer.commits_refused,
             write_backs=self._writer.write_backs,
+            clock_step_s=self._clock.step_s(),
         )
 
     def collect(self, known: Known) -> ShardReport:

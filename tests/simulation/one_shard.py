@@ -45,12 +45,16 @@ class RecordingJournal(MemoryJournal):
         """Moments ("before", "after") at which nobody answers."""
         self.delay_s = 0.0
         """How long a commit takes."""
+        self.touch_delay_s = 0.0
+        """How long a sign of life takes."""
 
     def _break(self, moment: str, operation: str) -> Awaitable[None] | None:
         if moment in self.away:
             raise JournalUnavailableError(f"{operation} {moment}")
         if self.delay_s and moment == "before" and operation == "commit":
             return asyncio.sleep(self.delay_s)
+        if self.touch_delay_s and moment == "before" and operation == "touch":
+            return asyncio.sleep(self.touch_delay_s)
         return None
 
     async def commit(self, writes: Sequence[SlotWrite], *, finished: Sequence[bytes] = (), alive_at: float) -> None:

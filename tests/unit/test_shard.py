@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.messages import NotTaken, decode_reply
 from actors.shard.admission import Admission
-from actors.shard.shard import Shard
+from actors.shard.shard import EXPIRY_LATE_S, Shard
 from metrics.reports import Known
 from sessions.changes import Receipt
 from sessions.errors import InvariantError
@@ -425,6 +425,39 @@ def test_a_slow_journal_that_answers_everybody_keeps_nobody_who_has_vanished(wri
         assert gone_at[0] - vanished_at == pytest.approx(90.0, abs=2.0 + write_s)
         assert liveness(shard, "stays") is Liveness.ACTIVE
         assert {held.tracker.paused_s for held in shard.held.values()} == {0.0}
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("write_s", [0.55, 1.0, 2.0])
+def test_however_slow_the_journal_is_who_vanishes_among_players_who_beat_expires_with_the_next_write(write_s: float) -> None:
+    """Signs of life take as long as commits, and each waits for the one before; each who vanishes is gone at most a write, and some looks, late."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        journal.delay_s = journal.touch_delay_s = write_s
+        begun_at = now()
+        late_s: dict[str, float] = {}
+        said: list[asyncio.Task[object]] = []
+        while now() - begun_at < 400.0:
+            if now() - begun_at < 15.0:
+                said.append(asyncio.create_task(bench.send(shard, start(f"vanishes-{len(said)}"))))
+            said.append(asyncio.create_task(bench.send(shard, beat("stays"))))
+            await asyncio.sleep(0.3)
+            gone = {
+                session
+                for held in shard.held.values()
+                for session in held.tracker.sessions.values()
+                if session.liveness is Liveness.EXPIRED
+            }
+            for session in gone:
+                late_s.setdefault(session.session_id, now() - session.seen_at - 3 * session.interval_s)
+        await asyncio.gather(*said)
+        # Under a journal this slow some are refused, and some are promised longer intervals; who was let in is judged by the promise.
+        assert len(late_s) >= 3
+        assert min(late_s.values()) >= 0.0
+        assert max(late_s.values()) <= write_s + EXPIRY_LATE_S + 0.4
+        assert liveness(shard, "stays") is Liveness.ACTIVE
 
     play(scenario)
 
