@@ -39,9 +39,14 @@ class SteadyClock:
     """
 
     def __init__(self, wall: Callable[[], float] = now, grows: Callable[[], float] = since_boot) -> None:
+        self._wall = wall
         self._grows = grows
         self._ahead_s = wall() - grows()
 
     def __call__(self) -> float:
         """Return the time."""
         return self._ahead_s + self._grows()
+
+    def step_s(self) -> float:
+        """Return by how much the wall's clock has been set ahead (or back: less than none) since this one began."""
+        return self._wall() - self()

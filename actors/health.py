@@ -32,6 +32,8 @@ class Health(NamedTuple):
     """How often all that is held was written back into a data set that had lost it."""
     node: str = ""
     """Where it runs, by Ray's id."""
+    clock_step_s: float = 0.0
+    """By how much its machine's clock was set ahead since it began; less than none: back."""
 
 
 class DirectoryAwayError(Exception):

@@ -24,6 +24,8 @@ from storage.redis_address import RedisAddress, translate
 from storage.redis_journal import ALIVE, DATA_SET, FENCES, FINISHED, PROBE, RECORDS, REPLY_S, aside_key, slot_key
 
 WITHIN_S: Final = 1.8
+FIRST_WORD_S: Final = 1.0
+"""A server that takes longer to let us in, or for one answer, says nothing; whoever waits for the line has two seconds from their first."""
 OLDEST_REDIS: Final = (6, 2)
 TRIED: Final = f"{PROBE}:tried"
 """A hash, and with `:stream` a stream, that commands are tried on."""
@@ -64,12 +66,13 @@ def client_of(address: RedisAddress, *, reply_s: float) -> "redis.Redis":
 
 
 def _look(address: RedisAddress, *, within_s: float) -> Iterator[Finding]:
-    with client_of(address, reply_s=within_s) as client:
+    reply_s = min(FIRST_WORD_S, within_s)
+    with client_of(address, reply_s=reply_s) as client:
         try:
             client.ping()
         except redis.RedisError as error:
             if not _is_no_permission(error):
-                yield _why_not_reached(address, error, within_s)
+                yield _why_not_reached(address, error, reply_s)
                 return
         yield Finding("reach", Level.OK, f"{address} answers")
         try:

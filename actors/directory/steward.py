@@ -266,6 +266,7 @@ class Steward:
                 "behind_s": round(health.behind_s, 3),
                 "commits_refused": health.commits_refused,
                 "write_backs": health.write_backs,
+                "clock_step_s": round(health.clock_step_s, 3),
             }
         return status
 

@@ -8,19 +8,19 @@ import os
 import resource
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from rich.console import Console
 from rich.markup import escape
 
 from actors import clock
-from serve_app.access.tokens import TokenKind
+from serve_app.access.tokens import TokenKind, load_tokens
 from serve_app.commands.journal_at import NoJournalError, journal_url
-from serve_app.settings import Settings
+from serve_app.settings import Settings, SettingsError
 from storage.findings import Finding, Level
 from storage.free_ports import is_free
 from storage.journal import JournalError
@@ -97,7 +97,9 @@ def machine(settings: Settings) -> Iterator[Finding]:
     yield from _folder(settings.data_dir)
     yield from _tokens(settings)
     yield _files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    yield _port(settings)
+    yield (door := _port(settings))
+    if door.level is Level.OK:
+        yield from _steps(settings)
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
@@ -166,6 +168,36 @@ def _port(settings: Settings) -> Finding:
     return Finding(
         "front door", Level.UNFIT, f"the tracker at {where} is not ready (/readyz says {answer.status_code})", "see `headcount status`"
     )
+
+
+def _steps(settings: Settings) -> Iterator[Finding]:
+    """Ask the tracker, if one runs, whether a clock was set since its shards began; what keeps us from asking has been told before."""
+    try:
+        headers = {"authorization": f"Bearer {load_tokens(settings, make=False).ops}"}
+        answer = httpx.get(f"{settings.front_door_url}/v1/status", headers=headers, timeout=ANSWER_S, trust_env=False)
+    except (httpx.HTTPError, SettingsError, OSError):
+        return
+    if answer.is_success:
+        yield from steps_in(answer.json())
+
+
+def steps_in(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield by how much the clock of each shard's machine was set since it began; one line if of none."""
+    steps = {name: shard.get("clock_step_s", 0.0) for name, shard in sorted(status["shards"].items())}
+    stepped = [
+        f"{abs(step_s):.1f} s {'ahead' if step_s > 0 else 'back'} since {name} began"
+        for name, step_s in steps.items()
+        if abs(step_s) > CLOCKS_APART_S
+    ]
+    if stepped:
+        yield Finding(
+            "clock steps",
+            Level.WARNING,
+            f"the clock was set by {', '.join(stepped)}",
+            "nobody expires for it, but times in stories and answers are those before it, until `headcount rollout`; keep it by NTP",
+        )
+    elif steps:
+        yield Finding("clock steps", Level.OK, "the clock was not set since any shard began")
 
 
 def _names_in(answer: httpx.Response) -> Iterable[str]:

@@ -9,10 +9,10 @@ from concurrent.futures import Future, wait
 from typing import Final
 
 from storage.findings import Finding, Level
-from storage.server_check import examine, unfit
+from storage.server_check import FIRST_WORD_S, examine, unfit
 
-FIRST_LOOK_S: Final = 0.5
-"""Most servers answer at once; where one is found unfit by then, nothing has been started that has to be stopped."""
+FIRST_LOOK_S: Final = FIRST_WORD_S + 0.1
+"""Most servers answer at once; where one is found unfit by then, or silent, nothing has been started that has to be stopped."""
 
 Beside = Callable[[Callable[[], list[Finding]]], "Future[list[Finding]]"]
 """Does something in a thread that no exit waits for."""

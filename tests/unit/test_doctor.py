@@ -100,3 +100,16 @@ def test_the_line_of_an_unfit_journal_names_it_without_its_password() -> None:
         "The journal at redis://host:1/0 cannot be used: it would drop sessions without a word when its memory is full "
         "(maxmemory-policy allkeys-lru); set maxmemory-policy noeviction"
     )
+
+
+def test_a_clock_that_was_set_since_a_shard_began_is_told() -> None:
+    def told(**steps_s: float) -> list[tuple[Level, str]]:
+        shards = {name.replace("_", "-"): {"clock_step_s": step_s} for name, step_s in steps_s.items()}
+        return [(finding.level, finding.text) for finding in doctor.steps_in({"shards": shards})]
+
+    assert told(shard_0=0.4, shard_1=-0.9) == [(Level.OK, "the clock was not set since any shard began")]
+    assert told(shard_0=600.04, shard_1=0.0, shard_2=-3_600.0) == [
+        (Level.WARNING, "the clock was set by 600.0 s ahead since shard-0 began, 3600.0 s back since shard-2 began")
+    ]
+    # Of an older build, or of no shard at all, nothing is known.
+    assert list(doctor.steps_in({"shards": {}})) == []

@@ -51,7 +51,7 @@ CARRIED_BY_RAY = [
     ShardReport("shard", "life", 4, {7: 3}, [SLOT], 1, 0, 2, True, 0, 3, {("batch_events", "sum"): 9.0}, 2.0, 3, 1),
     Known("life", 4, {7: 2}),
     ReplicaReport("replica", 5, {("rejected", "start", "bad_json"): 1.0}),
-    Health("life", {7: 3}, [8], True, 1, True, 0, 0.5, 6, 1, "node"),
+    Health("life", {7: 3}, [8], True, 1, True, 0, 0.5, 6, 1, "node", 600.0),
     Address("127.0.0.1", 4_000, b"key"),
     Answer("it cannot be", 3),
     News("life", 3, 1_000, [(1_000, 5, 1, 0)], {"sessions": 5}),
