@@ -235,7 +235,13 @@ CATALOG: Final[tuple[Metric, ...]] = (
     _counter("events", "Events taken, by type; a duplicate is not counted again.", "type", increments="events", values=EVENT_TYPES),
     _counter("beacons", "Pixels taken, by type.", "type", increments="beacons", values=BEACON_TYPES),
     _counter("heartbeats", "Heartbeats taken.", increments="heartbeats"),
-    _counter("rejected", "Requests and events that were not taken.", "endpoint", "reason", increments="rejected"),
+    _counter(
+        "rejected",
+        "Requests and events that were not taken; of endpoint front_door, those that HAProxy refused by itself.",
+        "endpoint",
+        "reason",
+        increments="rejected",
+    ),
     _counter(
         "dropped_fields",
         "Optional fields of requests that were taken without them, and values that were taken as other or unknown.",

@@ -5,9 +5,10 @@ import json
 import threading
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.players import examples
+from serve_app.players.arrival import ARRIVAL_HEADER, SECRET_VARIABLE
 from tests.integration.installation import Installation, wait_until
 
 START, HEARTBEAT, EVENTS = (f"/analytics/live/{name}" for name in ("session/start", "session/heartbeat", "events"))
@@ -38,6 +40,7 @@ def secrets_of(tracker: Installation) -> dict[str, str]:
         "ops token": tracker.ops_token,
         "journal's password": password_of(tracker),
         "Ray's token": (Path(tracker.record.folder) / "ray.token").read_text(),
+        "front door's secret": front_doors_secret(tracker),
         "wrong token": "wrong-token-of-a-stranger",
     }
 
@@ -147,6 +150,39 @@ def test_what_listens_is_what_up_printed_and_beyond_loopback_only_the_replicas_g
         assert f"`{one.program.partition(':headcount')[0]}`" in documented, one
     for words in ("on 127.0.0.1", "which asks for Ray's token", f"listens on 127.0.0.1:{tracker.port}"):
         assert words in tracker.output
+
+
+def front_doors_secret(tracker: Installation) -> str:
+    """Return what HAProxy and the replicas share: it is in their environment alone."""
+    (found,) = {
+        line.partition("=")[2]
+        for process in tracker.processes()
+        for line in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+        if line.startswith(f"{SECRET_VARIABLE}=")
+    }
+    return found
+
+
+def test_who_reaches_a_replica_past_haproxy_is_not_believed_where_a_pixel_comes_from(install: Callable[..., Installation]) -> None:
+    tracker = install(SHARDS="1", REPLICAS="1", NEW_PIXEL_SESSIONS_PER_NETWORK="3")
+    tracker.start()
+    first = int(tracker.output.partition("Inner ports")[2].split()[0].partition("-")[0])
+    replicas = range(first + 8, first + 168)
+    (port,) = [one.port for one in listeners(tracker) if one.program == "ray::ServeReplica:headcount:ingest" and one.port in replicas]
+    new = count()
+
+    def statuses(port: int, network: str = "", secret: str = "") -> list[int]:
+        """Show a player to five new viewers."""
+        said = {ARRIVAL_HEADER.decode(): f"{secret} {round(time.time() * 1_000)} {network}"} if network else {}
+        past = replace(tracker, port=port)
+        return [past.request("GET", f"/icon.gif?type=view&v=a&p=b&u={next(new)}", headers=said).status for _ in range(5)]
+
+    # HAProxy says where they come from, whatever they say themselves: three a minute.
+    assert statuses(tracker.port, "203.0.113.0", "5" * 32) == [200, 200, 200, 429, 429]
+    assert statuses(port, "198.51.100.0", "5" * 32) == [200] * 5
+    # Who knows the secret is HAProxy.
+    assert statuses(port, "198.51.100.0", front_doors_secret(tracker)) == [200, 200, 200, 429, 429]
+    tracker.assert_ledgers_hold()
 
 
 @pytest.mark.parametrize("server", ["gcs_server", "ray::ServeReplica:headcount:ingest"])
