@@ -99,6 +99,10 @@ _UNAVAILABLE: Final = Refusal(Code.UNAVAILABLE, "the tracker is starting, or has
 _BAD_REQUEST: Final = Refusal(Code.BAD_REQUEST)
 _TOO_SLOW: Final = Refusal(Code.REQUEST_TIMEOUT)
 
+_NO_SUCH_METHOD: Final = Refusal(Code.METHOD_NOT_ALLOWED)
+_KNOWN_METHODS: Final = "GET HEAD POST OPTIONS PUT PATCH DELETE"
+"""The others go no further than HAProxy."""
+
 _PLAYERS: Final = " ".join(PLAYERS_PREFIXES)
 
 _WRAPPER: Final = r"""#!/bin/sh
@@ -152,6 +156,8 @@ _FRONT: Final = """\
     http-request return status 204 hdr access-control-allow-methods "{methods}" hdr access-control-allow-headers %[req.fhdr(access-control-request-headers)] hdr access-control-max-age {max_age} if METH_OPTIONS for_players asks_for_headers
     http-request return status 204 hdr access-control-allow-methods "{methods}" hdr access-control-allow-headers "{usual}" hdr access-control-max-age {max_age} if METH_OPTIONS for_players
     http-request return status 204 hdr allow "GET, HEAD, POST, OPTIONS" if METH_OPTIONS !{{ path -m beg / }}
+    # A method that no server knows would be answered by the replica's HTTP library, in words of its own.
+    http-request return status 405 content-type application/json file {folder}/method.json hdr allow "{methods}" unless {{ method {known} }}
     # The whole body, up to HAProxy's buffer, before a replica hears of the request. Here and not by an option, which waits before any rule: a
     # page could not read the 408.
     http-request wait-for-body time {request_s}s
@@ -167,6 +173,7 @@ _FRONT: Final = """\
 def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics: int, binary: str) -> None:
     """Write the program that Serve starts as HAProxy, and what HAProxy answers by itself."""
     (folder / "unavailable.json").write_bytes(_UNAVAILABLE.body())
+    (folder / "method.json").write_bytes(_NO_SUCH_METHOD.body())
     for name, refusal in (("unavailable", _UNAVAILABLE), ("bad", _BAD_REQUEST), ("slow", _TOO_SLOW)):
         (folder / f"{name}.http").write_bytes(_whole_answer(refusal))
     unless_there = "{ var(txn.origin) -m found } !{ res.hdr(access-control-allow-origin) -m found }"
@@ -177,6 +184,8 @@ def write_wrapper(folder: Path, settings: Settings, *, statistics: int, metrics:
         _FRONT.format(
             players=_PLAYERS,
             allowed="always_true" if "*" in origins else f"req.fhdr(origin) -m str {' '.join(origins)}" if origins else "always_false",
+            folder=folder,
+            known=_KNOWN_METHODS,
             arrival=ARRIVAL_HEADER.decode(),
             secret=SECRET_VARIABLE,
             request_s=_REQUEST_S,

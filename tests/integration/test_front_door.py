@@ -108,6 +108,15 @@ def test_half_a_request_is_answered_in_our_shape_if_at_all(door: Door) -> None:
     assert is_readable(answer)
 
 
+def test_a_method_that_there_is_none_of_is_refused_in_our_shape_and_a_page_can_read_it(door: Door) -> None:
+    for method in ("BREW", "get", "TRACE"):
+        answer = door.ask(method, "/icon.gif?type=view", PAGE)
+        assert (answer.status, answer.headers["allow"]) == (405, PLAYERS_METHODS.decode())
+        assert json.loads(answer.body)["error"]["code"] == "method_not_allowed"
+        assert is_readable(answer)
+    assert door.ask("GET", "/icon.gif", PAGE).status == 200
+
+
 def test_only_listed_origins_may_read(tmp_path: Path) -> None:
     with door_of(tmp_path, ("https://tv.example", "https://b.example")) as door:
         assert is_readable(door.ask("OPTIONS", "/icon.gif", PAGE))
