@@ -20,7 +20,7 @@ SALT: Final = "headcount front door "
 
 
 def shared_secret(environ: Mapping[str, str], *, journal_url: str) -> bytes:
-    """Return what HAProxy and the replicas share. HAProxy's wrapper works out the same in its shell (`machine/ingress.py`)."""
+    """Return what HAProxy and the replicas share. HAProxy's wrapper works out the same in its shell (`machine/haproxy.py`)."""
     given = environ.get(SECRET_VARIABLE)
     return (given or sha256((SALT + journal_url).encode()).hexdigest()[:SECRET_CHARS]).encode()
 

@@ -120,7 +120,7 @@ def test_a_body_is_read_before_a_replica_hears_of_the_request_and_after_it_is_kn
 
 def test_each_start_has_a_secret_of_its_own_that_no_file_holds(corrected: list[str], tmp_path: Path) -> None:
     first, second = (
-        ingress.variables(Settings(), PORTS, folder=tmp_path, descriptors=1_000)["HEADCOUNT_FRONT_DOOR_SECRET"] for _ in range(2)
+        haproxy.variables(Settings(), PORTS, folder=tmp_path, descriptors=1_000)["HEADCOUNT_FRONT_DOOR_SECRET"] for _ in range(2)
     )
     assert len(first) == len(second) == 32
     assert first != second
