@@ -5,7 +5,7 @@ A batch is how long its items have waited, in four bytes as milliseconds, and a 
 a receipt's fields, or one of the `NotTaken` codes.
 
 How it grows: items, events, what happened in them, receipts and their rejections each as `sessions/growing.py` says, at their end, by fields with
-a default. What a build reads that was written by its like costs nothing for that: only what does not fit is read again, with care. A kind
+a default. Bytes of the same build are read at no extra cost: only what does not fit is read again, with care. A kind
 of event that a shard does not know is answered *moved*, as is a slot that is not its own, and so is sent again until a newer shard has the
 slot; a code of `NotTaken` that a replica does not know is taken as `RECOVERING`: send again. A new word in a closed list, as a type of event, needs shards that
 know it: they are renewed before the replicas (`docs/operations.md`, "Upgrade").

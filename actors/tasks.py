@@ -1,5 +1,5 @@
 """
-The tasks that a process of ours consists of: who is held on to, and what it means when one of them breaks.
+The background tasks of a process: they are held on to, and it is decided what happens when one of them breaks.
 
 Decides that whatever breaks one breaks the whole, once; and, where nothing else is asked for, that this ends the process: Ray, or
 Serve, starts a new one. It does not know what they do.

@@ -4,8 +4,8 @@ Measure heartbeats a second, and what one costs, beside what people would otherw
     python -m bench.ingest [--rounds 3] [--seconds 3] [--only headcount,floor] [--connections 64,256]
 
 Every contender takes its turn in every round, alone on the machine, with as many processes as Headcount has replicas;
-Headcount with the defaults of `make up`. `wrk` sends real bodies over kept connections from the same machine: take ratios, not
-absolutes. Processor time is that of all of a contender's processes, its Redis included, per accepted request. After its
+Headcount with the defaults of `make up`. `wrk` sends real bodies over kept connections from the same machine: compare ratios, not
+absolute figures. Processor time is that of all of a contender's processes, its Redis included, per accepted request. After its
 turn each is asked how many are watching, which is known (`bench/wrk.py`). Tables are of medians over the rounds.
 """
 

@@ -1,7 +1,7 @@
 """
 Deadlines of many sessions, at a cost per tick of those that are due, whatever their number.
 
-A wheel without a rim: buckets a quarter of a second wide, by number, and a heap of the numbers. Setting and moving a deadline
+A timer wheel of no fixed size: buckets a quarter of a second wide, by number, and a heap of the numbers. Setting and moving a deadline
 is O(1) but for a bucket's first entry; the caller keeps each item's number. It knows no clock and not what an item is.
 """
 

@@ -1,5 +1,5 @@
 """
-By what sessions are counted apart, beside their state: each dimension once.
+The dimensions: what sessions are counted by, beside their state. Each is declared once.
 
 From here come the keys of the audience (`roster.py`), which values a process keeps once (`session.py`), who may speak over whom
 (`tracker.py`), what a session is said to be about (`story.py`), the gauges with their labels (`metrics/catalog.py`) and the panels

@@ -29,7 +29,7 @@ class Patience(NamedTuple):
     """How long the directory waits; in seconds. Simulations stretch it."""
 
     lost_after_s: float = 5.0
-    """A shard that was asked again, so long after the first question that it left without an answer, in vain too, loses its slots."""
+    """A shard that has left questions unanswered for so long loses its slots."""
     starting_s: float = 20.0
     """A shard that has not said anything since the directory began is waited for that long."""
     create_again_s: float = 5.0

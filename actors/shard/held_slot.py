@@ -67,7 +67,7 @@ class HeldSlot:
         self.tracker.pause(seconds)
 
     def carry_on(self, seconds: float) -> None:
-        """Add the time for which nobody held the slot; less than none, if the clock that we have now is behind that of its last owner."""
+        """Add the time for which nobody held the slot; a negative number, if our clock is behind that of its last owner."""
         self.tracker.carry_on(seconds)
         self.must_write = True
 

@@ -142,8 +142,8 @@ def outage_s(alive_at: float | None, *, now: float, gap_s: float) -> float:
     """
     Return how long nobody was there for the slot, if that was long enough to count; 0.0 otherwise.
 
-    Less than none: the clock was set back since the last owner's sign of life, or ours is behind the last owner's. The slot's clock
-    stands still as well then, or everybody in it would be kept for as long as that.
+    A negative number: the clock was set back since the last owner's sign of life, or ours is behind the last owner's. The slot's clock
+    stands still for that long, or everybody in it would be kept for that much longer.
     """
     gap = 0.0 if alive_at is None else now - alive_at
     return gap if gap > gap_s or gap < 0.0 else 0.0

@@ -4,7 +4,7 @@ Where tokens come from, and how one follows another while everything runs.
 There are two kinds: players' (ingest) and operators' (ops). Each has one token to use and at most two that are let in. They come from the environment
 (`NEW,OLD`), or else from a folder: `ops.token` holds the one to use and nothing more, as Prometheus reads it; `ops.valid` is there
 once a token has followed another, and holds those that are let in, newest first. A new token is let in before it is
-the one to use, and the one before it stays: at no moment is somebody outside who was told right.
+the one to use, and the one before it stays: so nobody is refused who was given a valid token.
 
 It judges no request: `auth.py` does.
 """
