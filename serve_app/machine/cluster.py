@@ -9,9 +9,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from serve_app.machine import ray_run, runs
+from serve_app.machine import ray_run
 from serve_app.machine.actors_config import NAMESPACE
-from serve_app.machine.driver_messages import Connected
 from serve_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ APPLICATION: Final = "headcount"
 _LOGICAL_CPUS: Final = 16
 """What Ray schedules by; our actors ask for none, so it only has to be more than Serve's own."""
 _OBJECT_STORE_BYTES: Final = 100 * 1024 * 1024
-_VITAL: Final = frozenset({"gcs_server", "raylet"})
 
 
 class ClusterError(Exception):
@@ -36,8 +34,8 @@ class Cluster:
         self._settings = settings
         self._folder = folder
 
-    def start_ray(self) -> Connected:
-        """Start Ray on this machine and connect to it; about 4 s. Raises `ClusterError`."""
+    def start_ray(self) -> str:
+        """Start Ray on this machine and connect to it; about 4 s. Return its address. Raises `ClusterError`."""
         import ray
 
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -54,7 +52,7 @@ class Cluster:
             )
         except Exception as error:  # Ray raises the bare class for most of what can go wrong
             raise self._failure("Ray does not start", error) from error
-        return Connected(str(ray.get_runtime_context().gcs_address), runs.children_named(_VITAL))
+        return str(ray.get_runtime_context().gcs_address)
 
     def start_serve(self) -> None:
         """Start Serve's controller and HAProxy; about 3 s. Raises `ClusterError`."""

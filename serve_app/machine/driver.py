@@ -23,7 +23,7 @@ from serve_app.access.tokens import load_tokens
 from serve_app.machine.actors_config import NAMESPACE, config_of
 from serve_app.machine.beside import beside
 from serve_app.machine.cluster import Cluster, ClusterError
-from serve_app.machine.driver_messages import Failed, JournalAt, Ready, Report, Step, Stop, line, order
+from serve_app.machine.driver_messages import Connected, Failed, JournalAt, Ready, Report, Step, Stop, line, order
 from serve_app.settings import Settings, load_settings
 
 READY_WITHIN_S: Final = 60.0
@@ -102,7 +102,7 @@ def start(cluster: Cluster, settings: Settings, orders: Orders, tell: Callable[[
 
     beside(_import_application)
     tell(Step("Ray"))
-    tell(cluster.start_ray())
+    tell(Connected(cluster.start_ray()))
     tell(Step("Journal"))
     journal = orders.journal.result()
     config = config_of(

@@ -5,12 +5,9 @@ Both are of one build when they start; a driver that is started again may be of 
 that is added has a default, and one that is not known is ignored.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-
-from storage.processes import ProcessName
 
 
 class Step(msgspec.Struct, tag=True, frozen=True):
@@ -25,8 +22,6 @@ class Connected(msgspec.Struct, tag=True, frozen=True):
     """Ray runs."""
 
     address: str
-    vital: Mapping[str, ProcessName]
-    """The processes without which Ray cannot go on, by the name of their program."""
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):

@@ -14,10 +14,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Final
 
+from serve_app.machine import runs
 from serve_app.machine.driver_messages import Connected, Order, Report, line, report
 from storage.processes import ProcessName, is_alive
 
 _MODULE: Final = "serve_app.machine.driver"
+_VITAL: Final = frozenset({"gcs_server", "raylet"})
 
 
 class DriverProcess:
@@ -39,7 +41,8 @@ class DriverProcess:
             )
         finally:
             os.close(writing)
-        self._vital: Mapping[str, ProcessName] = {}
+        self._vital: dict[str, ProcessName] = {}
+        self._connected = self._complete = False
         self._reports: SimpleQueue[Report] = SimpleQueue()
         threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
 
@@ -62,16 +65,21 @@ class DriverProcess:
         return self._popen.poll() is not None
 
     def dead(self) -> str | None:
-        """Return which of those died without whom Ray cannot go on, in words; None: all live."""
-        gone = [name for name, process in self._vital.items() if not is_alive(process)]
-        if self.has_ended():
-            gone.append("driver")
-        return f"Ray's {' and '.join(gone)}" if gone else None
+        """
+        Return which of those died without whom Ray cannot go on, in words; None: all live.
+
+        While Ray starts they are looked for by ourselves: the driver finds out about their death after half a minute, or a whole one.
+        """
+        if not self._complete:
+            self._complete = self._connected
+            self._vital |= runs.children_named(_VITAL, of=self._popen.pid)
+        gone = ["driver"] if self.has_ended() else []
+        gone += sorted(name for name, process in self._vital.items() if not is_alive(process))
+        return f"Ray's {' and '.join(filter(None, (', '.join(gone[:-1]), gone[-1])))}" if gone else None
 
     def _listen(self, reading: int) -> None:
         with os.fdopen(reading, "rb") as reports:
             for sent in reports:
                 told = report(sent)
-                if isinstance(told, Connected):
-                    self._vital = told.vital
+                self._connected = self._connected or isinstance(told, Connected)
                 self._reports.put(told)

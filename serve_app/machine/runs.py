@@ -104,12 +104,12 @@ def survivors(record: RunRecord) -> set[ProcessName]:
     return found
 
 
-def children_named(names: Collection[str]) -> dict[str, ProcessName]:
-    """Return the living processes that this one started and that run one of these programs, by its name."""
+def children_named(names: Collection[str], *, of: int) -> dict[str, ProcessName]:
+    """Return the living processes that this one (`of`: its id) started and that run one of these programs, by its name."""
     found = {}
     for process, parent in parents().items():
         with suppress(OSError):
-            if parent == os.getpid() and (name := Path(f"/proc/{process.pid}/comm").read_text().strip()) in names:
+            if parent == of and (name := Path(f"/proc/{process.pid}/comm").read_text().strip()) in names:
                 found[name] = process
     return found
 

@@ -47,7 +47,8 @@ RAY_LOG: Final = "ray.log"
 """In the data folder: what Ray and its driver say. Their other logs are in the run's temporary folder while it lives."""
 STOP_WITHIN_S: Final = 8.5
 """After this the run's processes are killed rather than asked; what was acknowledged is in the journal anyway."""
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.2
+_GRACE_S: Final = 0.2
 _WATCH_S: Final = 0.25
 
 
@@ -229,9 +230,13 @@ class _Tracker:
                 case Failed(problem):
                     return ready, problem
                 case None:
-                    # Whoever signals all of a control group signals Ray too.
-                    if (dead := driver.dead()) and not self._signals.asked.is_set():
-                        return ready, f"{dead} died" + (f" while it was starting: {self._logs} may tell why" if first and not ready else "")
+                    if driver.dead():
+                        # Who dies of the same dies now, and is named too; and who signals all of a control group signals us.
+                        if self._signals.asked.wait(_GRACE_S):
+                            break
+                        return ready, f"{driver.dead()} died" + (
+                            f" while it was starting: {self._logs} may tell why" if first and not ready else ""
+                        )
             if not ready and (unfit := self._given.problem()):
                 raise UpError(unfit)
             if not told and self._journal.url.done():

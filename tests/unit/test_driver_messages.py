@@ -5,11 +5,10 @@ import json
 import pytest
 
 from serve_app.machine.driver_messages import Connected, Failed, JournalAt, Order, Ready, Report, Step, Stop, line, order, report
-from storage.processes import ProcessName
 
 REPORTS = [
     Step("Closing the ingress", "Ingress closed"),
-    Connected("127.0.0.1:6379", {"raylet": ProcessName(7, 70), "gcs_server": ProcessName(8, 80)}),
+    Connected("127.0.0.1:6379"),
     Ready(),
     Failed("the data set has 128 slots,\nnot 256"),
 ]

@@ -1,6 +1,5 @@
 """Ray's driver as a child: heard, told, found dead; played by a few lines of Python."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -10,23 +9,24 @@ import pytest
 from serve_app.machine import driver_process
 from serve_app.machine.driver_messages import Connected, Failed, JournalAt, Ready, Report, Step, Stop
 from serve_app.machine.driver_process import DriverProcess
-from storage.processes import ProcessName, name_of
 
 Play = Callable[[str], DriverProcess]
 
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
-    """Start a driver of these lines; `tell` and `orders` are at hand in them."""
+    """Start a driver of these lines; `tell`, `orders` and `start` are at hand in them."""
     started: list[DriverProcess] = []
 
     def begin(lines: str) -> DriverProcess:
         head = """
-            import os, sys
+            import os, subprocess, sys
             from serve_app.machine.driver_messages import *
-            from storage.processes import ProcessName
             def tell(told): os.write(int(sys.argv[1]), line(told))
             orders = sys.stdin.buffer
+            def start(name):
+                os.symlink("/usr/bin/sleep", os.path.join(os.path.dirname(sys.argv[2]), name))
+                return subprocess.Popen([os.path.join(os.path.dirname(sys.argv[2]), name), "60"])
         """
         (tmp_path / "played_driver.py").write_text(dedent(head) + dedent(lines))
         monkeypatch.setattr(driver_process, "_MODULE", "played_driver")
@@ -82,15 +82,36 @@ def test_its_own_death_is_found_and_what_it_is_told_then_is_lost(play: Play) -> 
 
 
 def test_of_rays_processes_those_are_named_that_died(play: Play) -> None:
-    with subprocess.Popen(["sleep", "60"]) as raylet, subprocess.Popen(["sleep", "60"]) as gcs:
-        names = {name: name_of(process.pid) for name, process in (("raylet", raylet), ("gcs_server", gcs))}
-        told = {name: (process.pid, process.started) for name, process in names.items() if process}
-        driver = play(f"tell(Connected('address', {{name: ProcessName(*it) for name, it in {told!r}.items()}})); orders.read()")
-        assert reports(driver, 1) == [Connected("address", {name: ProcessName(*process) for name, process in told.items()})]
-        assert driver.dead() is None
-        raylet.kill()
-        raylet.wait()
-        assert driver.dead() == "Ray's raylet"
-        gcs.kill()
-        gcs.wait()
-        assert driver.dead() == "Ray's raylet and gcs_server"
+    driver = play(
+        """
+    raylet, gcs, other = start("raylet"), start("gcs_server"), start("log_monitor")
+    tell(Connected("address"))
+    for process in (other, raylet, gcs):
+        orders.readline(); process.kill(); process.wait(); tell(Step("killed"))
+    orders.read()
+    """
+    )
+    assert reports(driver, 1) == [Connected("address")]
+    told = [driver.dead()]
+    for _ in range(3):
+        driver.tell(Stop())
+        assert reports(driver, 1) == [Step("killed")]
+        told.append(driver.dead())
+    driver._popen.kill()
+    driver._popen.wait(30)
+    told.append(driver.dead())
+    assert told == [None, None, "Ray's raylet", "Ray's gcs_server and raylet", "Ray's driver, gcs_server and raylet"]
+
+
+def test_a_death_is_found_before_the_driver_is_connected_to_ray(play: Play) -> None:
+    driver = play(
+        """
+    gcs = start("gcs_server"); tell(Step("started"))
+    orders.readline(); gcs.kill(); gcs.wait(); tell(Step("killed")); orders.read()
+    """
+    )
+    assert reports(driver, 1) == [Step("started")]
+    assert driver.dead() is None
+    driver.tell(Stop())
+    assert reports(driver, 1) == [Step("killed")]
+    assert driver.dead() == "Ray's gcs_server"

@@ -23,7 +23,7 @@ from serve_app.settings import Settings
 
 Happens = Report | str | Callable[[], object]
 """A report, the words for what died, or something that is done at that moment."""
-READY: list[Happens] = [Step("Ray"), Connected("127.0.0.1:6379", {}), Step("Ingress"), Ready()]
+READY: list[Happens] = [Step("Ray"), Connected("127.0.0.1:6379"), Step("Ingress"), Ready()]
 
 
 @dataclass
