@@ -1,8 +1,11 @@
 """From records to reports: whose session, which values are plausible, and which player."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from serve_app.cmcd.mapper import Mapped, Outcome, map_records, target_of
+from serve_app.cmcd.mapper import PARAMETERS, Mapped, Outcome, map_records, target_of
 from serve_app.cmcd.reader import read_records
 from sessions import limits
 from sessions.events import REPORTED, Report
@@ -140,3 +143,12 @@ def test_a_player_is_known_by_how_it_spells(recording: str, player: str) -> None
 def test_every_recorded_report_is_read_whole() -> None:
     assert len(all_reports("hls-event-life")) == 24
     assert {each.kind for each in all_reports("hls-event-life")} == {"t", "ps", "bc", "pr"}
+
+
+def test_the_documentation_tells_of_every_outcome_and_every_parameter() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "players.md").read_text("utf-8")
+    section = page[page.index("## Players that report by themselves") : page.index("## What your events mean")]
+    told = set(re.findall(r"`(\w+)`", section))
+    assert {str(outcome) for outcome in Outcome} <= told
+    assert {name for name in PARAMETERS if name != "join"} <= told
+    assert "join=session" in section
