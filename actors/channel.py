@@ -56,7 +56,7 @@ class Address(NamedTuple):
 
 
 class Framed(asyncio.Protocol):
-    """Cuts what arrives into frames; the first is held to be a proof, and no longer than one."""
+    """Cuts what arrives into frames; the first must be a proof, and may be no longer than one."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None

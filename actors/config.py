@@ -35,7 +35,7 @@ class TrackerConfig:
     expiry_intervals: int
     revive_window_s: float
     shards_are_set: bool = True
-    """The number holds for this run whatever the data set had; False: a data set that is there goes on with its own."""
+    """True: the number counts for this run, whatever the data set had. False: an existing data set keeps its own."""
     new_sessions_per_minute: int = NEW_SESSIONS_PER_MINUTE
     """What one shard opens, a minute's worth of it at once."""
     front_door_url: str | None = None

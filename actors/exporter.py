@@ -133,7 +133,7 @@ class Exporter:
             self._tell_left_out()
 
     async def _has_heard_all(self) -> bool:
-        """Wait a moment until every slot was heard of; after the first seconds what there is has to do."""
+        """Wait a moment until every slot was heard of. After the first seconds, what is known is shown, even if slots are missing."""
         left_s = self._shows_from - clock.monotonic()
         if left_s > 0 and not self._complete.is_set():
             try:
@@ -192,7 +192,7 @@ class Exporter:
         while True:
             try:
                 self._shards = await asyncio.to_thread(find_shards, self._config.namespace, dict(self._shards))
-                # One that died keeps its name, and begins anew under it: who has none has left.
+                # A shard that died keeps its name, and starts again under it: one without a name has left.
                 for left in self._totals.reporting() - self._shards.keys():
                     self._totals.forget_shard(left)
             except (RayError, ValueError) as error:

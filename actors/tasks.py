@@ -37,7 +37,7 @@ class Tasks:
         return task
 
     def cancel(self) -> list["asyncio.Task[None]"]:
-        """Cancel all of them but the caller, and return them; what breaks from now on is nobody's concern."""
+        """Cancel all of them but the caller, and return them; what breaks from now on is ignored."""
         self._over = True
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:

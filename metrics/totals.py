@@ -151,7 +151,7 @@ class Totals:
         return True
 
     def forget_shard(self, shard: str) -> None:
-        """Hear that a shard has left for good: what it said of itself is no longer shown. What its slots said has its own term."""
+        """Hear that a shard has left for good: what it said of itself is no longer shown. What its slots said is shown for up to `LOST_S`."""
         self._shards.pop(shard, None)
 
     def add_replica(self, report: ReplicaReport, *, now: float) -> int:

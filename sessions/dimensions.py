@@ -1,9 +1,9 @@
 """
 The dimensions: what sessions are counted by, beside their state. Each is declared once.
 
-From here come the keys of the audience (`roster.py`), which values a process keeps once (`session.py`), who may speak over whom
-(`tracker.py`), what a session is said to be about (`story.py`), the gauges with their labels (`metrics/catalog.py`) and the panels
-of the dashboard. A new one is a row here, an attribute of `Session`, and a field of the event that names it.
+These use it: the keys of the audience (`roster.py`), the values that a process keeps once (`session.py`), the rule which input may
+overwrite which (`tracker.py`), what a session is said to be about (`story.py`), the gauges with their labels (`metrics/catalog.py`), and
+the panels of the dashboard. A new one is a row here, an attribute of `Session`, and a field of the event that names it.
 """
 
 from typing import Final, NamedTuple

@@ -60,7 +60,7 @@ STARTUP_S_MAX: Final = 600.0
 OUTCOME_AFTER_S: Final = 600.0
 """Who has been expired for so long does not come back from a pocket: how it went is counted then, and not again."""
 FAILURE_AFTER_S: Final = 30.0
-"""A fatal error that is not got over within this time is told as a failure: somebody is to be woken by it."""
+"""A fatal error that is not got over within this time is counted as a failure, by which somebody may be woken."""
 INTERVAL_CAP_S_MAX: Final = 65_535
 """The most that one interval ever counts, whatever was promised: 18 hours, what fits the window."""
 EVENT_IDS_MAX: Final = 1_024

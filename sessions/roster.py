@@ -145,7 +145,7 @@ class Roster:
             session.tallies = session.tallies._replace(fails_in=bucket)
 
     def _got_over(self, session: Session) -> None:
-        """Tell no failure any more: it plays again, or what there was to tell is told."""
+        """Do not count the pending failure: it plays again, or the failure was counted already."""
         if session.tallies.fails_in:
             self._failing.remove(session, session.tallies.fails_in)
             session.tallies = session.tallies._replace(fails_in=0)

@@ -339,7 +339,7 @@ class Session:
             self.behind += record
 
     def take_out(self, records: Iterable[bytes]) -> None:
-        """Take inputs (packed) out of the window again; those that are not in it are none of its business."""
+        """Take inputs (packed) out of the window again; those that are not in it are ignored."""
         before = self.window
         for record in records:
             self.window = without(self.window, record)

@@ -33,7 +33,7 @@ SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAY
 
 @lru_cache(maxsize=1_024)
 def fingerprint(quality: str) -> int:
-    """Return what stands for a quality in the window: 0 for `auto`, which is none; never for another."""
+    """Return the number that represents a quality in the window: 0 for `auto`, which is not a quality, and never 0 for another."""
     return 0 if quality == AUTO else crc32(quality.encode()) or 1
 
 

@@ -86,7 +86,7 @@ class StoredSlot:
     fence: Fence
     record: bytes | None
     sessions: Mapping[str, bytes]
-    """An id that is no text (its bytes were damaged) is told with surrogate escapes."""
+    """By id. An id whose bytes are not UTF-8, because they were damaged, has surrogate escapes."""
     set_aside: frozenset[str] = frozenset()
     """Ids of what was set aside; `RECORD_ASIDE` stands for the record."""
 

@@ -88,7 +88,7 @@ class Fleet:
         self._first |= set(shards)
 
     def restarts(self, shard: str) -> int:
-        """Return how often a shard began anew by itself."""
+        """Return how often a shard was restarted without being asked to."""
         return self._restarts.get(shard, 0)
 
     def hear(self, healths: Mapping[str, Health], *, asked: Collection[str], asked_at: float, now: float) -> None:

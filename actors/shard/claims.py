@@ -111,7 +111,7 @@ class Taking:
         restored = [
             await restore(slot, stored, policy=self._policy, now=self._clock())
             for slot, stored in zip(claimed, loaded, strict=True)
-            # Whoever has claimed it since has it.
+            # Else another shard has claimed it since, and has it now.
             if stored.fence.epoch == claimed[slot].epoch
         ]
         await self._serve(restored, claimed)

@@ -95,7 +95,7 @@ class Reports:
                 told.keys.clear()
         elif not (ours and self._confirmed and known.number == self._confirmed):
             # It knows nothing, or asks for the whole. Our own increments of the last report count as taken: an exporter that
-            # asks for the whole has added them, and one that was born anew has nothing to add them to.
+            # asks for the whole has added them, and one that was just started has nothing to add them to.
             self._sent = {}
             self._told = {}
 

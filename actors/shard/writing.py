@@ -135,7 +135,7 @@ class Writer:
         self._note_away()
         self._count_all_unwritten()
         log.warning("the journal lost the data set: writing back all that is held", shard=self._name, slots=len(self._held))
-        # The sessions hold all that could not be committed, but for the summaries.
+        # Of what could not be committed, the sessions hold all but the summaries.
         summaries = {each.write.slot: each.finished for each in pending}
         while True:
             try:

@@ -111,7 +111,7 @@ def load_tokens(settings: Settings, *, make: bool = True) -> Tokens:
 
 
 async def follow(settings: Settings, adopt: Callable[[Tokens], None]) -> None:
-    """Hand over the tokens now, and again whenever their files change. What cannot be read is told, and those before stay good."""
+    """Hand over the tokens now, and again whenever their files change. If they cannot be read, that is logged, and the tokens before stay valid."""
     seen: object = None
     told: object = None
     while True:

@@ -68,9 +68,9 @@ class Letter:
     """In the event loop's time."""
     answer: asyncio.Future[Outcome]
     since: float
-    """When it came to the front door, in the event loop's time; begins anew when a shard was away: that is no sign of load."""
+    """When it came to the front door, in the event loop's time; set again after a shard was away, because that is no sign of load."""
     placed_at: float = 0.0
-    """When it was put into its mailbox; begins anew too."""
+    """When it was put into its mailbox; set again in the same way."""
     tries: int = 0
     last: Undelivered = Undelivered.UNAVAILABLE
     """What its sender is told if the deadline passes."""
@@ -245,7 +245,7 @@ class Mailbox:
                     await self._gather(len(self._under_way))
                 self._under_way = []
         finally:
-            # Whoever is still here when this breaks would be in no list that the sweep knows.
+            # If this breaks, letters that are still here would be in no list that the sweep looks at.
             for letter in self.letters():
                 letter.settle(Undelivered.UNAVAILABLE)
             self._delivering = False

@@ -152,7 +152,7 @@ class RayRun:
         return runs.kill(runs.survivors(self._recorder.record), timeout_s=_KILL_WAIT_S)
 
     def end(self) -> None:
-        """Kill what is left of it, until nobody is; remove its folder. Whoever cannot be ended stays in the record, for the next start."""
+        """Kill what is left of it, until nothing is; remove its folder. A process that cannot be ended stays in the record, for the next start."""
         self._recorder.stop()
         self._recorder.refresh()
         quiet = 0

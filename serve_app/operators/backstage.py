@@ -45,7 +45,7 @@ class Readiness:
 
 
 class Backstage(Protocol):
-    """What the operators' routes need. All raise `ActorAwayError` if whoever knows does not answer, but for `readiness`."""
+    """What the operators' routes need. All but `readiness` raise `ActorAwayError` if the actor that knows does not answer."""
 
     async def scrape(self, *, openmetrics: bool) -> bytes:
         """Return the body of a scrape."""
