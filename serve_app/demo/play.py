@@ -296,10 +296,14 @@ def _picture(play: _Play, look: Look, *, now: float) -> Group:
     if elapsed_s < play.duration_s:
         phase, done = f"Playing: {elapsed_s:.0f} of {play.duration_s:.0f} s", elapsed_s / play.duration_s
     elif not play.open.is_set():
-        phase, done = "Everybody holds still: who is watching?", 1.0
+        phase, done = "Nobody sends for a moment: who is watching?", 1.0
     else:
         left_s = max(0.0, silent_at - now)
-        phase = f"Silence: the last session expires in {left_s:.0f} s; some come back before" if left_s else "Silence; comparing"
+        phase = (
+            f"Nobody sends any more; the last session expires in {left_s:.0f} s, some come back"
+            if left_s
+            else "Nobody sends any more; comparing"
+        )
         done = 1 - left_s / max(1.0, silent_at - play.began_at - play.duration_s)
     watching = compare_watching(play.books.watching(since=now, now=now), look.watching)
     states = summed(line._replace(name=line.name.rpartition(" ")[2]) for line in watching)
@@ -335,12 +339,12 @@ def _judge(play: _Play, console: Console, *, watching: list[Line], silence: _Sil
         again = counted(play.stage.retries, "request")
         console.print(f"{again} had to be sent again; what may have been taken twice is shown as a range.", highlight=False)
     if differing or not (watching and silence.counters and silence.quality):
-        console.print(f"[bold red]The books differ: {len(differing)} of {counted(len(everything), 'count')}.[/bold red]", highlight=False)
+        console.print(f"[bold red]The counts differ: {len(differing)} of {counted(len(everything), 'count')}.[/bold red]", highlight=False)
         console.print(f"{play.books.in_short()}. Headcount did not count all of it right.", highlight=False, soft_wrap=True)
         return 1
     how = "exactly" if is_exact((*silence.counters, *silence.quality)) else "within what can be known from outside"
     console.print(
-        f"[bold green]The books agree {how}:[/bold green] {counted(len(silence.counters), 'count')}, {len(silence.quality)} of quality, "
+        f"[bold green]The counts agree {how}:[/bold green] {counted(len(silence.counters), 'count')}, {len(silence.quality)} of quality, "
         f"{len(watching)} of who was watching, from {counted(play.books.requests, 'request')}.",
         highlight=False,
     )
