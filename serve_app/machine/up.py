@@ -88,13 +88,13 @@ def _run_locked(settings: Settings, console: Console, log: IO[bytes]) -> None:
     signals = Signals()
     signals.install()
     journal = _Journal(settings)
-    stop = _Stop(signals)
+    deadline = _Deadline(signals)
     try:
         _Tracker(
-            settings, internal, tokens=tokens, given=given, journal=journal, console=console, log=log, signals=signals, stop=stop
+            settings, internal, tokens=tokens, given=given, journal=journal, console=console, log=log, signals=signals, deadline=deadline
         ).keep_up(progress)
     finally:
-        stop.begin()
+        deadline.begin()
         journal.end(Progress(console))
 
 
@@ -128,7 +128,7 @@ class _Journal:
         self._valkey.stop()  # in case it came up after the first
 
 
-class _Stop:
+class _Deadline:
     """The end takes 10 s at most, by force if it must."""
 
     def __init__(self, signals: Signals) -> None:
@@ -163,7 +163,7 @@ class _Tracker:
         console: Console,
         log: IO[bytes],
         signals: Signals,
-        stop: _Stop,
+        deadline: _Deadline,
     ) -> None:
         self._settings = settings
         self._internal = internal
@@ -173,7 +173,7 @@ class _Tracker:
         self._console = console
         self._log = log
         self._signals = signals
-        self._stop = stop
+        self._deadline = deadline
 
     def keep_up(self, progress: Progress) -> None:
         """Bring it up, and up again whenever Ray dies, until told to stop. Raises `UpError` if that does not help."""
@@ -247,7 +247,7 @@ class _Tracker:
 
     def _end(self, one: RayRun, driver: DriverProcess) -> None:
         """End everything of Ray's in order; at once if Ray dies meanwhile."""
-        self._stop.begin()
+        self._deadline.begin()
         self._say("Stopping; live sessions stay in the journal.")
         driver.tell(Stop())
         with Progress(self._console) as progress:

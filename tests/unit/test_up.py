@@ -104,7 +104,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
             console=console,
             log=BytesIO(),
             signals=signals,
-            stop=up._Stop(signals),
+            deadline=up._Deadline(signals),
         )
         built = House(tracker, console, signals, tmp_path, [Driver(script) for script in scripts])
         monkeypatch.setattr(up, "DriverProcess", built.start)
@@ -112,7 +112,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
 
     monkeypatch.setattr(up.ports, "require_front_door", lambda settings: None)
     monkeypatch.setattr(RayRun, "environment", lambda *_: {})
-    monkeypatch.setattr(up._Stop, "begin", lambda self: None)  # it would end this process
+    monkeypatch.setattr(up._Deadline, "begin", lambda self: None)  # it would end this process
     return build
 
 
