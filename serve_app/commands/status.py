@@ -39,8 +39,8 @@ def run(settings: Settings) -> int:
     console.print(
         f"[green]Ready[/green] at {url}" if ready.is_success else f"[red]Not ready:[/red] {escape(_problem(ready))}", soft_wrap=True
     )
-    if not ready.is_success and (full := data_folder.disk_problem(settings.data_dir)):
-        console.print(f"[red]{escape(full)}[/red]", soft_wrap=True)
+    if not ready.is_success and (why := data_folder.disk_problem(settings.data_dir) or _restarting(settings)):
+        console.print(f"[red]{escape(why)}[/red]", soft_wrap=True)
     for answer in (status, concurrency):
         if not answer.is_success:
             errors.print(f"[red]{answer.url.path} says {answer.status_code}: {escape(_problem(answer))}[/red]", soft_wrap=True)
