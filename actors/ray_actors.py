@@ -31,6 +31,7 @@ from actors.shard.shard import Shard
 from actors.tasks import end_process
 from metrics.reports import Known, ShardReport
 from sessions.changes import Policy
+from sessions.search import Found, Query
 from storage.redis_journal import RedisJournal
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,10 @@ class SessionShard:
     async def describe(self, slot: int, session_id: str, *_more: object) -> bytes | None:
         """Return one session with its story as JSON; None: it is not here."""
         return self._shard.describe(slot, session_id)
+
+    async def search(self, query: Query, *_more: object) -> Found | None:
+        """Return the sessions here that are looked for; None: too many are looking already."""
+        return await self._shard.search(query)
 
     @ray.method(concurrency_group="collection")
     async def collect(self, known: Known, *_more: object) -> ShardReport:

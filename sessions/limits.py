@@ -122,6 +122,10 @@ RESTORES_PER_SLICE_MAX: Final = 500
 """Stored sessions decoded before the caller gets the thread back."""
 WRITE_BACK_SESSIONS_MAX: Final = 2_000
 """Sessions in one commit of what a wiped journal gets back; at least one slot, whatever its size."""
+SEARCHES_WAITING_MAX: Final = 8
+"""Searches in one shard, the one under way among them; past it the next is answered 503."""
+SEARCH_ROWS_MAX: Final = 200
+"""Sessions in one answer of a search."""
 
 OPEN_STREAMS_MAX: Final = 500
 """Streams that one slot's increments are kept apart by while they wait for the exporter; what further ones add goes to `other`."""

@@ -9,12 +9,14 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
 from actors import clock
 from actors.messages import NotTaken, decode_batch, encode_reply
+from actors.shard.searching import Searching
 from metrics.live import News
 from serve_app.access.auth import Doorkeeper
 from serve_app.access.tokens import Tokens
@@ -27,11 +29,13 @@ from serve_app.operators import openapi
 from serve_app.operators.backstage import Readiness
 from serve_app.operators.live import Broadcast
 from serve_app.operators.ops import operators_app
+from serve_app.operators.search import joined
 from serve_app.players.arrival import SECRET_CHARS
 from serve_app.players.body import Receive
 from serve_app.players.ingest import Asgi, Ingest, Rules, Scope, Send
 from sessions.changes import Policy, Receipt
 from sessions.routing import slot_of
+from sessions.search import Query
 from sessions.story import describe
 from sessions.tracker import Tracker
 from storage.codec import unpack_opaque
@@ -103,6 +107,11 @@ class BackstageInProcess:
     async def players(self) -> Sequence[Mapping[str, object]]:
         self._answer()
         return []
+
+    async def search(self, query: Query) -> Mapping[str, Any]:
+        self._answer()
+        held = {tracker.slot: SimpleNamespace(tracker=tracker) for tracker in self.shard.trackers}
+        return joined({"shard-0": await Searching(held, clock=self.shard.now).search(query)}, query)  # type: ignore[arg-type]
 
     async def status(self) -> Mapping[str, object]:
         self._answer()

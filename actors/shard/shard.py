@@ -31,6 +31,7 @@ from actors.shard.lever import Lever
 from actors.shard.outages import RHYTHM, Outages, Rhythm
 from actors.shard.recovery import outage_s
 from actors.shard.reporting import Reports
+from actors.shard.searching import Searching
 from actors.shard.spread import Spread
 from actors.shard.waiting import Waiting
 from actors.shard.writing import Writer
@@ -40,6 +41,7 @@ from sessions.changes import Policy, Reason, Receipt
 from sessions.events import Beacon, Event, Heartbeat
 from sessions.limits import EXPIRIES_PER_COMMIT_MAX
 from sessions.roster import chosen_bytes
+from sessions.search import Found, Query
 from sessions.story import describe
 from storage.codec import unpack_opaque
 from storage.journal import Claimed, Journal, JournalUnavailableError
@@ -108,6 +110,7 @@ class Shard:
         self._taking = Taking(
             name, journal=journal, policy=policy, clock=self._clock, rhythm=rhythm, held=self._held.keys(), serve=self._serve
         )
+        self._searching = Searching(self._held, clock=self._clock)
         self._tasks = Tasks(self._break)
         self._over = False
         """Stopped or broken: nothing is taken any more."""
@@ -377,6 +380,10 @@ class Shard:
         now = self._clock()
         story = describe(session, now=now, remaining_s=held.tracker.remaining_s(session, now=now))
         return msgspec.json.encode({**unpack_opaque(story), "slot": slot, "epoch": held.epoch, "shard": self.name})
+
+    async def search(self, query: Query) -> Found | None:
+        """Return the sessions of this shard that are looked for; None: too many are looking already."""
+        return await self._searching.search(query)
 
     def status(self) -> dict[str, object]:
         """Return how the shard is, for people."""

@@ -2,7 +2,8 @@
 
 import { GAP_S } from "./model.js";
 
-const LEFT = 44, BOTTOM = 18, TOP = 6;
+// In the size of letters that the page has: on a wall they are larger.
+const LEFT = 2.75, BOTTOM = 1.15, TOP = 0.4, RIGHT = 0.25;
 
 function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim(); }
 
@@ -10,7 +11,7 @@ function colour(name) { return getComputedStyle(document.documentElement).getPro
 export function ceiling(most) {
   if (most <= 5) return 5;
   const unit = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 5, 10].map(step => step * unit).find(step => step >= most);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map(step => step * unit).find(step => step >= most);
 }
 
 function begin(canvas) {
@@ -21,8 +22,9 @@ function begin(canvas) {
   const pen = canvas.getContext("2d");
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, width, height);
-  pen.font = "12px system-ui, sans-serif";
-  return { pen, width, height };
+  const letter = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  pen.font = `${letter * 0.75}px system-ui, sans-serif`;
+  return { pen, letter, left: LEFT * letter, right: width - RIGHT * letter, top: TOP * letter, bottom: height - BOTTOM * letter, height };
 }
 
 /** Seconds that nothing is known of, between `from` and `to`: before the first line, between two, and after the last. */
@@ -47,20 +49,20 @@ export function runs(lines) {
   return found;
 }
 
-function frame({ pen, width, height }, { lines, from, to, top, bottom = 0 }) {
-  const x = at => LEFT + (at - from) / (to - from) * (width - LEFT - 4);
-  const y = count => TOP + (top - count) / (top - bottom) * (height - TOP - BOTTOM);
+function frame({ pen, letter, left, right, ...edge }, { lines, from, to, top, bottom = 0 }) {
+  const x = at => left + (at - from) / (to - from) * (right - left);
+  const y = count => edge.top + (top - count) / (top - bottom) * (edge.bottom - edge.top);
   pen.fillStyle = colour("gap");
-  for (const [since, until] of gaps(lines, from, to)) pen.fillRect(x(since), TOP, x(until) - x(since), height - TOP - BOTTOM);
+  for (const [since, until] of gaps(lines, from, to)) pen.fillRect(x(since), edge.top, x(until) - x(since), edge.bottom - edge.top);
   pen.strokeStyle = colour("edge"); pen.fillStyle = colour("faint"); pen.textAlign = "right"; pen.textBaseline = "middle"; pen.lineWidth = 1;
   for (const count of new Set([top, (top + bottom) / 2, bottom])) {
-    pen.beginPath(); pen.moveTo(LEFT, y(count)); pen.lineTo(width - 4, y(count)); pen.stroke();
-    if (Number.isInteger(count)) pen.fillText(short(Math.abs(count)), LEFT - 6, y(count));
+    pen.beginPath(); pen.moveTo(left, y(count)); pen.lineTo(right, y(count)); pen.stroke();
+    if (Number.isInteger(count)) pen.fillText(short(Math.abs(count)), left - letter * 0.4, y(count));
   }
   pen.textAlign = "center"; pen.textBaseline = "alphabetic";
-  const step = [15, 60, 300, 900].find(seconds => (to - from) / seconds <= Math.max(2, width / 110)) ?? 1_800;
+  const step = [15, 60, 300, 900].find(seconds => (to - from) / seconds <= Math.max(2, (right - left) / letter / 6)) ?? 1_800;
   for (let at = Math.ceil(from / step) * step; at <= to; at += step)
-    if (x(at) > LEFT + 24 && x(at) < width - 28) pen.fillText(clock(at, step < 60), x(at), height - 4);
+    if (x(at) > left + letter * 1.5 && x(at) < right - letter * 1.75) pen.fillText(clock(at, step < 60), x(at), edge.height - letter * 0.25);
   return { x, y };
 }
 
@@ -69,7 +71,7 @@ export function drawStates(canvas, { lines, from, to, states, order, cursor }) {
   const place = begin(canvas), shown = lines.filter(([at]) => at >= from && at <= to);
   const most = shown.reduce((so_far, line) => Math.max(so_far, total(line, states.length)), 0);
   const { x, y } = frame(place, { lines: shown, from, to, top: ceiling(most) });
-  const { pen, height } = place, columns = order.map(state => states.indexOf(state) + 1);
+  const { pen } = place, columns = order.map(state => states.indexOf(state) + 1);
   for (const run of runs(shown)) {
     let floor = run.map(() => 0);
     const wide = run.length === 1 ? [run[0], [run[0][0] + 1, ...run[0].slice(1)]] : run;
@@ -87,15 +89,15 @@ export function drawStates(canvas, { lines, from, to, states, order, cursor }) {
   }
   if (cursor !== null && cursor >= from) {
     pen.strokeStyle = colour("ink"); pen.lineWidth = 1;
-    pen.beginPath(); pen.moveTo(x(cursor), TOP); pen.lineTo(x(cursor), height - BOTTOM); pen.stroke();
+    pen.beginPath(); pen.moveTo(x(cursor), place.top); pen.lineTo(x(cursor), place.bottom); pen.stroke();
   }
-  return { at: px => Math.round(from + (px - LEFT) / (place.width - LEFT - 4) * (to - from)) };
+  return { at: px => Math.round(from + (px - place.left) / (place.right - place.left) * (to - from)) };
 }
 
 /** Who joined upwards, who left downwards; several seconds are one bar where there is no room for each. */
 export function drawMoves(canvas, { lines, from, to, joinedAt }) {
   const place = begin(canvas), shown = lines.filter(([at]) => at >= from && at <= to);
-  const step = Math.max(1, Math.ceil((to - from) / Math.max(1, (place.width - LEFT) / 3))), bars = new Map();
+  const step = Math.max(1, Math.ceil((to - from) / Math.max(1, (place.right - place.left) / 3))), bars = new Map();
   for (const line of shown) {
     if (line[joinedAt] === null) continue;
     const at = Math.floor(line[0] / step) * step, bar = bars.get(at) ?? [0, 0];

@@ -3,12 +3,13 @@
 import { clock, drawMoves, drawStates, short, sparkPoints, total } from "./draw.js";
 import { listen } from "./listen.js";
 import { Model } from "./model.js";
-import { explained } from "./session.js";
+import { explained, listed } from "./session.js";
 
 const ORDER = ["playing", "starting", "rebuffering", "ad", "paused", "shown", "stalled", "failed"]; // watching first, from the bottom up
 const NAMES = { shown: "player shown", ad: "advertisement", stalled: "stalled for long" };
 const KEY = "headcount-ops-token";
 
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 const by = id => document.getElementById(id);
 const model = new Model();
 let token = "", cursor = null, map = null, wanted = false, heardAt = 0, lostAt = 0, isAway = false, returns = 0, stop = () => {};
@@ -75,7 +76,9 @@ function makeRow(label) {
   const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
   spark.append(line);
   const cells = [element("td"), element("td"), element("td")];
-  const made = element("tr", {}, element("th", { scope: "row", textContent: label, title: label }), ...cells, element("td", {}, spark));
+  const name = element("button", { type: "button", className: "plain", textContent: label, title: `Sessions of ${label}` });
+  name.addEventListener("click", () => { look("stream_id", label); by("one-title").scrollIntoView({ behavior: still.matches ? "auto" : "smooth" }); });
+  const made = element("tr", {}, element("th", { scope: "row" }, name), ...cells, element("td", {}, spark));
   return { made, cells, line };
 }
 
@@ -170,17 +173,36 @@ function watchPictures() {
   setInterval(() => { if (lostAt || isAway || performance.now() - heardAt > 2_000) draw(); }, 1_000); // time goes on where nothing comes
 }
 
-// One session.
+// Sessions: from a stream, a user or a device to a list, and from there to one.
+
+async function question(path) {
+  try {
+    const answer = await fetch(path, { headers: token ? { authorization: `Bearer ${token}` } : {}, cache: "no-store" }), body = await answer.json();
+    return answer.ok ? { body } : { problem: body.error.fields.map(({ field, problem }) => `${field} ${problem}`).join("; ") || body.error.message };
+  } catch (problem) {
+    if (!(problem instanceof TypeError || problem instanceof SyntaxError)) throw problem;
+    return { problem: `no answer (${problem.message}); ask again` };
+  }
+}
 
 async function explain(id) {
-  const told = by("told");
-  try {
-    const answer = await fetch(`/v1/sessions/${encodeURIComponent(id)}`, { headers: token ? { authorization: `Bearer ${token}` } : {}, cache: "no-store" });
-    const body = await answer.json();
-    told.replaceChildren(answer.ok ? explained(body) : element("p", { textContent: body.error.message }));
-  } catch (problem) {
-    told.replaceChildren(element("p", { textContent: `No answer (${problem.message}); ask again.` }));
-  }
+  const { body, problem } = await question(`/v1/sessions/${encodeURIComponent(id)}`);
+  by("told").replaceChildren(body ? explained(body) : element("p", { textContent: problem }));
+  by("told").scrollIntoView({ block: "nearest" });
+}
+
+async function find(what, wanted, cursor = "") {
+  by("told").replaceChildren();
+  const asked = new URLSearchParams({ [what]: wanted, sort: by("sort").value, ...(cursor ? { cursor } : {}) });
+  const { body, problem } = await question(`/v1/sessions?${asked}`);
+  by("found").replaceChildren(...(body ? listed(body, { choose: explain, more: next => find(what, wanted, next) }) : [element("p", { textContent: problem })]));
+}
+
+function look(what, wanted) {
+  by("by").value = what; by("wanted").value = wanted;
+  if (what !== "session_id") return find(what, wanted);
+  by("found").replaceChildren();
+  return explain(wanted);
 }
 
 // The token: from the link's fragment, which no server sees, or asked for; kept for this tab.
@@ -213,7 +235,7 @@ function begin() {
     sessionStorage.setItem(KEY, token);
     show();
   });
-  by("find").addEventListener("submit", event => { event.preventDefault(); explain(by("session").value.trim()); });
+  by("find").addEventListener("submit", event => { event.preventDefault(); look(by("by").value, by("wanted").value.trim()); });
   watchPictures();
   if (!token && document.documentElement.dataset.token === "wanted") ask(); else show();
 }

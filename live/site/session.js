@@ -1,4 +1,4 @@
-// One session, in words and as a bar over time, from what /v1/sessions/{session_id} tells.
+// Sessions that were found, and one of them in words and as a bar over time, from what /v1/sessions and /v1/sessions/{session_id} tell.
 
 import { clock } from "./draw.js";
 
@@ -47,6 +47,31 @@ export function explained(told) {
   for (const entry of told.story) story.append(element("li", `${clock(entry.at)} ${entry.text}${entry.playback ? ` ${words(entry.playback)}` : ""}${entry.reason ? ` (${entry.reason})` : ""}`));
   made.append(element("h3", "What became of it, by our clock"), story);
   return made;
+}
+
+/** Return a table of sessions; `choose` is told the one that is clicked, `more` the cursor of what follows. */
+export function listed(found, { choose, more }) {
+  const made = element("div", "", { className: "scrolls few", tabIndex: 0 });
+  if (!found.sessions.length) { made.append(element("p", "No session that is live or lately finished is like this.")); return [made]; }
+  const head = element("tr"), body = element("tbody"), table = element("table");
+  for (const name of ["session", "user", "state", "since", "watched", "stalls", "score"]) head.append(element("th", name, { scope: "col" }));
+  for (const row of found.sessions) {
+    const line = element("tr"), name = element("th", "", { scope: "row" }), open = element("button", row.session_id.replaceAll("\0", "·"), { type: "button", className: "plain", title: row.why });
+    open.addEventListener("click", () => choose(row.session_id));
+    name.append(open);
+    const state = row.liveness === "active" ? words(row.state) : row.failure ? `${row.liveness}, failed` : row.liveness;
+    line.append(name, ...[row.user_id ?? "–", state, clock(row.since), lasting(row.watch_time_s), String(row.stalls), row.score === null ? "–" : row.score.toFixed(0)]
+      .map(text => element("td", text, { title: text })));
+    body.append(line);
+  }
+  const top = element("thead");
+  top.append(head);
+  table.append(top, body);
+  made.append(table);
+  const notes = [];
+  if (found.without_shards) notes.push(element("p", `${found.without_shards.join(", ")} did not answer: its sessions are missing.`, { className: "note" }));
+  if (found.next) { const next = element("button", "More", { type: "button" }); next.addEventListener("click", () => more(found.next)); notes.push(next); }
+  return [made, ...notes];
 }
 
 function sentenceCase(text) { return text.charAt(0).toUpperCase() + text.slice(1); }

@@ -13,11 +13,15 @@ from actors import names
 from metrics.live import News
 from serve_app.delivery.actor_calls import ActorAwayError, Actors
 from serve_app.delivery.slotmap import SlotMap
+from serve_app.operators.search import joined
 from sessions.routing import slot_of
+from sessions.search import Found, Query
 from storage.journal import Journal, JournalError
 
 ANSWER_S: Final = 3.0
 """How long an actor may take to answer an operator."""
+SEARCH_S: Final = 10.0
+"""How long a shard may look: a second or so for each 100,000 sessions where their accounts must be worked out."""
 READY_S: Final = 1.5
 """The same for the question whether it is there."""
 READY_CACHED_S: Final = 1.0
@@ -58,6 +62,9 @@ class Backstage(Protocol):
 
     async def live(self, life: str, version: int, newest: int) -> News:
         """Return what is new on the live page, as soon as there is something; the arguments are those of the last news."""
+
+    async def search(self, query: Query) -> Mapping[str, Any]:
+        """Return the sessions that are looked for, of all shards."""
 
     async def describe(self, session_id: str) -> bytes | None:
         """Return one session and its story as JSON; None: it is not known."""
@@ -101,6 +108,22 @@ class ActorsBackstage:
         """See `Backstage`."""
         news: News | None = await self._actors.call(names.EXPORTER, "live", life, version, newest, within_s=ANSWER_S)
         return _known(news)
+
+    async def search(self, query: Query) -> Mapping[str, Any]:
+        """See `Backstage`. Shards that do not answer are named; raises `ActorAwayError` if none does."""
+        await self._map.refresh()
+        shards = sorted(self._map.owners())
+        found = dict(zip(shards, await asyncio.gather(*(self._search(shard, query) for shard in shards)), strict=True))
+        if not any(found.values()):
+            raise ActorAwayError("no shard answers, or too many search already")
+        return joined(found, query)
+
+    async def _search(self, shard: str, query: Query) -> Found | None:
+        try:
+            found: Found | None = await self._actors.call(shard, "search", query, within_s=SEARCH_S)
+        except ActorAwayError:
+            return None
+        return found
 
     async def status(self) -> Mapping[str, object]:
         """See `Backstage`."""

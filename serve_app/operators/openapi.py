@@ -23,6 +23,8 @@ from serve_app.settings import VERSION
 from sessions import limits
 from sessions.changes import Reason
 from sessions.events import BEACON_TYPES, END_REASONS
+from sessions.search import SORTS
+from sessions.states import PLAYBACKS
 
 Json = dict[str, Any]
 
@@ -350,6 +352,13 @@ def _operators() -> Json:
     return {
         "/metrics": {"get": _question("metrics", "What Prometheus scrapes, as text or OpenMetrics by `Accept`", scrape)},
         "/v1/concurrency": {"get": _question("concurrency", "Who is watching now", any_object, [stream], errors=(Code.INVALID_FIELD,))},
+        "/v1/sessions": {
+            "get": {
+                **_question("sessions", "Live and lately finished sessions", _FOUND, _SEARCH, errors=(Code.INVALID_FIELD,)),
+                "description": "The newest first, or by `sort` those that stalled longest, or those that are over with the worst score. `next` is "
+                "the `cursor` of what follows; what has changed place in between is told twice, or not at all, unless it is sorted by `started`.",
+            }
+        },
         "/v1/sessions/{session_id}": {
             "get": _question(
                 "session", "One session in full, and why it is or is not counted", one_session, [session], errors=(Code.NOT_FOUND,)
@@ -368,6 +377,52 @@ def _operators() -> Json:
     }
 
 
+def _wanted(name: str, schema: Json, description: str = "") -> Json:
+    return {"name": name, "in": "query", "schema": schema, **({"description": description} if description else {})}
+
+
+_SEARCH: Final = (
+    *(_wanted(name, _ID) for name in ("stream_id", "user_id", "device_id", "platform", "country")),
+    _wanted("state", {"enum": [str(each) for each in PLAYBACKS]}, "Of playback."),
+    _wanted("liveness", {"enum": ["active", "expired", "ended"]}),
+    _wanted("failure", {"enum": ["start", "playback"]}, "It failed before its first frame, or after it."),
+    _wanted("score_below", {"type": "number", "minimum": 0, "maximum": 100}, "Of sessions that are over: active ones have no score yet."),
+    _wanted("sort", {"enum": list(SORTS), "default": "started"}),
+    _wanted("limit", {"type": "integer", "minimum": 1, "maximum": limits.SEARCH_ROWS_MAX, "default": 50}),
+    _wanted("cursor", {"type": "string"}, "`next` of the answer before."),
+)
+_ROW: Final[Json] = {
+    "type": "object",
+    "required": ["session_id", "stream_id", "liveness", "state", "since", "watch_time_s", "stalls", "score", "why"],
+    "properties": {
+        **{key: {"type": "string"} for key in ("session_id", "stream_id", "platform", "country", "why")},
+        **{key: {"type": ["string", "null"]} for key in ("user_id", "device_id")},
+        **{key: {"type": "number"} for key in ("since", "seen_at", "watch_time_s", "rebuffering_time_s")},
+        "liveness": {"enum": ["active", "expired", "ended"]},
+        "state": {"enum": [str(each) for each in PLAYBACKS]},
+        "stalls": _COUNT,
+        "score": {"type": ["number", "null"]},
+        "failure": {"enum": ["start", "playback", None]},
+    },
+}
+_FOUND: Final[Json] = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["sessions", "next", "looked_at"],
+            "properties": {
+                "sessions": {"type": "array", "maxItems": limits.SEARCH_ROWS_MAX, "items": _ROW},
+                "next": {"type": ["string", "null"], "description": "The cursor of what follows; null: nothing does."},
+                "looked_at": {**_COUNT, "description": "Sessions that were looked at."},
+                "without_shards": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "Only there if some did not answer: their sessions are missing.",
+                },
+            },
+        }
+    }
+}
 _LIVE: Final[Json] = {
     "description": "An answer that does not end. Event `picture`: the last hour, a line for each second (when, sessions in each of "
     "`states_in_order`, joined, left; null where that is not known), and `now`. Event `change`: the lines since then, and what of `now` is "

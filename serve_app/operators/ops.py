@@ -6,13 +6,13 @@ Whatever goes wrong here, FastAPI's own errors too, has the one error shape of `
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -27,10 +27,12 @@ from serve_app.delivery.actor_calls import ActorAwayError
 from serve_app.operators.backstage import Backstage
 from serve_app.operators.live import Broadcast, LiveStream
 from serve_app.operators.paths import LIVE_PATH
+from serve_app.operators.search import CURSOR_CHARS_MAX, place_of
 from serve_app.players.answers import Code, Refusal
 from serve_app.settings import VERSION
-from sessions import limits
+from sessions import limits, search
 from sessions.events import SHOWN_ID, beacon_id, reported_id
+from sessions.states import Playback
 from sessions.words import counted
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -44,6 +46,8 @@ PAGE_HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+SEARCH_ROWS: Final = 50
+"""Sessions in an answer that asks for no number."""
 READ_METHODS: Final = ["GET", "HEAD"]
 
 _OPENMETRICS_ACCEPTED: Final = re.compile(r"application/openmetrics-text(?![^,]*;\s*q=0(?:\.0*)?\s*(?:[,;]|$))")
@@ -123,6 +127,8 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, broadcast: Br
     async def status() -> Response:
         return _json(msgspec.json.encode({"version": VERSION, **await backstage.status()}))
 
+    _add_search(app, backstage, guarded)
+
     @app.api_route(LIVE_PATH, methods=READ_METHODS, dependencies=guarded)
     async def live(request: Request) -> Response:
         if broadcast.is_full:
@@ -137,6 +143,44 @@ def operators_app(backstage: Backstage, *, doorkeeper: Doorkeeper, broadcast: Br
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return app
+
+
+def _add_search(app: FastAPI, backstage: Backstage, guarded: Sequence[params.Depends]) -> None:
+    @app.api_route("/v1/sessions", methods=READ_METHODS, dependencies=guarded)
+    async def sessions(  # noqa: PLR0913 - a parameter each
+        *,
+        stream_id: Id | None = None,
+        user_id: Id | None = None,
+        device_id: Id | None = None,
+        state: Playback | None = None,
+        liveness: Literal["active", "expired", "ended"] | None = None,
+        platform: Id | None = None,
+        country: Id | None = None,
+        failure: Literal["start", "playback"] | None = None,
+        score_below: Annotated[float | None, Query(ge=0, le=100)] = None,
+        sort: Literal["started", "rebuffering", "score"] = "started",
+        limit: Annotated[int, Query(ge=1, le=limits.SEARCH_ROWS_MAX)] = SEARCH_ROWS,
+        cursor: Annotated[str | None, Query(max_length=CURSOR_CHARS_MAX)] = None,
+    ) -> Response:
+        try:
+            after = None if cursor is None else place_of(cursor)
+        except ValueError as error:
+            raise RefusedError(Refusal(Code.INVALID_FIELD, "1 parameter is wrong", (("cursor", str(error)),))) from None
+        query = search.Query(
+            stream_id=stream_id,
+            user_id=user_id,
+            device_id=device_id,
+            playback=None if state is None else str(state),
+            liveness=liveness,
+            platform=platform,
+            country=country,
+            failure=failure,
+            score_below=score_below,
+            sort=sort,
+            limit=limit,
+            after=after,
+        )
+        return _json(msgspec.json.encode(await backstage.search(query)))
 
 
 def _add_page(app: FastAPI, doorkeeper: Doorkeeper) -> None:

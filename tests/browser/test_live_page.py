@@ -123,16 +123,27 @@ def test_without_a_token_the_page_asks_and_a_wrong_one_opens_nothing(chromium: B
         shows(tab, 0)
 
 
-def test_a_session_is_explained_in_words(chromium: Browser, tracker: Installation) -> None:
-    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers:
+def test_a_click_leads_from_a_stream_to_its_sessions_and_from_one_of_them_to_its_story_in_words(
+    chromium: Browser, tracker: Installation
+) -> None:
+    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers, Viewers(tracker) as others:
+        others.join()
         viewers.join()
-        (session_id,) = viewers.sessions
-        tab.run(f"document.getElementById('session').value = '{session_id}'; document.querySelector('#find button').click();")
+        viewers.join()
+        session_id = viewers.sessions[0]
+        row = f"[...document.querySelectorAll('#rows button')].find(one => one.textContent === '{viewers.stream}')"
+        tab.until(row + " !== undefined")
+        tab.run(row + ".click()")
+        tab.until("document.querySelectorAll('#found tbody tr').length === 2")
+        tab.run(f"[...document.querySelectorAll('#found button')].find(one => one.textContent === '{session_id}').click()")
         told = tab.until("document.querySelector('#told .told')?.innerText")
         assert session_id in told
         assert "Counted provisionally (its start never arrived) as playing" in told
         assert f"stream {viewers.stream}" in told
-        tab.run("document.getElementById('session').value = 'nobody'; document.querySelector('#find button').click();")
+        tab.run(
+            "document.getElementById('by').value = 'session_id'; document.getElementById('wanted').value = 'nobody';"
+            "document.querySelector('#find button').click();"
+        )
         tab.until("document.getElementById('told').innerText.startsWith('no session has this id')")
 
 

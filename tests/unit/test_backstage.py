@@ -12,6 +12,7 @@ from serve_app.delivery.slotmap import SlotMap
 from serve_app.operators import backstage as module
 from serve_app.operators.backstage import ActorsBackstage, Readiness
 from sessions.routing import slot_of
+from sessions.search import Found, Query
 from storage.journal import Fence, JournalUnavailableError
 
 SLOTS = 8
@@ -42,6 +43,8 @@ class World:
         self.asked.append((name, method))
         if method == "status" and name in self.held:
             return {"epochs": dict.fromkeys(self.held[name], 1), "journal_up": name != self.unheard, "last_commit_s": self.commit_s}
+        if method == "search" and name in self.held:
+            return Found([((1.0, name), {"session_id": name})], 3)
         if method == "describe" and name in self.held:
             return self.known.get(name, {}).get(arguments[1])
         raise ActorAwayError(name)
@@ -144,3 +147,23 @@ def test_without_an_owner_nobody_can_tell() -> None:
         described(World(owners={}))
     with pytest.raises(ActorAwayError):
         described(World(held={}))
+
+
+def searched(world: World) -> Mapping[str, Any]:
+    async def ask() -> Mapping[str, Any]:
+        return await world.backstage()[0].search(Query())
+
+    return asyncio.run(ask())
+
+
+def test_every_shard_that_owns_a_slot_is_searched_and_one_that_does_not_answer_is_named() -> None:
+    owners = {slot: "ab"[slot % 2] for slot in range(SLOTS)}
+    answer = searched(World(owners=owners, held={"a": [], "b": [], "c": []}))
+    assert [row["session_id"] for row in answer["sessions"]] == ["b", "a"]
+    assert "without_shards" not in answer
+    assert searched(World(owners=owners, held={"b": []}))["without_shards"] == ["a"]
+
+
+def test_where_no_shard_answers_nothing_is_said_to_be_found() -> None:
+    with pytest.raises(ActorAwayError):
+        searched(World(held={}))

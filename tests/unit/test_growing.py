@@ -38,6 +38,7 @@ from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat
 from sessions.growing import grows, names_of
 from sessions.meaning import Known as Told
 from sessions.reporter import Reporter, loaded
+from sessions.search import Found, Query
 from sessions.session import FIELDS, Ending, Pixel, Session, Tallies
 from storage import codec
 from storage.processes import ProcessName
@@ -54,6 +55,8 @@ CARRIED_BY_RAY = [
     Health("life", {7: 3}, [8], True, 1, True, 0, 0.5, 6, 1, "node", 600.0),
     Address("127.0.0.1", 4_000, b"key"),
     Answer("it cannot be", 3),
+    Query("stream", "user", "device", "playing", "active", "web", "NL", "start", 50.0, "score", 10, (1.0, "s")),
+    Found([((1.0, "s"), {"session_id": "s"})], 7),
     News("life", 3, 1_000, [(1_000, 5, 1, 0)], {"sessions": 5}),
     Tokens("ingest", "ops", ("older",), ("older too",), "PEM", False),
     TrackerConfig(

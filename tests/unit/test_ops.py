@@ -12,7 +12,7 @@ from serve_app.access.tokens import Tokens
 from serve_app.players import examples
 from tests.front_door import INGEST, OPS, Answer, FrontDoor, ask
 
-GUARDED = ["/metrics", "/v1/concurrency", "/v1/sessions/x", "/v1/beacon-session?p=a&v=b&u=c", "/v1/players", "/v1/status"]
+GUARDED = ["/metrics", "/v1/concurrency", "/v1/sessions", "/v1/sessions/x", "/v1/beacon-session?p=a&v=b&u=c", "/v1/players", "/v1/status"]
 OPEN = ["/healthz", "/readyz", "/openapi.json", "/docs", "/", "/page/page.js"]
 
 
