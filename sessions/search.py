@@ -63,7 +63,7 @@ class Found(NamedTuple):
 
 
 class Search:
-    """See the module."""
+    """One search over the sessions of a shard: what is wanted, and the best that were seen so far."""
 
     def __init__(self, query: Query, *, profile_of: Callable[[bytes], Mapping[str, Any]]) -> None:
         self._query = query

@@ -20,7 +20,7 @@ COSTLY_SLICE: Final = 50
 
 
 class Searching:
-    """See the module. `held`: the slots of the shard, as they are at any time."""
+    """The searches of one shard. `held`: its slots, as they are at any time."""
 
     def __init__(self, held: Mapping[int, HeldSlot], *, clock: Callable[[], float]) -> None:
         self._held = held
