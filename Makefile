@@ -17,7 +17,7 @@ help: ## Say what there is
 up: $(VENV)/.installed ## Start the tracker on this machine; Ctrl-C stops it
 	@exec $(BIN)/headcount up
 
-demo: $(VENV)/.installed ## Play an audience against the running tracker: three minutes, or 20 s with ARGS=--quick
+demo: $(VENV)/.installed ## Play simulated viewers against the running tracker: three minutes, or 20 s with ARGS=--quick
 	@exec $(BIN)/headcount demo $(ARGS)
 
 status: $(VENV)/.installed ## Say how the running tracker is

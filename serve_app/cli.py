@@ -83,12 +83,12 @@ def demo(
     viewers: Annotated[int | None, typer.Option(min=1, help="How many viewers to simulate: 2,000, or 300 with --quick.")] = None,
     duration_s: Annotated[int | None, typer.Option("--seconds", min=1, help="How long they watch: 60 s, or 10 s with --quick.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Take about 20 s: every player ends its session, none just disappears.")] = False,  # noqa: FBT002 - a flag
-    seed: Annotated[int, typer.Option(help="The same seed plays the same audience.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed plays the same viewers.")] = 1,
     details: Annotated[bool, typer.Option("--details", help="Print every count that was compared.")] = False,  # noqa: FBT002 - a flag
     books: Annotated[Path | None, typer.Option(help="A file to write the demo's own counts to, as JSON.")] = None,
     url: Annotated[str | None, typer.Option(help="The tracker's URL. By default from HEADCOUNT_HOST and HEADCOUNT_PORT.")] = None,
 ) -> None:
-    """Play an audience against the running tracker for about three minutes, and say whether the tracker counted it right."""
+    """Play simulated viewers against the running tracker for about three minutes, and say whether it counted them right."""
     settings = _settings()
     from serve_app.demo.play import Programme, run
 

@@ -1,5 +1,5 @@
 """
-One simulated player: what it says next, and when, as it lives the life that `audience.py` wrote.
+One simulated player: what it says next, and when, as it lives the life that `script.py` wrote.
 
 It honours the interval that the server promises, comes back only when its session has certainly expired, and knows no
 network: `demo.py` carries its requests, a test can. Times are seconds on the caller's clock; stamps are the player's own.
