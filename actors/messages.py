@@ -99,7 +99,7 @@ def _event_of(code: int, fields: Sequence[Any]) -> Event:
 
 
 def _with_said(report: Report) -> Report:
-    return report._replace(said=tuple((which, value) for which, value, *_ in report.said)) if report.said else report
+    return report._replace(said=tuple([(which, value) for which, value, *_ in report.said]) if report.said else ())
 
 
 def _item_of_another_build(slot: int, code: int, fields: Sequence[Any]) -> tuple[int, Event]:

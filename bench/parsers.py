@@ -26,6 +26,9 @@ from serve_app import settings
 from serve_app.access import auth
 from serve_app.access.auth import Doorkeeper
 from serve_app.access.tokens import Tokens
+from serve_app.cmcd import epas
+from serve_app.cmcd.mapper import map_records
+from serve_app.cmcd.reader import read_records
 from serve_app.players import timestamps, wire
 from serve_app.players.answers import Refusal
 from serve_app.players.body import inflate
@@ -107,6 +110,22 @@ def pixel(query: bytes) -> None:
     if isinstance(beacon, Beacon):
         assert beacon.session_id.count("\0") == 3, "a beacon forges another's id"
         _live_through(beacon)
+
+
+def cmcd(body: bytes) -> None:
+    """Whatever a player reports, as a shard keeps it: in any order, twice, and through the journal."""
+    mapped = map_records(read_records(body), {}, target=1, now=NOW)
+    for reports in mapped.reports:
+        _live_through(reports)
+        assert all(report.at == report.at for report in reports.reports), "a time that is none"
+
+
+def epas_events(body: bytes) -> None:
+    """Whatever Eyevinn's SDK posts, in the same way."""
+    events = epas.read_events(body)
+    if events is not None:
+        for reports in epas.map_events(events, {}, now=NOW).reports:
+            _live_through(reports)
 
 
 def timestamp(written: bytes) -> None:
@@ -256,6 +275,8 @@ PARSERS: Final[Mapping[str, Callable[[bytes], None]]] = {
     **{kind: _body(kind) for kind in BODIES},
     "gzip": gzip_body,
     "pixel": pixel,
+    "cmcd": cmcd,
+    "epas": epas_events,
     "timestamp": timestamp,
     "door": door,
     "batch": batch,

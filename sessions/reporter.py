@@ -12,6 +12,7 @@ It knows neither what reports mean (`meaning.py`) nor what becomes of it (`repor
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -129,6 +130,15 @@ def was_settled(runs: bytes, key: Key4) -> bool:
     )
 
 
+def filled(runs: bytes, key: Key4) -> bytes:
+    """Return the targets' runs once a number came that was missing, too late to have a place: it is not lost."""
+    _, number, wanted, _ = key
+    return b"".join(
+        _RUN.pack(target, highest, seen | 1 << (highest - number) if target == wanted and _fills(seen, highest - number) else seen)
+        for target, highest, seen in _RUN.iter_unpack(runs)
+    )
+
+
 def closed(reporter: Reporter) -> tuple[Reporter, int]:
     """Return what is left once all that is kept is settled, and nothing that is missing will come; and how many numbers are lost by it."""
     runs, lost = settle(reporter.runs, records_of(reporter.records))
@@ -176,16 +186,26 @@ def rhythm_s(reporter: Reporter) -> int:
 
 def expiry_s(reporter: Reporter) -> int:
     """Return for how long it may be silent."""
-    return min(max(3 * rhythm_s(reporter), REPORT_EXPIRY_S_MIN), REPORT_EXPIRY_S_MAX)
+    return _expiry_s(reporter.distances, reporter.distance_s)
+
+
+@lru_cache(maxsize=4_096)
+def _expiry_s(distances: bytes, distance_s: int) -> int:
+    # Players that nobody set all speak as often as each other.
+    return min(max(3 * rhythm_s(Reporter(distances=distances, distance_s=distance_s)), REPORT_EXPIRY_S_MIN), REPORT_EXPIRY_S_MAX)
 
 
 def beaten(reporter: Reporter, at: float) -> Reporter:
     """Return what is known of its rhythm once a post with a `t` has come; `at`: in the slot's clock."""
+    return reporter._replace(beat_at=at, distances=distances_with(reporter, at))
+
+
+def distances_with(reporter: Reporter, at: float) -> bytes:
+    """Return the distances once a post with a `t` has come."""
     if not reporter.beat_at:
-        return reporter._replace(beat_at=at)
+        return b""
     distance_s = min(max(round(at - reporter.beat_at), 0), REPORT_EXPIRY_S_MAX)
-    distances = (reporter.distances + _DISTANCE.pack(distance_s))[-REPORT_DISTANCES_MAX * _DISTANCE.size :]
-    return reporter._replace(beat_at=at, distances=distances)
+    return (reporter.distances + _DISTANCE.pack(distance_s))[-REPORT_DISTANCES_MAX * _DISTANCE.size :]
 
 
 def with_said(

@@ -162,6 +162,8 @@ def counters(session: Session) -> list[dict[str, object]]:
 
     `amount` is all of it; the `provisional` part of it is still in the window, and in no counter yet.
     """
+    if session.blind_player is not None:
+        return []  # it never says what it does
     now, final, tallies = session.settled(), Account(session.account), session.tallies
     failed, told = tallies.failures or now.failure, tallies.failures
     rows: list[tuple[str, float, float, str]] = [

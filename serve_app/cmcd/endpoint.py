@@ -22,7 +22,7 @@ from serve_app.cmcd.reader import read_records
 from serve_app.delivery.mailbox import Undelivered
 from serve_app.delivery.tallies import Tallies
 from serve_app.players import body as bodies
-from serve_app.players.answers import Header, Refusal
+from serve_app.players.answers import Code, Header, Refusal
 from serve_app.players.body import Receive
 from serve_app.players.cors import Cors
 from serve_app.players.ingest import Asgi, Rules, Scope, Send, Submit
@@ -80,10 +80,16 @@ class Reported:
             await _send(send, 204, self._cors.preflight(origin, asked_headers=asked, methods=METHODS))
             return
         if scope["method"] != "POST":
-            await _send(send, 405, ((b"allow", METHODS), *self._cors.headers(origin)))
+            await self._refuse_whole(Refusal(Code.METHOD_NOT_ALLOWED, headers=((b"allow", METHODS),)), origin, send)
+            return
+        if path == EPAS_PATH and not self._admits(scope, headers):
+            self._tallies.reports(epas.PLAYER, [(Outcome.UNKNOWN_TOKEN, 1)])
+            await self._refuse_whole(Refusal(Code.UNAUTHORIZED), origin, send)
             return
         serve = self._serve_epas if path == EPAS_PATH else self._serve_cmcd
         answer = await self._listen(scope, headers, receive, serve)
+        if answer is not None and path == EPAS_PATH:
+            answer = answer._replace(status=200, body=answer.body or b"{}", is_json=True)
         if answer is not None:
             await _send(send, answer.status, (*self._cors.headers(origin), *answer.headers), answer.body)
 
@@ -92,8 +98,8 @@ class Reported:
         query = scope["query_string"]
         if self._open_requests >= self._rules.open_requests_max:
             return self._refuse(Outcome.OVERLOADED)
-        if not self._doorkeeper.admits_player(headers.get(b"authorization"), query):
-            return self._refuse(Outcome.UNKNOWN_TOKEN, status=401 if scope["path"] == EPAS_PATH else 204)
+        if not self._admits(scope, headers):
+            return self._refuse(Outcome.UNKNOWN_TOKEN)
         self._open_requests += 1
         try:
             began_at = self._monotonic()
@@ -107,6 +113,12 @@ class Reported:
             return await serve(body, query, began_at)
         finally:
             self._open_requests -= 1
+
+    def _admits(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        return self._doorkeeper.admits_player(headers.get(b"authorization"), scope["query_string"])
+
+    async def _refuse_whole(self, refusal: Refusal, origin: bytes | None, send: Send) -> None:
+        await _send(send, refusal.status, (*refusal.all_headers, *self._cors.headers(origin), _JSON), refusal.body())
 
     async def _serve_cmcd(self, body: bytes, query: bytes, began_at: float) -> "_Answer":
         url = read_parameters(query, known=PARAMETERS)
@@ -156,10 +168,10 @@ class Reported:
             [f"taken={taken}", f"repeated={repeated}", f"ignored={ignored}", *(f"{why}={n}" for why, n in reasons.items() if n)]
         )
 
-    def _refuse(self, why: Outcome, *, status: int = 204) -> "_Answer":
+    def _refuse(self, why: Outcome) -> "_Answer":
         """Say that nothing was looked at, and why."""
         self._tallies.reports(UNKNOWN_PLAYER, [(why, 1)])
-        return _Answer(status, f"taken=0;repeated=0;ignored=0;{why}=1")
+        return _Answer(204, f"taken=0;repeated=0;ignored=0;{why}=1")
 
 
 class _Answer(NamedTuple):

@@ -11,12 +11,13 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serve_app.cmcd.mapper import PARAMETERS
 from serve_app.operators.paths import LIVE_PATH
 from serve_app.operators.session_schema import SESSION
 from serve_app.players.answers import DROPPED_NAMED_MAX, RETRY_AFTER_S, STATUSES, Code
 from serve_app.players.fields import CLOSED, NOT_SAID, count_max, field_at, model_in, walk
 from serve_app.players.pixel import VISIBILITIES
-from serve_app.players.routes import PIXEL_PATH, POSTS, PostRoute
+from serve_app.players.routes import CMCD_PATH, EPAS_PATH, PIXEL_PATH, POSTS, PostRoute
 from serve_app.players.script import HASHED_PATH, SCRIPT_PATH
 from serve_app.players.wire import EventBody, EventFault, EventsBody
 from serve_app.settings import VERSION
@@ -80,6 +81,8 @@ def document() -> Json:
             SCRIPT_PATH: {"get": _script("script", "The client library for web pages, kept for five minutes")},
             HASHED_PATH: {"get": _script("scriptForGood", "The same, kept for good: the name says which version it is")},
             **{route.path: {"post": _post(route)} for route in POSTS.values()},
+            CMCD_PATH: {"post": _reported("cmcd", "Report by CMCD, version 2, in event mode", *_CMCD)},
+            EPAS_PATH: {"post": _reported("epas", "Report as Eyevinn's player analytics SDK does", *_EPAS)},
             **_operators(),
             **_health(),
         },
@@ -289,6 +292,44 @@ def _pixel(operation: str, summary: str) -> Json:
             },
             **_errors(_PIXEL_ERRORS),
         },
+    }
+
+
+_CMCD: Final[tuple[Json, Json, Json]] = (
+    {"application/cmcd": {"schema": {}}, "text/plain": {"schema": {}}},
+    {
+        "204": {
+            "description": "Whatever could be heard, refusals included: what became of it is in `X-Headcount`.",
+            "headers": {"X-Headcount": {"schema": {"type": "string", "examples": ["taken=3;repeated=1;ignored=0"]}}},
+        }
+    },
+    {
+        "security": [],
+        "description": "One record a line. Needs the ingest token, or a JWT; without it nothing is counted, and that is said.",
+    },
+)
+_EPAS: Final[tuple[Json, Json, Json]] = (
+    {"application/json": {"schema": {}}},
+    {
+        "200": {
+            "description": "Heard. Of events that name a session, and of every `init`, with the id of the session.",
+            "content": {"application/json": {"schema": {"type": "object", "properties": {"sessionId": {"type": "string"}}}}},
+        }
+    },
+    {"security": [{"ingest": []}, {"ingestParameter": []}], "description": "One event, or a list of them."},
+)
+
+
+def _reported(operation: str, summary: str, content: Json, answers: Json, more: Json) -> Json:
+    errors = (Code.METHOD_NOT_ALLOWED,) if operation == "cmcd" else (Code.UNAUTHORIZED, Code.METHOD_NOT_ALLOWED)
+    return {
+        "tags": ["players"],
+        "operationId": operation,
+        "summary": summary,
+        "parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in PARAMETERS],
+        "requestBody": {"content": content},
+        "responses": {**answers, **_errors(errors)},
+        **more,
     }
 
 

@@ -12,6 +12,7 @@ from sessions.reporter import (
     close_runs,
     closed,
     expiry_s,
+    filled,
     place_of,
     rhythm_s,
     settle,
@@ -45,6 +46,11 @@ def test_gaps_in_the_numbers_of_a_run_are_lost() -> None:
     assert lost(3, 4) == 0
     assert lost(0, 100) == 99
     assert lost(0, *range(2, 40)) == 1
+
+
+def test_a_number_that_comes_too_late_for_a_place_is_not_lost_either() -> None:
+    runs, gone = settle(b"", [kept(0.0, 0), kept(1.0, 2)])
+    assert (gone, close_runs(runs)[1], close_runs(filled(runs, kept(0.5, 1)[:4]))[1]) == (0, 1, 0)
 
 
 def test_a_number_that_comes_late_is_not_lost() -> None:
