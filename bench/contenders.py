@@ -55,7 +55,7 @@ HEADCOUNT: Final = Contender(
     name="headcount",
     title="**Headcount**, acknowledged after an fsynced commit",
     ready="/readyz",
-    loads=("heartbeats", "pixels"),
+    loads=("heartbeats", "pixels", "reports", "batches"),
     asks="/v1/concurrency",
     spaces=True,
 )

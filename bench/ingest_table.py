@@ -57,6 +57,12 @@ def medians(result: dict[str, Any]) -> Points:
     }
 
 
+_REPORTS_AT: Final = 256
+"""Connections at which reports are held against heartbeats."""
+_REPORT_TARGETS: Final = (("reports", 1, 0.9), ("batches", 5, 1.5))
+"""By kind of load: how many reports a post holds, and how many times the heartbeats of a second they must be."""
+
+
 def _order(contender: str) -> int:
     return list(_TITLES).index(contender)
 
@@ -65,7 +71,7 @@ def table(result: dict[str, Any]) -> str:
     """Return the tables as markdown: rates and ratios, tails, processor time, the number, the targets."""
     points = medians(result)
     kinds = {kind for _, kind, _, _ in points}
-    parts = [_rates(points, kind) for kind in ("heartbeats", "pixels") if kind in kinds]
+    parts = [_rates(points, kind) for kind in ("heartbeats", "pixels", "reports", "batches") if kind in kinds]
     return "\n\n".join(part for part in [*parts, _kinds(points), _wire(points), _number(result), targets(result)] if part)
 
 
@@ -167,6 +173,11 @@ def targets(result: dict[str, Any]) -> str:
                 f"{ours['cpu_us_total']:.0f} µs",
                 met=ours["cpu_us_total"] <= cpu_us,
             )
+    for kind, each, times in _REPORT_TARGETS:
+        ours, theirs = points.get(("headcount", kind, _REPORTS_AT, SESSIONS)), point("headcount", _REPORTS_AT)
+        if ours and theirs:
+            ratio = each * ours["accepted_per_s"] / max(1, theirs["accepted_per_s"])
+            judge(f"reports (CMCD) in {kind} ≥ {times}× heartbeats at {_REPORTS_AT}", f"{ratio:.2f}×", met=ratio >= times)
     if ours := point("headcount", MANY):
         judge("no failed request at 1,000 connections", f"{ours['failed']}", met=not ours["failed"])
         judge("p99 under 1 s at 1,000 connections", f"{ours['p99_ms']:.0f} ms", met=ours["p99_ms"] < 1_000)

@@ -70,7 +70,7 @@ def tcp_counters() -> dict[str, int]:
 
 def load(url: str, walk: Walk, *, kind: str, token: str, connections: int, seconds: float, streams: int = 100) -> dict[str, Any]:
     """
-    Drive `url` for some seconds with `kind` ("heartbeats" or "pixels", of so many streams); return wrk's figures, and TCP's.
+    Drive `url` for some seconds with `kind` ("heartbeats", "pixels", "reports" or "batches" of five of these; of so many streams); return wrk's figures, and TCP's.
 
     `refused` are answers other than 2xx and 3xx, `timeouts` what took longer than 15 s, `broken` failed connects, reads and writes.
     """
