@@ -14,16 +14,16 @@ from sessions.session import UNKNOWN
 
 REMEDIES: Final = {
     "without_sid": "its reports name no session: add `sid` to the target's `enabledKeys`, or `sid=` to its URL",
-    "unknown_token": "its target shows no token that is good: write `access_token=` with the ingest token, or a JWT, into its URL",
+    "unknown_token": "its target's URL has no valid token: add `access_token=` with the ingest token, or a JWT",
     "newer_version": "its reports are of a newer CMCD than version 2 and are left alone: set its version to 2",
     "unreadable": "its bodies cannot be read: they must be CMCD records, one a line, at most 256 KiB, 500 records and 8 KiB each",
     "late": "its reports come more than a minute late: send fewer of them in one post (`batchSize`)",
     "overloaded": "the tracker could not take its reports when they came: see `headcount status`",
 }
 """By what became of reports."""
-BLIND: Final = "it never says what it does: it counts as watching, and in no figure of quality (Shaka's shipped builds; its debug build, or our script, says it)"
+BLIND: Final = "it never reports what it does: it counts as watching, and in no figure of quality (Shaka's minified builds; use its debug build or our client library)"
 LOST: Final = "some of its reports never came: a page that goes loses what waits in a batch, so send them one by one"
-DROPPED: Final = "values of its keys cannot be, and were left out"
+DROPPED: Final = "some values of its keys are impossible, and were left out"
 
 
 def told(totals: Totals) -> list[dict[str, object]]:

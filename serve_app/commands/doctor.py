@@ -194,10 +194,10 @@ def steps_in(status: Mapping[str, Any]) -> Iterator[Finding]:
             "clock steps",
             Level.WARNING,
             f"the clock was set by {', '.join(stepped)}",
-            "nobody expires for it, but times in stories and answers are those before it, until `headcount rollout`; keep it by NTP",
+            "nobody expires for it, but stories and answers show times of the clock before it, until `headcount rollout`; set the clock by NTP",
         )
     elif steps:
-        yield Finding("clock steps", Level.OK, "the clock was not set since any shard began")
+        yield Finding("clock steps", Level.OK, "the clock was not set since the shards started")
 
 
 def _names_in(answer: httpx.Response) -> Iterable[str]:

@@ -115,7 +115,7 @@ class ActorsBackstage:
         shards = sorted(self._map.owners())
         found = dict(zip(shards, await asyncio.gather(*(self._search(shard, query) for shard in shards)), strict=True))
         if not any(found.values()):
-            raise ActorAwayError("no shard answers, or too many search already")
+            raise ActorAwayError("no shard answers, or too many searches are under way")
         return joined(found, query)
 
     async def _search(self, shard: str, query: Query) -> Found | None:

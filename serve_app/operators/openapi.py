@@ -397,7 +397,7 @@ def _operators() -> Json:
             "get": {
                 **_question("sessions", "Live and lately finished sessions", _FOUND, _SEARCH, errors=(Code.INVALID_FIELD,)),
                 "description": "The newest first, or by `sort` those that stalled longest, or those that are over with the worst score. `next` is "
-                "the `cursor` of what follows; what has changed place in between is told twice, or not at all, unless it is sorted by `started`.",
+                "the `cursor` of the next page. A session whose place changes in between may be on both pages or on none, unless sorted by `started`.",
             }
         },
         "/v1/sessions/{session_id}": {
@@ -410,7 +410,7 @@ def _operators() -> Json:
                 "beaconSession", "The same for a session of pixels", one_session, viewer, errors=(Code.NOT_FOUND, Code.INVALID_FIELD)
             )
         },
-        "/v1/players": {"get": _question("players", "Which players report by themselves, and what is to be done about each", any_object)},
+        "/v1/players": {"get": _question("players", "Which players report by themselves, and what to do about each", any_object)},
         "/v1/status": {"get": _question("status", "The state of shards, slots and journal", any_object)},
         LIVE_PATH: {
             "get": {**_question("live", "What the live page is pushed", stream_of_events, [last], errors=(Code.OVERLOADED,)), **_LIVE}
@@ -458,7 +458,7 @@ _FOUND: Final[Json] = {
                 "without_shards": {
                     "type": "array",
                     "items": {"type": "string"},
-                    "description": "Only there if some did not answer: their sessions are missing.",
+                    "description": "Present only if some shards did not answer: their sessions are missing.",
                 },
             },
         }

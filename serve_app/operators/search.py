@@ -42,7 +42,7 @@ def place_of(cursor: str) -> Place:
     try:
         place: Place = msgspec.json.decode(urlsafe_b64decode(cursor.encode()), type=Place)
     except (ValueError, msgspec.DecodeError) as error:
-        raise ValueError("is no cursor of an answer") from error
+        raise ValueError("is not the `next` of an earlier answer") from error
     return place
 
 

@@ -107,7 +107,7 @@ def test_a_clock_that_was_set_since_a_shard_began_is_told() -> None:
         shards = {name.replace("_", "-"): {"clock_step_s": step_s} for name, step_s in steps_s.items()}
         return [(finding.level, finding.text) for finding in doctor.steps_in({"shards": shards})]
 
-    assert told(shard_0=0.4, shard_1=-0.9) == [(Level.OK, "the clock was not set since any shard began")]
+    assert told(shard_0=0.4, shard_1=-0.9) == [(Level.OK, "the clock was not set since the shards started")]
     assert told(shard_0=600.04, shard_1=0.0, shard_2=-3_600.0) == [
         (Level.WARNING, "the clock was set by 600.0 s ahead since shard-0 began, 3600.0 s back since shard-2 began")
     ]

@@ -114,7 +114,7 @@ def test_page_by_page_everybody_is_told_once_also_if_somebody_comes_meanwhile(tr
 
 @pytest.mark.parametrize("cursor", ["", "x", "W10=", "\u00b9", cursor_of((1.0, "a"))[:-4], "bnVsbA=="])
 def test_what_is_no_cursor_of_ours_is_refused_by_name(cursor: str) -> None:
-    with pytest.raises(ValueError, match="is no cursor of an answer"):
+    with pytest.raises(ValueError, match="is not the `next` of an earlier answer"):
         place_of(cursor)
 
 
