@@ -97,11 +97,7 @@ def test_what_the_page_of_the_architecture_names_is_there() -> None:
     assert methods - defined == set()
 
 
-@pytest.mark.parametrize(
-    "page",
-    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "findings/README.md", *sorted(DOCS.glob("**/*.md"))],
-    ids=lambda page: page.stem,
-)
+@pytest.mark.parametrize("page", [file for file in tracked() if file.suffix == ".md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_line_of_the_documents_is_wider_than_140_characters(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     assert [number for number, line in enumerate(lines, 1) if len(line) > 140] == []
