@@ -78,6 +78,18 @@ def players() -> None:
     raise typer.Exit(run(settings))
 
 
+@app.command("cmcd-logs")
+def cmcd_logs(
+    source: Annotated[str, typer.Argument(metavar="FILE|-", help="An access log, combined, JSON lines or W3C; - is the standard input.")],
+    parameters: Annotated[str, typer.Option(help="What the target's URL would say, as stream_id=derby&country=DE.")] = "",
+) -> None:
+    """Count viewers by what their players say with each request for media (CMCD in request mode), as a CDN's access log has it: late, but counted."""
+    settings = _settings()
+    from serve_app.commands.cmcd_logs import run
+
+    raise typer.Exit(run(settings, source, parameters=parameters))
+
+
 @app.command()
 def demo(
     viewers: Annotated[int | None, typer.Option(min=1, help="How many viewers to simulate: 2,000, or 300 with --quick.")] = None,
