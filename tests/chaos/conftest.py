@@ -15,6 +15,7 @@ from tests.chaos import table as tables
 from tests.chaos.crowd import Crowd
 from tests.chaos.full_house import fill
 from tests.chaos.scene import SETTINGS, Scene
+from tests.chaos.strangers import step_file
 from tests.chaos.table import Row
 from tests.chaos.valve import Valve
 from tests.integration.installation import Installation
@@ -45,10 +46,12 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         ends.callback(tracker.clean_up)
         if housed := getattr(request.module, "HOUSED", 0):
             _fill(tracker, housed)
+        clock = step_file(tracker)
+        tracker.settings = {**tracker.settings, "TEST_CLOCK_STEP_FILE": str(clock)}
         valkey, valve = _behind_a_valve(tracker, ends) if getattr(request.module, "VALVED", False) else (None, None)
         tracker.start()
         crowd = ends.enter_context(Crowd(port=tracker.port, token=tracker.ingest_token, players=PLAYERS, seed=seed))
-        yield Scene(tracker, crowd, Random(seed), valkey=valkey, valve=valve)
+        yield Scene(tracker, crowd, Random(seed), valkey=valkey, valve=valve, clock=clock)
 
 
 def _own_journal(tracker: Installation) -> EmbeddedValkey:

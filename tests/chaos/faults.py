@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from serve_app.machine import runs
 from serve_app.players.answers import RETRY_AFTER_S, Code
 from storage.processes import send
 from storage.redis_journal import DATA_SET
+from tests.chaos.expiries import poison, slow_but_there, step_clock
 from tests.chaos.scene import CONTROLLER, DIRECTORY, EXPORTER, GCS, HAPROXY, RAYLET, REPLICA, SHARD, Scene
 from tests.integration.installation import Installation, wait_until
 
@@ -51,6 +52,8 @@ class Fault:
     """In the long form."""
     briefly: bool = False
     """It is part of the short form too, once."""
+    brief: Callable[[Scene], None] | None = None
+    """What the short form does instead of `strike`, if that takes long."""
     valved: bool = False
     """It needs a valve in front of the journal."""
     answers: Callable[[Scene], bool] | None = None
@@ -366,8 +369,20 @@ FAULTS = (
         for program in (RAYLET, GCS)
     ),
     Fault(name="a shard stopped for a minute (SIGSTOP), then continued", strike=_stop_a_shard(60.0), times=1, lasts=True),
+    Fault(name="the clock set ahead by ten minutes, and back", strike=step_clock(600.0), times=1, lasts=True, briefly=True),
+    Fault(name="the clock set back by ten minutes, and ahead", strike=step_clock(-600.0), times=1, lasts=True, briefly=True),
+    Fault(name="a stored session damaged, then its shard killed", strike=poison, times=5, lasts=True, briefly=True),
     Fault(name="two directories, the lease with the second", strike=_two_leaders, times=1, lasts=True),
     Fault(name="two directories that do not know of each other", strike=_one_leader_twice, times=1, lasts=True),
+    Fault(
+        name="the journal slow for two minutes: 0.55 s for each answer",
+        strike=slow_but_there(120.0, every_s=7.0),
+        brief=slow_but_there(4.0, every_s=3.0),
+        times=1,
+        lasts=True,
+        briefly=True,
+        valved=True,
+    ),
     Fault(name="the journal slow: 2 s for whatever is sent", strike=_slow, times=1, outage=True, valved=True),
     Fault(
         name="the journal full (`maxmemory`, `noeviction`)",
@@ -403,7 +418,7 @@ FAULTS = (
 def cases(*, valved: bool) -> list[Any]:
     """Return the parameters (fault, times, whether the row is kept) of those that need a valve, or of those that need none: the short form's, and the long form's."""
     faults = [fault for fault in FAULTS if fault.valved is valved]
-    short = [pytest.param(fault, 1, False, id=f"{fault}") for fault in faults if fault.briefly]
+    short = [pytest.param(replace(fault, strike=fault.brief or fault.strike), 1, False, id=f"{fault}") for fault in faults if fault.briefly]
     return short + [pytest.param(fault, often(fault), True, id=f"{fault}-often", marks=pytest.mark.long) for fault in faults]
 
 

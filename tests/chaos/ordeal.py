@@ -40,16 +40,19 @@ def agree(scene: Scene) -> None:
     scene.crowd.rest()
     memories = scene.crowd.memories()
     stored = scene.stored()
-    assert set(stored.sessions) == {memory.session_id for memory in memories}
+    assert set(stored.sessions) == {memory.session_id for memory in memories} | scene.strangers.ids
     watching = sum(not memory.ended for memory in memories)
     for memory in memories:
         session = stored.sessions[memory.session_id]
         assert (session.settled().switches, session.provisional) == (memory.beats, False), memory
+    strangers = scene.strangers.ledger
     assert stored.ledger == {
-        "started": len(memories),
-        "ended": len(memories) - watching,
+        "started": len(memories) + strangers["started"],
+        "ended": len(memories) - watching + strangers["ended"],
         "active": watching,
-        **dict.fromkeys(("provisional", "revived", "expired"), 0),
+        "provisional": strangers["provisional"],
+        "revived": 0,
+        "expired": strangers["expired"],
     }
     scene.await_count(watching)
     audit = scene.tracker.run("audit")

@@ -31,6 +31,7 @@ from storage.processes import ProcessName
 from storage.redis_journal import RedisJournal
 from tests.chaos.crowd import Crowd, Memory
 from tests.chaos.numbers import FRESH_S, bounds, lives
+from tests.chaos.strangers import Strangers
 from tests.chaos.valve import Valve
 from tests.integration.installation import Installation, wait_until
 
@@ -52,8 +53,8 @@ class Stored:
     sessions: Mapping[str, Session]
     problems: tuple[str, ...]
     """Of the audit of each slot."""
-    wrongly_expired: int
-    """Nobody of the crowd falls silent without having left, so that each of these is wrong; those that came back included."""
+    expired: int
+    """Those that came back included. Nobody of the crowd falls silent without having left, so that each of theirs is wrong."""
     ledger: Mapping[str, int]
 
 
@@ -75,8 +76,14 @@ class Scene:
     valkey: EmbeddedValkey | None = None
     """None: the tracker runs its own."""
     valve: Valve | None = None
+    clock: Path | None = None
+    """What this holds, in seconds, its processes' clock is ahead of ours."""
     looks: list[Look] = field(default_factory=list)
+    strangers: Strangers = field(init=False)
     _expired_before: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        self.strangers = Strangers(self.tracker)
 
     # Who is who.
 
@@ -118,9 +125,10 @@ class Scene:
         return [loss for memory in acknowledged for loss in _lost_of(memory, stored.sessions.get(memory.session_id))]
 
     def newly_expired(self, stored: Stored) -> int:
-        """Return how many have been expired since the last call."""
-        before, self._expired_before = self._expired_before, stored.wrongly_expired
-        return stored.wrongly_expired - before
+        """Return how many of the crowd have been expired since the last call."""
+        wrongly = stored.expired - self.strangers.ledger["expired"]
+        before, self._expired_before = self._expired_before, wrongly
+        return wrongly - before
 
     # What it says of itself.
 
@@ -145,7 +153,7 @@ class Scene:
     def wrong_looks(self) -> list[object]:
         """Return each look since the last call at which another number was seen than those who were there, two seconds before or since."""
         looks, self.looks = self.looks, []
-        there = lives([*self.crowd.heard])
+        there = lives([*self.crowd.heard]) + [each.life for each in self.strangers.gone]
         seen = [(look, bounds(there, look.asked_at - FRESH_S, look.told_at)) for look in looks]
         return [(look, least, most) for look, (least, most) in seen if not least <= look.counted <= most]
 

@@ -27,6 +27,7 @@ class Valve:
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._delay_s = 0.0
+        self._answer_delay_s = 0.0
         self._swallows = False
         self.swallowed = 0
         """Replies to commits so far."""
@@ -54,6 +55,10 @@ class Valve:
     def delay(self, seconds: float) -> None:
         """Hold up whatever is sent to the server for so long, from now on."""
         self._delay_s = seconds
+
+    def delay_answers(self, seconds: float) -> None:
+        """Hold up whatever the server answers for so long, from now on: as a slow disk does."""
+        self._answer_delay_s = seconds
 
     def swallow(self, swallows: bool) -> None:
         """Keep the replies to commits, from now on, or let them through again."""
@@ -104,6 +109,8 @@ class Valve:
             if mute.is_set():
                 self.swallowed += 1
                 continue
+            if self._answer_delay_s:
+                await asyncio.sleep(self._answer_delay_s)
             writer.write(chunk)
             await writer.drain()
         raise ConnectionResetError

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import socket
 import threading
 import time
 from base64 import urlsafe_b64encode
@@ -20,12 +21,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client.parser import text_string_to_metric_families
 
+from metrics import scrape
 from serve_app.players import examples
 from serve_app.players.arrival import ARRIVAL_HEADER, SECRET_VARIABLE
 from tests.integration.installation import Installation, wait_until
 
 START, HEARTBEAT, EVENTS = (f"/analytics/live/{name}" for name in ("session/start", "session/heartbeat", "events"))
 MARKER = "marker-of-a-request-line"
+BY_HAPROXY = {("endpoint", "front_door"), ("reason", "bad_request")}
 HOSTILE = 'v"} 1\nheadcount_forged_sessions{x="y"} 7\r\x1b[31m:{}\\'
 
 
@@ -150,6 +153,19 @@ def test_what_listens_is_what_up_printed_and_beyond_loopback_only_the_replicas_g
         assert f"`{one.program.partition(':headcount')[0]}`" in documented, one
     for words in ("on 127.0.0.1", "which asks for Ray's token", f"listens on 127.0.0.1:{tracker.port}"):
         assert words in tracker.output
+
+
+def test_what_the_front_door_refuses_by_itself_is_counted(tracker: Installation) -> None:
+    def counted() -> float:
+        samples = scrape.read(tracker.get("/metrics").body.decode())
+        return sum(value for (name, labels), value in samples.items() if name == "headcount_rejected_total" and set(labels) >= BY_HAPROXY)
+
+    before = counted()
+    for path in ("/icon.gif?u=J\xc3\xb6rg", "/icon.gif?u=" + "x" * 17_000):
+        with socket.create_connection(("127.0.0.1", tracker.port), timeout=10) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode("latin-1"))
+            assert connection.recv(64).split()[1] == b"400"
+    wait_until(lambda: counted() == before + 2, within_s=20, what="two refusals of HAProxy's own are counted")
 
 
 def front_doors_secret(tracker: Installation) -> str:
