@@ -246,9 +246,11 @@ class Reporting(Roster):
         for report in reports:
             key = _key_of(report, target)
             place = place_of(records, key)
-            if place is None or (not place and _is_late(session, report.at) and was_settled(reporter.runs, key)):
+            settled_at = NEVER if place or not session.account else Account(session.account).at
+            if place is None or (report.at <= settled_at and was_settled(runs, key)):
                 repeated += 1
-            elif not place and _is_late(session, report.at):
+            elif report.at < settled_at:
+                # Older than what is in the account for good.
                 late += 1
                 runs = filled(runs, key)
                 session.ignore("report", Why.LATE, at=report.at, now=now)
@@ -491,11 +493,6 @@ def _order(report: Report) -> tuple[float, int]:
 
 def _key_of(report: Report, target: int) -> Key4:
     return report.at, NO_NUMBER if report.number is None else report.number, target, KIND.get(report.kind, 0)
-
-
-def _is_late(session: Session, at: float) -> bool:
-    """Tell whether a report is older than what is in the account for good."""
-    return bool(session.account) and at < Account(session.account).at
 
 
 def _name_of(session: Session, stream: int) -> str:

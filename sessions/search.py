@@ -12,6 +12,7 @@ from heapq import heappush, heapreplace
 from typing import Any, Final, NamedTuple
 
 from sessions.account import FAILURES, Account
+from sessions.events import shown_id
 from sessions.growing import grows
 from sessions.qoe import rebuffer_count, score, watch_time_s
 from sessions.session import Session
@@ -104,7 +105,7 @@ class Search:
         """Return what is shown of one, as plain values; `remaining_s`: until its next deadline."""
         account, profile = session.settled(), self._profile_of(session.profile)
         return {
-            "session_id": session.session_id,
+            "session_id": shown_id(session.session_id),
             "stream_id": session.stream_id,
             "user_id": profile.get("user_id"),
             "device_id": profile.get("device_id"),

@@ -10,7 +10,7 @@ from sessions.events import Heartbeat, Report, Reports, Start, reported_id
 from sessions.qoe import figures
 from sessions.session import Session
 from sessions.states import Liveness, Playback
-from sessions.story import intervals
+from sessions.story import describe, intervals
 from sessions.tracker import Tracker
 
 ID = reported_id("s")
@@ -189,6 +189,20 @@ def test_a_player_beside_a_client_of_ours_adds_its_numbers_and_leaves_the_state_
     assert session is not None
     assert (session.playback, figures(session)["average_bitrate_bps"]) == (Playback.PLAYING, 510_000.0)
     assert tracker.ledger.started == 1
+
+
+def test_the_last_report_sent_again_after_the_session_expired_counts_once(tracker: Tracker) -> None:
+    error = Report(T0 + 5, "e", number=2)
+    says(tracker, ps(0, "s", 0), ps(1, "p", 1), error)
+    tracker.advance(now=T0 + 100, limit=9)
+    assert session_of(tracker).liveness is Liveness.EXPIRED
+    assert says(tracker, error, now=T0 + 110).rejected == (("repeated", "1"), ("late", "0"))
+    assert (figures(session_of(tracker))["errors"], session_of(tracker).liveness) == (1, Liveness.ACTIVE)
+
+
+def test_a_session_is_found_by_the_name_that_people_know(tracker: Tracker) -> None:
+    says(tracker, ps(0, "s"))
+    assert describe(session_of(tracker), now=T0)["session_id"] == "cmcd:s"
 
 
 def test_gaps_in_the_numbers_are_counted_as_lost(tracker: Tracker) -> None:
