@@ -285,3 +285,28 @@ def test_a_session_goes_on_after_its_shard_began_again(name: str) -> None:
     assert {session_id: session.dump() for session_id, session in broken.sessions.items()} == {
         session_id: session.dump() for session_id, session in whole.sessions.items()
     }
+
+
+@pytest.mark.parametrize("name", ["hls-event-life", "dash-event-life", "shaka-event-life", "shakadebug-event-life"])
+def test_after_a_minute_without_the_tracker_everybody_is_counted_once_and_to_the_second(name: str) -> None:
+    # Away from 20 s to 80 s of each life. Then every player sends again what was not answered, the whole queue with every
+    # further report, shuffled.
+    since, chance, viewers = began_at(name), random.Random(name), 20
+    tracker, undisturbed = Tracker(7, policy=Policy()), told(play(Tracker(7, policy=Policy()), name))
+    sid = reports(posts(name)[0])[0].session_id.partition("\0")[2].encode()
+    flood: list[Post] = []
+    for viewer in range(viewers):
+        lives = [post._replace(body=post.body.replace(sid, b"viewer-%d" % viewer)) for post in posts(name)]
+        for post in lives:
+            if post.at_ms < 20_000:
+                hear(tracker, post, now=since + post.at_ms / 1_000)
+        queue = [post for post in lives if post.at_ms >= 20_000]
+        flood += [post for again in range(len(queue)) for post in queue[: again + 1]]
+    tracker.pause(60)
+    chance.shuffle(flood)
+    for number, post in enumerate(flood):
+        hear(tracker, post, now=since + 80 + number / 1_000)
+    tracker.validate()
+    assert (tracker.ledger.active, tracker.ledger.started, tracker.ledger.expired) == (viewers, viewers, 0)
+    found = [told(session) for session in tracker.sessions.values()]
+    assert all(each == undisturbed for each in found)
