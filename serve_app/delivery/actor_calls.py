@@ -41,9 +41,15 @@ class Actors:
     async def call(self, name: str, method: str, *arguments: object, within_s: float) -> Any:  # noqa: ANN401 - as the method says
         """Call a method of a named actor. Raises `ActorAwayError`; it may or may not have run."""
         handle = self._handles.get(name) or await self._look_up(name)
+        asked = getattr(handle, method, None)
+        if asked is None:
+            # While one build follows another; a handle knows the methods that the actor had when it was looked up.
+            self._handles.pop(name, None)
+            msg = f"{name} is of an older build, and does not know {method}"
+            raise ActorAwayError(msg)
         try:
             async with asyncio.timeout(within_s):
-                return await getattr(handle, method).remote(*arguments)
+                return await asked.remote(*arguments)
         except TimeoutError:
             msg = f"{name} did not answer {method} within {within_s} s"
             raise ActorAwayError(msg) from None
