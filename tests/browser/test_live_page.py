@@ -17,9 +17,10 @@ import httpx
 import pytest
 
 from serve_app.players import examples
-from tests.browser.chromium import PROGRAM, Browser, Tab, browser
+from tests.browser.chromium import FOLDER, PROGRAM, Browser, Tab, browser
 from tests.integration.installation import Installation
 
+AXE = FOLDER / "axe.min.js"
 START = "/analytics/live/session/start"
 HEARTBEAT = "/analytics/live/session/heartbeat"
 END = "/analytics/live/session/end"
@@ -191,6 +192,72 @@ def test_after_a_replica_was_killed_the_page_comes_back_by_itself_and_says_so(ch
         shows(tab, 1)
 
 
+def test_after_the_exporter_was_killed_the_page_says_since_when_it_knows_and_keeps_what_it_saw(
+    chromium: Browser, tracker: Installation
+) -> None:
+    with chromium.tab(link(tracker)) as tab, Viewers(tracker) as viewers:
+        viewers.join()
+        shows(tab, 1)
+        before = tab.run("return document.getElementById('connection').textContent")
+        (exporter,) = [
+            process
+            for process in Path("/proc").glob("[0-9]*")
+            if _command(process).startswith(b"ray::Exporter") and str(tracker.folder).encode() in _environment(process)
+        ]
+        os.kill(int(exporter.name), signal.SIGKILL)
+        now = f"document.getElementById('connection').textContent.startsWith('Live') && {SHOWN} === '1'"
+        tab.until(f"{now} && document.getElementById('connection').textContent !== {json.dumps(before)}", within_s=25)
+        assert "came back once" in tab.run("return document.getElementById('connection').textContent")
+
+
+HOUR = """
+    const states = ['playing'], picture = (life, lines) => ({life, since: lines[0][0], states_in_order: states, watching_states: states, spark_s: 5,
+        sparks_max: 3, seconds_max: 100, quality_s: 300, lines, now: {sessions: 1, streams: {a: [1]}, sparks: {a: [1]}}});
+    const {Model} = await import('/page/model.js'), model = new Model();
+"""
+
+
+def test_the_page_keeps_what_an_exporter_before_told_and_forgets_what_is_an_hour_old(chromium: Browser, tracker: Installation) -> None:
+    with chromium.tab(link(tracker)) as tab:
+        told = tab.run(HOUR + """
+            const seen = () => [model.lines.map(line => line[0]), Object.keys(model.now.streams), model.now.sparks];
+            model.take('picture', picture('one', [[10, 5, 1, 0], [11, 6, 1, 0]]));
+            model.take('change', {lines: [[15, 7, 2, 1]], streams: {b: [6]}});
+            const first = structuredClone(seen()), moved = model.moved(4);
+            model.take('picture', picture('two', [[40, 1, null, null]]));
+            const second = structuredClone(seen());
+            model.take('change', {lines: [[111, 2, 0, 0]], gone: ['a']});
+            return [first, moved, second, seen()];
+        """)  # fmt: skip
+    assert told == [
+        # A course has a point for five seconds: 15 is the first of its five.
+        [[10, 11, 15], ["a", "b"], {"a": [1, 1], "b": [6]}],
+        [2, 1],
+        [[10, 11, 15, 40], ["a"], {"a": [1]}],
+        [[15, 40, 111], [], {}],
+    ]
+
+
+def test_a_gap_in_the_data_is_drawn_as_a_gap(chromium: Browser, tracker: Installation) -> None:
+    with chromium.tab(link(tracker)) as tab:
+        playing, gap, missing = tab.run("""
+            const {drawStates} = await import('/page/draw.js'), canvas = document.body.appendChild(document.createElement('canvas'));
+            canvas.style.cssText = 'width: 640px; height: 200px; position: fixed; top: 0; left: 0';
+            const lines = [];
+            for (let at = 0; at <= 100; at++) if (at < 40 || at > 60) lines.push([at, 10, 0, 0]);
+            drawStates(canvas, {lines, from: 0, to: 100, states: ['playing'], order: ['playing'], cursor: null});
+            const colour = share => [...canvas.getContext('2d').getImageData(44 + (640 - 48) * share, 150, 1, 1).data].join();
+            const probe = document.createElement('canvas').getContext('2d'), wanted = name => {
+                probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('--' + name); probe.fillRect(0, 0, 1, 1);
+                return [...probe.getImageData(0, 0, 1, 1).data].join(); };
+            return [[colour(0.2), colour(0.8), wanted('playing')], [colour(0.5), wanted('gap')], colour(0.395) === colour(0.5)];
+        """)  # fmt: skip
+    assert len(set(playing)) == 1
+    assert len(set(gap)) == 1
+    assert missing is False
+    assert playing[0] != gap[0]
+
+
 def _command(process: Path) -> bytes:
     try:
         return (process / "cmdline").read_bytes()
@@ -203,6 +270,29 @@ def _environment(process: Path) -> bytes:
         return (process / "environ").read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_keeps_anybody_out_of_the_page(chromium: Browser, tracker: Installation, dark: bool) -> None:
+    if not AXE.exists():
+        pytest.skip("no axe-core: make .venv/.browser says why")
+    run = "const found = await axe.run(document, {resultTypes: ['violations']}); "
+    told = run + "return found.violations.map(one => [one.id, one.nodes.map(node => node.html + ' ' + node.failureSummary)]);"
+    with chromium.tab(tracker.url + "/", dark=dark) as tab:
+        tab.until("!document.getElementById('ask').hidden")
+        tab.call("Runtime.evaluate", expression=AXE.read_text())
+        assert tab.run(told) == []
+    with chromium.tab(link(tracker), dark=dark) as tab, Viewers(tracker) as viewers:
+        viewers.join()
+        shows(tab, 1)
+        row = f"[...document.querySelectorAll('#rows button')].find(one => one.textContent === '{viewers.stream}')"
+        tab.until(row + " !== undefined")
+        tab.run(row + ".click()")
+        tab.until("document.querySelectorAll('#found tbody tr').length === 1")
+        tab.run("document.querySelector('#found tbody button').click()")
+        tab.until("document.querySelector('#told .told') !== null")
+        tab.call("Runtime.evaluate", expression=AXE.read_text())
+        assert tab.run(told) == []
 
 
 @pytest.mark.parametrize(("width", "height"), [(360, 740), (1_280, 900), (3_840, 2_160)])
