@@ -250,7 +250,7 @@ def test_a_gap_in_the_data_is_drawn_as_a_gap(chromium: Browser, tracker: Install
             const probe = document.createElement('canvas').getContext('2d'), wanted = name => {
                 probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('--' + name); probe.fillRect(0, 0, 1, 1);
                 return [...probe.getImageData(0, 0, 1, 1).data].join(); };
-            return [[colour(0.2), colour(0.8), wanted('playing')], [colour(0.5), wanted('gap')], colour(0.395) === colour(0.5)];
+            return [[colour(0.2), colour(0.8), wanted('playing')], [colour(0.5), wanted('gap')], colour(0.385) === colour(0.5)];
         """)  # fmt: skip
     assert len(set(playing)) == 1
     assert len(set(gap)) == 1
