@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := actors dashboards live metrics player serve_app sessions storage
 SOURCES := $(shell find $(PACKAGES) -name '*.py' -o -name '*.lua' -o -name '*.yml' -o -name '*.json' -o -name '*.js' -o -path 'live/site/*')
 
-.PHONY: help up demo status prometheus audit test chaos explore lint docs player dashboards bench bench-tools fuzz lock clean
+.PHONY: help up demo status prometheus audit test chaos browsers explore lint docs player dashboards bench bench-tools fuzz lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,13 +31,18 @@ prometheus: $(VENV)/.prometheus ## Run a Prometheus on 127.0.0.1:9090 that scrap
 audit: $(VENV)/.installed ## Recount every slot of the journal
 	@exec $(BIN)/headcount audit
 
-test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.browser $(VENV)/.player $(VENV)/.load ## Run every test, chaos in its short form; beside a running `make up` too
+test: $(VENV)/.tools $(VENV)/.installed $(VENV)/.prometheus $(VENV)/.browser $(VENV)/.players $(VENV)/.load ## Run every test, chaos in its short form; beside a running `make up` too
 	@$(BIN)/pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The table is written also when a fault failed: it then says so.
 chaos: $(VENV)/.tools $(VENV)/.installed ## Break every part of a tracker under players, again and again, and print what it cost: some 17 minutes
 	@$(BIN)/pytest tests/chaos tests/integration/test_nodes.py -m long --capture=tee-sys --verbose; status=$$?; \
 	    $(BIN)/python -m tests.chaos.table && exit $$status
+
+# The table is written also when a player was counted wrong: it then says by how much.
+browsers: $(VENV)/.tools $(VENV)/.installed $(VENV)/.browser $(VENV)/.players ## Play every scenario with every player in a real browser, and write the table: some six minutes
+	@rm -rf $(VENV)/players/results; $(BIN)/pytest tests/browser/test_players.py -m "long or not long" --verbose; status=$$?; \
+	    $(BIN)/python -m tests.browser.table && exit $$status
 
 explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours and a million new faulty viewers: an hour; a world that fails is kept
 	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM HEADCOUNT_FAULTY_SESSIONS=1000000 $(BIN)/pytest tests/simulation --numprocesses 2
@@ -128,6 +133,11 @@ $(VENV)/.browser: $(VENV)/.made tests/browser/install.sh
 # What checks and builds the client library, by hash; node is the machine's, or comes in a wheel. Where it cannot be had, as above.
 $(VENV)/.player: $(VENV)/.made player/package.json player/package-lock.json tests/player/install.sh tests/player/node.lock
 	@bash tests/player/install.sh "$(CURDIR)/$(VENV)" || echo "no tools for the client library: its tests will be skipped" >&2
+	@touch $@
+
+# The players that are tested in a browser, and an ffmpeg for their streams, in the same way.
+$(VENV)/.players: $(VENV)/.player tests/browser/players.sh tests/browser/players/package-lock.json tests/browser/ffmpeg.lock
+	@bash tests/browser/players.sh "$(CURDIR)/$(VENV)" || echo "no players, or no ffmpeg: the tests with them will be skipped" >&2
 	@touch $@
 
 # The load generator and the peer that benchmarks want, in the same way: Debian's packages with the libraries that a small

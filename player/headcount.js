@@ -104,9 +104,10 @@ const BACKOFF_MS_MAX = 20_000;
 /** After so many failures in a row, and never an answer, somebody blocks us: then it is tried so much more rarely. */
 const BLOCKED_AFTER = 9;
 const BLOCKED_FACTOR = 15;
+const ERROR_AGAIN_MS = 10_000;
 const QUEUE_MAX = 300;
 /** A player that only mends itself takes its source off the element, and puts it back at once. */
-const SETTLE_MS = 1_000;
+const SETTLE_MS = 500;
 /** A page that goes may still hear its element. */
 const GOING_MS = 2_000;
 const FORGOTTEN_MS = 1_800_000;
@@ -184,7 +185,8 @@ const deviceId = () => {
 const measured = (player, video) => {
   const at = video.currentTime;
   if (!player) {
-    return { source: video.src || video.currentSrc };
+    // What it played last is still its currentSrc when it plays nothing (0, 3).
+    return { source: video.src || (video.networkState % 3 ? video.currentSrc : "") };
   }
   if (typeof player === "function") {
     return player() ?? {};
@@ -236,7 +238,8 @@ const measured = (player, video) => {
 const onErrors = (player, told) => {
   if (!player || typeof player === "function") return;
   if (player.getVariantTracks) {
-    player.addEventListener("error", (/** @type {any} */ { detail }) => told(detail?.severity === 2, detail?.code));
+    // It says only after it has told its error that it will try again.
+    player.addEventListener("error", (/** @type {any} */ { detail }) => setTimeout(() => told(detail?.severity === 2, detail?.code)));
   } else if (player.getCurrentLiveLatency) {
     // Manifests, what cannot be decoded, and keys; fragments are tried again.
     player.on("error", (/** @type {any} */ { error }) => told(/^(1[01]|2[3-5]|3[1245]|1..)$/.test(error?.code), error?.code));
@@ -295,8 +298,10 @@ const watch = (video, options) => {
   let renewedAt = -Infinity;
   /** Says whether an element that was emptied plays the same again. @type {((isLate: boolean) => void) | undefined} */
   let settle;
-  /** @type {any[]} */
-  let lastError = [];
+  /** A fatal error that the element does not feel yet. @type {any} */
+  let doom;
+  /** When each error was last told. @type {Record<string, number>} */
+  let errors = {};
   const listening = new AbortController();
 
   /** @param {keyof Options} name @returns {any} */
@@ -317,7 +322,7 @@ const watch = (video, options) => {
     queue.push({ at: now(), ...item });
     // The head may be on its way. Heartbeats go first.
     if (queue.length > QUEUE_MAX) queue.splice(Math.max(1, queue.findIndex((each, index) => index && each.path === BEAT)), 1);
-    hurry(item.path === START ? 0 : HOLD_MS);
+    hurry(item.body && !item.change ? 0 : HOLD_MS);
   };
   /** @param {number} hold */
   const hurry = (hold) => {
@@ -408,6 +413,8 @@ const watch = (video, options) => {
     if (state === "playing" && !viewing.frame) {
       viewing.frame = true;
       tell("stream_start");
+    } else if (doom && state === "rebuffering") {
+      fail(true, doom);
     } else if (state === "rebuffering" && was === "playing") {
       viewing.stalls++;
       isStalled = true;
@@ -478,7 +485,8 @@ const watch = (video, options) => {
       programs: program.current_program_id ? [program.current_program_id] : [],
       opened,
     };
-    isHalted = isStalled = false;
+    isHalted = isStalled = doom = false;
+    errors = {};
     wasInside = video.isConnected;
     say({ of: viewing, path: START, at, body: opened });
     if (isUnderWay) {
@@ -534,8 +542,14 @@ const watch = (video, options) => {
   /** @param {boolean} fatal @param {any} [metadata] */
   const fail = (fatal, metadata) => {
     const at = now();
-    if (!viewing || (lastError[0] === metadata?.code && lastError[1] === fatal && at - lastError[2] < 10_000)) return;
-    lastError = [metadata?.code, fatal, at];
+    const kind = metadata?.code + fatal;
+    if (!viewing || at - errors[kind] < ERROR_AGAIN_MS) return;
+    if (fatal && viewing.state === "playing" && !video.error) {
+      // It goes on as long as something is buffered.
+      doom = metadata;
+      return;
+    }
+    errors[kind] = at;
     tell("stream_error", { ...metadata, fatal });
     if (fatal) {
       count(at);
@@ -678,6 +692,7 @@ const watch = (video, options) => {
     },
     playing() {
       settle?.(true);
+      doom = undefined;
       resume();
       if (viewing && !viewing.frame) viewing.source = read().source ?? viewing.source;
       go("playing");
@@ -721,12 +736,13 @@ const watch = (video, options) => {
       const of = viewing;
       const at = now();
       isSeeking = false;
-      if (!of?.frame) return;
+      if (!of) return;
       settle = quietly((isLate) => {
         const { source } = read();
         if (!source && !isLate) return;
         settle = undefined;
-        if (viewing !== of) return;
+        // What it was asked to play first may still come.
+        if (viewing !== of || (source && !of.frame)) return;
         if (source && source === of.source) {
           go("rebuffering");
         } else {
@@ -832,10 +848,8 @@ export const Headcount = {
       return made;
     } catch {
       warn("there is no video element");
-      /** @type {any} */
-      const nothing = {};
-      for (const name of "session_id set start end stop event error chat".split(" ").concat(TELLS)) nothing[name] = () => {};
-      return nothing;
+      // Whatever it is asked, it does nothing.
+      return /** @type {any} */ (new Proxy({}, { get: () => () => {} }));
     }
   },
 };

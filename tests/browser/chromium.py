@@ -22,7 +22,15 @@ FOLDER: Final = Path(sys.executable).parents[1] / "browser"
 PROGRAM: Final = FOLDER / "chromium"
 ANSWER_S: Final = 30.0
 
-_OPTIONS: Final = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0")
+_OPTIONS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+    "--autoplay-policy=no-user-gesture-required",
+)
 
 
 class Tab:
@@ -64,8 +72,10 @@ class Tab:
 class Browser:
     """One running Chromium."""
 
-    def __init__(self, line: ClientConnection) -> None:
+    def __init__(self, line: ClientConnection, address: str) -> None:
         self._line = line
+        self.address = address
+        """Where it is told what to do."""
         self._numbers = count(1)
         self.complaints: dict[str, list[str]] = {}
 
@@ -154,8 +164,9 @@ def browser() -> Iterator[Browser]:
                     break
             else:
                 raise AssertionError(f"Chromium does not start: {''.join(said)}")
-            with connect(line.split(" on ")[1].strip(), max_size=None) as wire:
-                yield Browser(wire)
+            address = line.split(" on ")[1].strip()
+            with connect(address, max_size=None) as wire:
+                yield Browser(wire, address)
         finally:
             running.terminate()
             running.communicate(timeout=20)

@@ -26,6 +26,7 @@ export class Video extends EventTarget {
   volume = 1;
   currentTime = 0;
   readyState = 0;
+  networkState = 2;
   seeking = false;
   src = "https://media.example/a.m3u8";
   currentSrc = "https://media.example/a.m3u8";

@@ -158,9 +158,21 @@ test("a player that puts the same source back goes on with the same viewing, sta
   assert.equal(page.ends().length, 0);
 });
 
+test("whoever leaves before the first frame was asked to play and did not", async () => {
+  const page = await open();
+  const video = new Video();
+  page.track(video);
+  video.asked();
+  await page.after(3);
+  video.networkState = 0;
+  video.turnsTo("");
+  await page.after(2);
+  assert.equal(page.ends()[0].timestamp, at(3));
+});
+
 test("an element whose source is taken away is watched until then", async () => {
   const { page, video } = await watching();
-  video.currentSrc = "";
+  video.networkState = 0;
   video.turnsTo("");
   await page.after(5);
   assert.equal(page.ends()[0].timestamp, at(1));
@@ -334,6 +346,28 @@ for (const [name, player, latency_ms] of [["shaka", shaka, 6_000], ["dash.js", d
   });
 }
 
+test("a player's fatal error that it gets over before its buffer is empty is none", async () => {
+  const player = hls(true);
+  const { page, video } = await watching({}, { player });
+  player.heard.hlsError("hlsError", { fatal: true, details: "bufferAppendError" });
+  video.says("playing");
+  video.starves();
+  await page.after(1);
+  assert.equal(page.types().at(-1), "stream_buffer_start");
+});
+
+test("an error that Shaka says it will try again is not fatal, though it is told as such first", async () => {
+  const player = shaka(true);
+  const { page, video } = await watching({}, { player });
+  const detail = { severity: 2, code: 1_001 };
+  player.heard.error({ detail });
+  detail.severity = 1;
+  video.starves();
+  await page.after(1);
+  const [error] = page.events().filter((event) => event.event_type === "stream_error");
+  assert.equal(error.metadata.fatal, false);
+});
+
 test("players' own errors are told as what they are", async () => {
   for (const [player, type, said, wanted] of [
     [shaka(true), "error", [{ detail: { severity: 2, code: 1_001 } }], { fatal: true, code: 1_001 }],
@@ -344,9 +378,17 @@ test("players' own errors are told as what they are", async () => {
     [hls(true), "hlsError", ["hlsError", { fatal: false, details: "bufferStalledError" }], { fatal: false, code: "bufferStalledError" }],
     [videojs(true), "error", [], { fatal: true, code: 4 }],
   ]) {
-    const { page } = await watching({}, { player });
+    const { page, video } = await watching({}, { player });
     player.heard[type](...said);
+    await page.after(5);
+    assert.equal(page.types().includes("stream_error"), !wanted.fatal, "as long as something is buffered nothing has failed");
+    video.starves();
     await page.after(1);
+    page.answers = undefined;
+    if (!wanted.fatal) {
+      assert.deepEqual(page.events().find((event) => event.event_type === "stream_error").metadata, wanted);
+      continue;
+    }
     assert.deepEqual(page.events().at(-1).metadata, wanted);
   }
 });
