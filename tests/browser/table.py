@@ -28,7 +28,7 @@ def row(found: Mapping[str, Any]) -> str:
 
     def most(name: str) -> str:
         each = [off[name] for off in found["off"] if name in off]
-        return f"{max(each, key=abs) + 0.0:+.2f} s" if each else "-"
+        return f"{round(max(each, key=abs), 2) + 0.0:+.2f} s" if each else "-"
 
     stalls = f"{found['stalls']}, {sum(int(off['stalls']) for off in found['off']):+d}"
     viewings = f"{found['viewings']}, {found['sessions'] - found['viewings']:+d}"

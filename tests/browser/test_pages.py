@@ -20,12 +20,13 @@ from tests.browser.chromium import PROGRAM, Browser, browser
 from tests.front_door import INGEST, OPS
 from tests.haproxy import Door, door_before, free_port
 
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/player.html"
 START = "/analytics/live/session/start"
 HEARTBEAT = "/analytics/live/session/heartbeat"
 
 
 class Page(BaseHTTPRequestHandler):
-    """An empty page; `/isolated` isolates itself."""
+    """An empty page; `/isolated` isolates itself. `/player.html` is the example of the documents."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -34,7 +35,8 @@ class Page(BaseHTTPRequestHandler):
             self.send_header("cross-origin-embedder-policy", "require-corp")
             self.send_header("cross-origin-opener-policy", "same-origin")
         self.end_headers()
-        self.wfile.write(b"<!doctype html><title>player</title>")
+        example = self.path.startswith("/player.html")
+        self.wfile.write(EXAMPLE.read_bytes() if example else b"<!doctype html><title>player</title>")
 
     def log_message(self, *_: object) -> None:
         pass
@@ -133,3 +135,15 @@ def test_a_beacon_to_the_pixel_is_the_pixel(chromium: Browser, site: str, door: 
     send = "return navigator.sendBeacon(door + '/icon.gif?type=play&v=film&p=zone&u=beacon');"
     assert chromium.run_on(f"{site}/player", script(door, send)) is True
     assert session(door, "/v1/beacon-session?p=zone&v=film&u=beacon")["playback"] == "playing"
+
+
+def test_the_example_page_is_counted_by_the_client_library(chromium: Browser, site: str, door: Door) -> None:
+    play = (
+        "for (let waits = 0; waits < 400 && !document.querySelector('video')?.srcObject; waits++) await new Promise(r => setTimeout(r, 20)); "
+        "await new Promise(r => setTimeout(r, 100)); await document.querySelector('video').play(); document.querySelector('#cheer').click(); "
+        "for (let waits = 0; waits < 400 && document.querySelector('#session').value.includes(' '); waits++) await new Promise(r => setTimeout(r, 20)); "
+        "await new Promise(r => setTimeout(r, 1000)); return document.querySelector('#session').value;"
+    )
+    name = chromium.run_on(f"{site}/player.html?url={door.url}&token={INGEST}&stream_id=example-page", play)
+    shown = session(door, f"/v1/sessions/{name}")
+    assert (shown["stream_id"], shown["program_id"], shown["account"]["played"]) == ("example-page", "clock", True)
