@@ -381,12 +381,6 @@ class Account:
         if self.started_at != NEVER and self.first_frame_at == NEVER:
             self.started_at = ANOTHER_CLOCK
 
-    def go_on(self, at: float) -> None:
-        """Open the last interval again, from `at` on: the order is back where it was broken off."""
-        self.at = self.entered_at = at
-        self.running = True
-        self.begun += ((at, self.counted_s, self.stream, code_of(self.state) | BY_SEEK * self.by_seek),)
-
     @property
     def counted_s(self) -> float:
         """All seconds that count for something."""

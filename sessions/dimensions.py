@@ -8,7 +8,7 @@ the panels of the dashboard. A new one is a row here, an attribute of `Session`,
 
 from typing import Final, NamedTuple
 
-from sessions.window import SAYS_CREATOR, SAYS_MORE, SAYS_PROGRAM, SAYS_QUALITY, SAYS_STREAM
+from sessions.window import SAYS_CHANNEL, SAYS_CREATOR, SAYS_MORE, SAYS_PROGRAM, SAYS_QUALITY
 
 
 class Dimension(NamedTuple):
@@ -27,7 +27,7 @@ class Dimension(NamedTuple):
 STREAM: Final = "stream_id"
 """The attribute that is counted by its states too, and whose time stays where it was spent: it has rules of its own."""
 DIMENSIONS: Final = (
-    Dimension("channel", "channel_id", SAYS_STREAM, "by channel"),  # who names the stream names the channel
+    Dimension("channel", "channel_id", SAYS_CHANNEL, "by channel"),
     Dimension("creator", "creator_id", SAYS_CREATOR, "by creator"),
     Dimension("program", "program_id", SAYS_PROGRAM, "by the programme that is on"),
     Dimension("platform", "platform", SAYS_MORE, "by the player's platform"),

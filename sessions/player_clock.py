@@ -4,10 +4,11 @@ What one session's timestamps say about its player's clock, and when its order b
 Theory of operation: `offset` is the server's time minus the player's, the smallest seen: what the network delayed least. It
 predicts the next timestamp, and three things break with it.
 
-- A timestamp more than 60 s *ahead* of the prediction is wild: the order is anchored anew. If it brings the offset nearer to zero, it is
-  a delay that ended, nothing is anchored, and what the delay held up still finds its place; unless the offset was no delay, but a clock: inputs had agreed about it for 10 s.
-- A wild one that was a *blip*: the next timestamp fits the clock of before, or one nearer to ours by more than a day. The order goes back to
-  where it was, and the interval that the blip cut off goes on.
+- A timestamp more than 60 s *ahead* of the prediction that brings the offset nearer to zero: either a delay that ended, and then nothing is
+  anchored, and what the delay held up still finds its place; or a clock (inputs had agreed about it for 10 s) that is right now.
+- One that takes the offset farther away from zero is *stray*, or the clock was set. Such inputs are kept apart, and the live state is theirs. The
+  next one in order by the clock of before says that they were stray, and it is as if they had not come. A heartbeat or a start that agrees with them 10 s
+  later, or the end of the session, says that the clock was set: the order is anchored at the first of them, and they count from there.
 - Inputs that lie *behind*, with none in order between, agree with each other about the clock and go on for 10 s of the server's time: the
   clock was set back. The order is anchored at the first of them, and they count from there. Until then they are only late.
 
@@ -18,16 +19,19 @@ It knows neither liveness nor the ledger.
 """
 
 from enum import IntEnum
-from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from sessions.account import NEVER, Gains
-from sessions.limits import CLOCK_SURE_AFTER_S, CLOCKS_AGREE_S, QUEUE_SPAN_S_MAX, REORDER_WINDOW_S, WILD_AHEAD_S
+from sessions.limits import (
+    CLOCK_SURE_AFTER_S,
+    CLOCKS_AGREE_S,
+    QUEUE_SPAN_S_MAX,
+    REORDER_WINDOW_S,
+    WILD_AHEAD_S,
+    WINDOW_INPUTS_MAX,
+)
 from sessions.session import Session
-from sessions.window import INPUT
-
-_RUN: Final = Struct("<dd")
-"""Of inputs that lie behind: the server's time of the first, and its offset; the inputs follow, packed as in the window."""
+from sessions.window import INPUT, RUN, kept_apart, time_of
 
 
 class Step(IntEnum):
@@ -37,30 +41,73 @@ class Step(IntEnum):
     BACK = 1
 
 
-def follow(session: Session, at: float, *, now: float, gains: Gains, tells_most: bool = True) -> Step | None:
+class Sign(IntEnum):
+    """How much an input's timestamp says of the player's clock."""
+
+    EVENT = 0
+    """May be stamped by whoever wrote it: events by themselves set no clock ahead."""
+    BEAT = 1
+    """A heartbeat's, or a start's."""
+    LAST = 2
+    """An end's, after which nothing could tell more, or that of reports, which have an order of their own: what it says is believed."""
+
+
+class Heard(NamedTuple):
+    """What a timestamp told."""
+
+    step: Step | None = None
+    """How the clock was set, as far as this one tells it first."""
+    aside: bool = False
+    """Its input is to be kept apart (`Session.note`): whether the clock was set is not known yet."""
+
+
+_FITS: Final = Heard()
+
+
+def follow(session: Session, at: float, *, now: float, gains: Gains, tells_most: bool = True, says: Sign) -> Heard:
     """
-    Compare a timestamp with what the session's clock predicts, before its input is noted; return how the clock was set, if it was.
+    Compare a timestamp with what the session's clock predicts, before its input is noted.
 
     `tells_most`: of a list of events, the newest says most about the clock; the older ones waited for it, and say nothing of its being set back.
     """
     offset = now - at
     if session.offset == NEVER:
         session.offset = offset
-    ahead_s = session.offset - offset
-    if ahead_s > WILD_AHEAD_S:
+    if session.offset - offset > WILD_AHEAD_S:
         if not _is_ended_delay(session, offset):
-            _leap(session, at, now=now, gains=gains)
-            return Step.AHEAD
+            if abs(offset) < abs(session.offset):
+                _anchor(session, at, offset=offset, now=now, gains=gains)
+                return Heard(Step.AHEAD)
+            return _run_ahead(session, offset, now=now, gains=gains, says=says)
         session.held_up = at
     session.offset = min(offset, session.offset)
     if at >= session.newest_at:
         if tells_most:
             session.behind = b""
-        return None
-    if at < session.newest_at - REORDER_WINDOW_S and _goes_back(session, offset):
-        _return(session, at, now=now, gains=gains)
-        return None
-    return _lie_behind(session, offset, now=now, gains=gains) if tells_most else None
+        _forget_ahead(session)
+        return _FITS
+    if says is Sign.LAST:
+        _forget_ahead(session)
+    if at < session.newest_at - REORDER_WINDOW_S and abs(offset) < abs(session.offset) - QUEUE_SPAN_S_MAX:
+        _anchor(session, at, offset=offset, now=now, gains=gains)
+        return _FITS
+    return _lie_behind(session, offset, now=now, gains=gains) if tells_most else _FITS
+
+
+def believe(session: Session, gains: Gains) -> None:
+    """Take the inputs that are far ahead for what they say, if there are any: the clock was set when the first of them came."""
+    if not session.ahead:
+        return
+    since, offset = RUN.unpack_from(session.ahead)
+    records = kept_apart(session.ahead)
+    _anchor(session, time_of(records[0]) if records else since - offset, offset=offset, now=since, gains=gains)
+    session.replay(records, gains)
+
+
+def _forget_ahead(session: Session) -> None:
+    if session.ahead:
+        session.ahead = b""
+        session.look_again()
 
 
 def _is_sure(session: Session) -> bool:
@@ -75,56 +122,39 @@ def _is_ended_delay(session: Session, offset: float) -> bool:
     return nearer and session.offset - offset <= QUEUE_SPAN_S_MAX and not _is_sure(session)
 
 
-def _leap(session: Session, at: float, *, now: float, gains: Gains) -> None:
-    is_blip_of_blip = session.previous_offset is not None and not _is_sure(session)
-    previous, resume, beat_at = session.previous_offset, session.resume, session.heartbeat_at
-    account = session.fold_all(gains)
-    if not is_blip_of_blip:
-        previous = session.offset
-        resume = (account.at, account.counted_s, beat_at) if account.running else None
-    _anchor(session, at, offset=now - at, now=now, gains=gains)
-    session.previous_offset, session.resume = previous, resume
+def _run_ahead(session: Session, offset: float, *, now: float, gains: Gains, says: Sign) -> Heard:
+    if session.ahead:
+        first_now, first_offset = RUN.unpack_from(session.ahead)
+        if abs(offset - first_offset) <= WILD_AHEAD_S:
+            is_full = len(session.ahead) >= WINDOW_INPUTS_MAX * INPUT.size
+            is_sure = says is Sign.BEAT and now - first_now >= CLOCK_SURE_AFTER_S
+            if not (is_full or is_sure or says is Sign.LAST):
+                return Heard(aside=True)
+            believe(session, gains)
+            session.offset = min(session.offset, offset)
+            return _FITS
+    session.ahead = RUN.pack(now, offset)
+    if says is Sign.LAST:
+        believe(session, gains)
+    return Heard(Step.AHEAD, aside=says is not Sign.LAST)
 
 
-def _goes_back(session: Session, offset: float) -> bool:
-    return _fits_previous(session, offset) or abs(offset) < abs(session.offset) - QUEUE_SPAN_S_MAX
-
-
-def _fits_previous(session: Session, offset: float) -> bool:
-    previous = session.previous_offset
-    return previous is not None and abs(offset - previous) <= WILD_AHEAD_S and not _is_sure(session)
-
-
-def _return(session: Session, at: float, *, now: float, gains: Gains) -> None:
-    offset = now - at
-    previous, resume, fits = session.previous_offset, session.resume, _fits_previous(session, offset)
-    _anchor(session, at, offset=offset, now=now, gains=gains)
-    if not fits or previous is None:
-        return
-    session.offset = min(offset, previous)
-    if resume is not None:
-        cut_off_at, counted_s, session.heartbeat_at = resume
-        session.newest_at = max(at, session.go_on(cut_off_at, counted_s))
-
-
-def _lie_behind(session: Session, offset: float, *, now: float, gains: Gains) -> Step | None:
+def _lie_behind(session: Session, offset: float, *, now: float, gains: Gains) -> Heard:
     if session.behind:
-        first_now, first_offset = _RUN.unpack_from(session.behind)
+        first_now, first_offset = RUN.unpack_from(session.behind)
         if abs(offset - first_offset) <= CLOCKS_AGREE_S:
             if now - first_now < CLOCK_SURE_AFTER_S:
-                return None
+                return _FITS
             _set_back(session, min(first_offset, offset), since=first_now, gains=gains)
-            return Step.BACK
-    session.behind = _RUN.pack(now, offset)
-    return None
+            return Heard(Step.BACK)
+    session.behind = RUN.pack(now, offset)
+    return _FITS
 
 
 def _set_back(session: Session, offset: float, *, since: float, gains: Gains) -> None:
-    kept = session.behind[_RUN.size :]
-    records = sorted((kept[place : place + INPUT.size] for place in range(0, len(kept), INPUT.size)), key=_time_of)
+    records = kept_apart(session.behind)
     session.take_out(records)
-    first_at = _time_of(records[0]) if records else since - offset
-    _anchor(session, first_at, offset=offset, now=since, gains=gains)
+    _anchor(session, time_of(records[0]) if records else since - offset, offset=offset, now=since, gains=gains)
     session.replay(records, gains)
 
 
@@ -134,13 +164,6 @@ def _anchor(session: Session, at: float, *, offset: float, now: float, gains: Ga
     session.newest_at = at
     session.heartbeat_at = NEVER
     session.offset = offset
-    session.previous_offset = None
-    session.resume = None
     session.clock_since = now
-    session.behind = b""
+    session.behind = session.ahead = b""
     session.held_up = NEVER
-
-
-def _time_of(record: bytes) -> float:
-    at: float = INPUT.unpack_from(record)[0]
-    return at

@@ -37,7 +37,7 @@ from sessions.limits import (
 )
 from sessions.meaning import KIND, STATE, Cues, Known, ending_of, is_blind, names_stream, read
 from sessions.outcomes import add_error
-from sessions.player_clock import Step, follow
+from sessions.player_clock import Sign, Step, follow
 from sessions.reporter import (
     HAS_MEDIA,
     NAMES_STREAM,
@@ -129,7 +129,7 @@ class Reporting(Roster):
                 repeated += 1
                 continue
             session.remember_event(digest)
-            follow(session, report.at, now=now, gains=self._gains, tells_most=False)
+            heard = follow(session, report.at, now=now, gains=self._gains, tells_most=False, says=Sign.EVENT)
             session.note(
                 Cue.CHECK,
                 report.at,
@@ -137,6 +137,7 @@ class Reporting(Roster):
                 cap_s=min(self.policy.heartbeat_interval_s * self.policy.expiry_intervals, INTERVAL_CAP_S_MAX),
                 bitrate=report.bitrate_bps or UNKNOWN_NUMBER,
                 latency=UNKNOWN_NUMBER if report.latency_us is None else report.latency_us,
+                aside=heard.aside,
             )
         self._recount(session, shown)
         self._follow_failure(session, playback, now)
@@ -172,7 +173,7 @@ class Reporting(Roster):
 
     def _follow_reporter(self, session: Session, newest_at: float, now: float) -> None:
         """Compare the newest report of a post with the clock of its player; where that was set, nothing is measured across."""
-        step = follow(session, newest_at, now=now, gains=self._gains_of(session))
+        step = follow(session, newest_at, now=now, gains=self._gains_of(session), says=Sign.LAST).step
         if step is None:
             return
         if step is Step.AHEAD:

@@ -22,6 +22,7 @@ from sessions.history import What
 from sessions.limits import FAILURE_AFTER_S, OUTCOME_AFTER_S, QUEUE_SPAN_S_MAX
 from sessions.meaning import ending_of, is_blind
 from sessions.outcomes import add_failure, add_finish, add_gains, add_outcome
+from sessions.player_clock import believe
 from sessions.reporter import closed
 from sessions.session import UNKNOWN, Ending, Session
 from sessions.states import Input, Liveness
@@ -254,6 +255,7 @@ class Roster:
         if session.bucket:
             self._count(session, -1)
             self._deadlines.remove(session, session.bucket)
+        believe(session, self._gains)
         account = session.stop(self._close_reporter(session))
         session.revision += 1
         add_finish(self._increments, session, account)
@@ -367,8 +369,9 @@ class Roster:
             known_streams = len(session.streams) + 1
             self._require(all(record[2] < known_streams for record in session.window_inputs()), "an input of no known stream", session)
             watched = [(*session.streams, session.stream_id)[record[2]] for record in session.window_inputs()]
-            self._require(not watched or watched[-1] == session.stream_id, "the newest input is not of the live stream", session)
-            self._require(session.liveness is Liveness.ACTIVE or not times, "over, but not folded", session)
+            on_it = not watched or watched[-1] == session.stream_id or bool(session.ahead)
+            self._require(on_it, "the newest input is not of the live stream", session)
+            self._require(session.liveness is Liveness.ACTIVE or not (times or session.ahead), "over, but not folded", session)
 
     def _require(self, holds: bool, problem: str, session: Session | None = None) -> None:  # noqa: FBT001 - reads as an assertion
         if not holds:

@@ -31,7 +31,20 @@ from sessions.meaning import is_blind
 from sessions.reporter import Reporter, loaded
 from sessions.states import Cue, Liveness, Playback
 from sessions.transitions import AFTER_FRAME, BEATS, BEFORE_FRAME
-from sessions.window import INPUT, SAYS_ALL, inputs_of, of_stream, place_of, put, said_since, watched_anew, without
+from sessions.window import (
+    INPUT,
+    RUN,
+    SAYS_ALL,
+    inputs_of,
+    kept_apart,
+    of_stream,
+    place_of,
+    put,
+    said_since,
+    time_of,
+    watched_anew,
+    without,
+)
 
 UNKNOWN: Final = "unknown"
 """The value of a dimension that the player has not said (yet)."""
@@ -83,9 +96,9 @@ class Session:
     """One viewing: its window of recent inputs, its account, and what is known of it. Plain values in slots: a process holds a million."""
 
     __slots__ = (
-        "account", "behind", "bucket", "channel_id", "clock_since", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
+        "account", "ahead", "behind", "bucket", "channel_id", "clock_since", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
         "heartbeat_at", "held_up", "ignored", "interval_s", "intervals", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
-        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "reporter", "resume", "revision", "seen_at",
+        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "reporter", "revision", "seen_at",
         "session_id",
         "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
@@ -137,8 +150,8 @@ class Session:
         """These three: see `history.py`."""
         self.behind = b""
         """The late inputs since the last one in order, which may mean that the clock was set back (`player_clock.py`)."""
-        self.resume: tuple[float, float, float] | None = None
-        """Of the interval that the last wild timestamp cut off: its last input, the seconds counted until then, and its last heartbeat."""
+        self.ahead = b""
+        """The inputs that are stamped far ahead, until it is known whether the clock was set or they were stray."""
         self.held_up = NEVER
         """When the input was stamped with which a delay ended. Older ones were held up by it, and are in time until something newer is folded."""
         self.clock_since = NEVER
@@ -194,6 +207,7 @@ class Session:
         quality: int = 0,
         stream_id: str | None = None,
         says: int = 0,
+        aside: bool = False,
     ) -> bool:
         """
         Put one input at its place by the player's time.
@@ -202,6 +216,10 @@ class Session:
         False: it is older than the window, and changed nothing.
         """
         record = INPUT.pack(at, cue | says, len(self.streams), cap_s, bitrate, latency, quality)
+        if aside:
+            self.ahead += record
+            self.look_again()
+            return True
         if at > self.newest_at or (at == self.newest_at and cue != Cue.START):
             self.newest_at = at
             self.window = window = self.window + record
@@ -211,13 +229,12 @@ class Session:
                 self.playback, self.frame = _PLAYING, True
             elif not self.frame or playback not in _STEADY or (after is not None and after is not playback):
                 # Else it plays on, or stays paused: the usual case.
-                newest = self.settled()
-                self.playback, self.frame = newest.playback, bool(newest.frame)
+                self.look_again()
             if len(window) > INPUT.size:
                 self.fold(at - REORDER_WINDOW_S, gains)
             return True
         if at < self.newest_at:
-            self.keep_behind(record)
+            self.keep_behind(record, stream_id)
         if self._is_late(at, is_start=cue == Cue.START):
             return False
         self._insert(at, record, stream_id, gains, is_start=cue == Cue.START)
@@ -240,6 +257,18 @@ class Session:
             return SAYS_ALL
         return said_since(self.window, at, is_start=is_start)
 
+    def beat_noted(self, at: float) -> Noted | None:
+        """Return the last heartbeat with this stamp, as it stands in the window or was kept apart."""
+        found = None
+        for noted in inputs_of(self.window + self.ahead[RUN.size :]):
+            if noted[0] == at and noted[1] & CUE_BITS in BEATS:
+                found = noted
+        return found
+
+    def newest_beat_ahead(self) -> float:
+        """Return the newest stamp of the heartbeats that are kept apart because they are far ahead."""
+        return max((noted[0] for noted in inputs_of(self.ahead[RUN.size :]) if noted[1] & CUE_BITS in BEATS), default=NEVER)
+
     def _insert(self, at: float, record: bytes, stream_id: str | None, gains: Gains, *, is_start: bool) -> None:
         # Who names no stream watches that of its neighbour in time.
         place, stream = place_of(self.window, at, is_start=is_start)
@@ -247,8 +276,7 @@ class Session:
             stream = Account(self.account).stream
         named = stream if stream_id is None else self._index_of(stream_id, otherwise=stream)
         self.window = put(self.window, place, record, stream=named, moved=named != stream)
-        newest = self.settled()
-        self.playback, self.frame = newest.playback, bool(newest.frame)
+        self.look_again()
         if at < self.newest_at - REORDER_WINDOW_S or len(self.window) > WINDOW_INPUTS_MAX * INPUT.size:
             self.fold(self.newest_at - REORDER_WINDOW_S, gains)
 
@@ -269,7 +297,32 @@ class Session:
         account = Account(self.account)
         for record in inputs_of(self.window):
             account.apply(record)
+        if len(self.ahead) > RUN.size:
+            records = kept_apart(self.ahead)
+            account.break_off(time_of(records[0]), None)
+            for record in inputs_of(b"".join(records)):
+                account.apply(record)
         return account
+
+    def stream_at(self, at: float) -> str:
+        """Return the stream that was watched at a time of the player's, as far as its window still knows."""
+        if at >= self.newest_at or self._is_late(at):
+            return self.stream_id
+        _, stream = place_of(self.window, at)
+        return self.name_of(Account(self.account).stream if stream is None else stream)
+
+    def newest_stream(self) -> str:
+        """Return the stream of the newest input, as far as it is known to be the newest."""
+        if not (self.window or self.account):
+            return self.stream_id
+        return self.name_of(
+            INPUT.unpack_from(self.window, len(self.window) - INPUT.size)[2] if self.window else Account(self.account).stream
+        )
+
+    def look_again(self) -> None:
+        """Let the live state be that of the newest input, after what is provisional has changed."""
+        tip = self.settled()
+        self.playback, self.frame = tip.playback, bool(tip.frame)
 
     def fold(self, until: float, gains: Gains) -> None:
         """Move what is older than `until` (player's time) from the window into the account, and what the window has no room for."""
@@ -286,11 +339,11 @@ class Session:
                 return
         account, done = Account(self.account), 0
         stream = account.stream
-        left = entered = gains[self._name_of(stream)]
+        left = entered = gains[self.name_of(stream)]
         while True:
             if record[2] != stream:
                 stream = record[2]
-                entered = gains[self._name_of(stream)]
+                entered = gains[self.name_of(stream)]
             account.apply(record, left, entered)
             left = entered
             done += size
@@ -302,7 +355,8 @@ class Session:
         self.window = window[done:]
         self._keep(account)
 
-    def _name_of(self, stream: int) -> str:
+    def name_of(self, stream: int) -> str:
+        """Return the stream that an index in the window or the account means."""
         return self.streams[stream] if stream < len(self.streams) else self.stream_id
 
     def fold_all(self, gains: Gains) -> Account:
@@ -314,29 +368,22 @@ class Session:
     def stop(self, gains: Gains) -> Account:
         """Fold everything, close the last interval at the newest input (the session ended, or expired), and return the account."""
         account = self.fold_all(gains)
-        account.silence(gains[self._name_of(account.stream)])
+        account.silence(gains[self.name_of(account.stream)])
         self._keep(account)
-        self.behind, self.resume = b"", None
+        self.behind = self.ahead = b""
         return account
 
     def break_off(self, floor: float, gains: Gains) -> None:
         """Fold everything and close the last interval: what follows is stamped by another clock, from `floor` on."""
         account = self.fold_all(gains)
-        account.break_off(floor, gains[self._name_of(account.stream)])
+        account.break_off(floor, gains[self.name_of(account.stream)])
         self._keep(account)
 
-    def go_on(self, at: float, counted_s: float) -> float:
-        """Go on with an interval that was broken off at `at`, less what was counted since; return from when on it is open."""
-        account = Account(self.account)
-        open_since = at + max(account.counted_s - counted_s, 0.0)
-        account.go_on(open_since)
-        self._keep(account)
-        return open_since
-
-    def keep_behind(self, record: bytes) -> None:
+    def keep_behind(self, record: bytes, stream_id: str | None) -> None:
         """Keep an input (packed) that lies behind, in case it turns out that the clock was set back (`player_clock.py`)."""
         if self.behind and len(self.behind) < WINDOW_INPUTS_MAX * INPUT.size:
-            self.behind += record
+            present = len(self.streams)
+            self.behind += of_stream(record, present if stream_id is None else self._index_of(stream_id, otherwise=present))
 
     def take_out(self, records: Iterable[bytes]) -> None:
         """Take inputs (packed) out of the window again; those that are not in it are ignored."""
@@ -347,15 +394,13 @@ class Session:
             self.window = watched_anew(self.window, Account(self.account).stream)
 
     def replay(self, records: Iterable[bytes], gains: Gains) -> None:
-        """Put inputs (packed, in order) into the empty window of a session whose order begins anew, as of the stream that is watched."""
-        index = len(self.streams)
-        self.window = b"".join(of_stream(record, index) for record in records)
+        """Put inputs (packed, in order) into the empty window of a session whose order begins anew; who names no stream goes on with the present one."""
+        self.window = watched_anew(b"".join(records), len(self.streams))
         for at, cue, *_ in inputs_of(self.window):
             self.newest_at = at
             if cue & CUE_BITS in BEATS:
                 self.heartbeat_at = at
-        newest = self.settled()
-        self.playback, self.frame = newest.playback, bool(newest.frame)
+        self.look_again()
         if self.window:
             self.fold(self.newest_at - REORDER_WINDOW_S, gains)
 
@@ -440,9 +485,6 @@ class Session:
             pixel = fit(Pixel, session.pixel)
             session.pixel = pixel._replace(types=tuple(pixel.types))
         session.ending = None if session.ending is None else fit(Ending, session.ending)
-        if session.resume is not None:
-            at, counted_s, heartbeat_at = session.resume
-            session.resume = (at, counted_s, heartbeat_at)
         if session.reporter is not None:
             session.reporter = loaded(session.reporter)
         return session
@@ -453,7 +495,7 @@ FIELDS: Final = (
     "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
     "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
     "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title", "intervals",
-    "ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up",
+    "ignored", "rebuffer_counter", "behind", "ahead", "clock_since", "held_up",
     "reporter",
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""

@@ -20,7 +20,7 @@ from sessions.events import Beacon, End, Event, Happening, Happenings, Heartbeat
 from sessions.history import What, Why
 from sessions.limits import INTERVAL_CAP_S_MAX, QUEUE_SPAN_S_MAX, VIEW_OVERTAKEN_S, WILD_AHEAD_S
 from sessions.outcomes import add_differences, add_error
-from sessions.player_clock import Step, follow
+from sessions.player_clock import Sign, Step, follow
 from sessions.reporting import Reporting
 from sessions.roster import chosen_bytes
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
@@ -75,9 +75,9 @@ class Tracker(Reporting):
             return self._refuse(known, interval_s, "start", event.at, now)
         again = known is not None and known.liveness is Liveness.ACTIVE and not known.provisional
         session = self._arrive(event.session_id, moved_by, event.at, now)
-        self._follow_clock(session, event.at, now)
+        aside = self._follow_clock(session, event.at, now, says=Sign.BEAT)
         if again:
-            self._start_again(session, event, now, interval_s)
+            self._start_again(session, event, now, interval_s, aside=aside)
         else:
             if session.provisional:
                 self.ledger.promoted += 1
@@ -99,11 +99,12 @@ class Tracker(Reporting):
                 quality=fingerprint(event.quality),
                 stream_id=event.stream_id,
                 says=SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR,
+                aside=aside,
             )
         self._alive(session, now, interval_s)
         return taken(session.interval_s)
 
-    def _start_again(self, session: Session, event: Start, now: float, interval_s: int) -> None:
+    def _start_again(self, session: Session, event: Start, now: float, interval_s: int, *, aside: bool) -> None:
         """Take a start of a session that has one: it changes nothing, unless it names another stream than anything newer."""
         said = session.said_since(event.at, is_start=True)
         if event.stream_id == session.stream_id or said & SAYS_STREAM:
@@ -111,7 +112,7 @@ class Tracker(Reporting):
             return
         self._follow(session, event.stream_id, event.channel_id, event.creator_id, event.program_id, None, now=now, said=said)
         says = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR
-        self._note(session, "start", Cue.CHECK, event.at, now, interval_s, stream_id=event.stream_id, says=says)
+        self._note(session, "start", Cue.CHECK, event.at, now, interval_s, stream_id=event.stream_id, says=says, aside=aside)
 
     def _heartbeat(self, event: Heartbeat, now: float, interval_s: int) -> Receipt:
         # All of it at once: a name at a time costs more than all the rest of this line.
@@ -136,20 +137,24 @@ class Tracker(Reporting):
             if session is not None and is_refused(session.liveness, Input.HEARTBEAT):
                 return self._refuse(session, interval_s, "heartbeat", at, now)
             session = self._arrive(session_id, Input.HEARTBEAT, at, now)
-        is_beat = False
-        if at < session.newest_at or now - at < session.offset or session.behind:
+        is_beat = aside = False
+        beat_at = session.heartbeat_at
+        if at < session.newest_at or now - at < session.offset or session.behind or session.ahead:
             # Else it is in order, and no sooner than its clock predicts: the usual case.
-            self._follow_clock(session, at, now)
+            aside = self._follow_clock(session, at, now, says=Sign.BEAT)
+            beat_at = session.newest_beat_ahead() if aside else session.heartbeat_at
         flow = bitrate or UNKNOWN_NUMBER
         delay = NOT_LIVE if behind else UNKNOWN_NUMBER if latency is None else latency
         shown = 0 if quality is None else fingerprint(quality)
-        if at <= session.heartbeat_at:
+        if at < beat_at or (at == beat_at and not self._restates(session, event)):
             # Older or repeated: it only proves that the player is alive.
             if session.behind:
-                session.keep_behind(INPUT.pack(at, CUE_OF_FLAG[playback], 0, self._cap_s(interval_s), flow, delay, shown))
-            self._ignore_duplicate(session, "heartbeat", at, now, Why.REPEATED if at == session.heartbeat_at else Why.OLDER)
+                says = _says(stream_id, program_id, creator_id)
+                session.keep_behind(INPUT.pack(at, CUE_OF_FLAG[playback] | says, 0, self._cap_s(interval_s), flow, delay, shown), stream_id)
+            self._ignore_duplicate(session, "heartbeat", at, now, Why.REPEATED if at == beat_at else Why.OLDER)
         else:
-            session.heartbeat_at = at
+            if not aside:
+                session.heartbeat_at = at
             self._increments[_HEARTBEATS] = self._increments.get(_HEARTBEATS, 0) + 1
             said = 0 if at >= session.newest_at else session.said_since(at)
             self._follow(session, stream_id, channel_id, creator_id, program_id, quality, now=now, said=said)
@@ -167,12 +172,36 @@ class Tracker(Reporting):
                 quality=shown,
                 stream_id=stream_id,
                 says=_says(stream_id, program_id, creator_id),
+                aside=aside,
             )
             if rebuffer_count is not None and rebuffer_count != session.rebuffer_counter:
                 session.follow_counter(rebuffer_count)
             is_beat = True
         self._alive(session, now, interval_s, is_beat=is_beat)
         return taken(session.interval_s, True) if session.provisional else taken(session.interval_s)
+
+    def _restates(self, session: Session, event: Heartbeat) -> bool:
+        """Tell whether a heartbeat, stamped as the newest one was, says something else than that did; else it is the same again."""
+        noted = session.beat_noted(event.at)
+        if noted is None:
+            return False
+        _, cue, stream, _, bitrate, latency, quality = noted
+        flow = event.bitrate_bps or UNKNOWN_NUMBER
+        delay = NOT_LIVE if event.behind_live else UNKNOWN_NUMBER if event.latency_us is None else event.latency_us
+        shown = 0 if event.quality is None else fingerprint(event.quality)
+        says = _says(event.stream_id, event.program_id, event.creator_id)
+        if (cue, bitrate, latency, quality) != (CUE_OF_FLAG[event.playback] | says, flow, delay, shown):
+            return True
+        said = session.said_since(event.at)
+        return (
+            event.stream_id not in (None, session.name_of(stream))
+            or any(
+                value not in (None, getattr(session, name)) and not said & _SAYS_OF[name]
+                for name, value in (("channel_id", event.channel_id), ("creator_id", event.creator_id), ("program_id", event.program_id))
+            )
+            or event.vitals not in (b"", session.vitals)
+            or event.rebuffer_count not in (None, session.rebuffer_counter)
+        )
 
     def _happenings(self, event: Happenings, now: float, interval_s: int) -> Receipt:
         known = self._sessions.get(event.session_id)
@@ -193,12 +222,12 @@ class Tracker(Reporting):
             if cue is Cue.ERROR:
                 session.tally(errors=1)
                 session.tell(What.ERROR, now=now, detail=happening.fatal)
-                add_error(self._increments, event.stream_id or session.stream_id, fatal=happening.fatal)
+                add_error(self._increments, event.stream_id or session.stream_at(happening.at), fatal=happening.fatal)
                 cue = Cue.FATAL_ERROR if happening.fatal else cue
             elif happening.type == "ad_error":
-                self._add(("ad_errors", event.stream_id or session.stream_id))
+                self._add(("ad_errors", event.stream_id or session.stream_at(happening.at)))
             at = happening.at
-            self._follow_clock(session, at, now, tells_most=False)
+            aside = self._follow_clock(session, at, now, tells_most=False)
             said = session.said_since(at)
             self._set(session, "stream_id", event.stream_id, now, said)
             self._set(session, "creator_id", event.creator_id, now, said)
@@ -216,6 +245,7 @@ class Tracker(Reporting):
                 quality=0 if happening.quality is None else fingerprint(happening.quality),
                 stream_id=event.stream_id,
                 says=_says(event.stream_id, happening.program_id, event.creator_id),
+                aside=aside,
             )
         self._alive(session, now, interval_s)
         return taken(session.interval_s, session.provisional)._replace(accepted_count=len(event.happenings))
@@ -253,7 +283,7 @@ class Tracker(Reporting):
             return receipt if known.ending == ending else self._refusal(known, interval_s)
         after, _ = LIVENESS[Liveness.UNKNOWN if known is None else known.liveness, Input.END]
         session = self._arrive(event.session_id, Input.END, event.at, now, event.reason)
-        self._follow_clock(session, event.at, now)
+        self._follow_clock(session, event.at, now, says=Sign.LAST)
         session.seen_at = now
         session.ending = ending
         if event.rebuffer_count is not None and event.rebuffer_count > session.rebuffer_counter:
@@ -313,6 +343,7 @@ class Tracker(Reporting):
         quality: int = 0,
         stream_id: str | None = None,
         says: int = 0,
+        aside: bool = False,
     ) -> None:
         """Put an input into the session's window, and keep the audience true if that changed its state; count it if it is too late."""
         before = session.playback
@@ -330,6 +361,7 @@ class Tracker(Reporting):
             quality=quality,
             stream_id=stream_id,
             says=says,
+            aside=aside,
         )
         if not in_time:
             self._ignore_late(session, what, at, now)
@@ -340,16 +372,20 @@ class Tracker(Reporting):
         """Return the most that an interval counts which begins under this promise."""
         return min(max(interval_s, self.policy.heartbeat_interval_s) * self.policy.expiry_intervals, INTERVAL_CAP_S_MAX)
 
-    def _follow_clock(self, session: Session, at: float, now: float, *, tells_most: bool = True) -> None:
-        before = session.playback
-        step = follow(session, at, now=now, gains=self._gains, tells_most=tells_most)
-        if step is None:
-            return
-        if step is Step.AHEAD:
+    def _follow_clock(self, session: Session, at: float, now: float, *, tells_most: bool = True, says: Sign = Sign.EVENT) -> bool:
+        """Hear what a timestamp tells of the player's clock; True: its input is to be kept apart (`player_clock.py`)."""
+        before, kept = session.playback, session.ahead
+        heard = follow(session, at, now=now, gains=self._gains, tells_most=tells_most, says=says)
+        if heard.step is Step.AHEAD:
             self._add(_WILD)
             session.tally(wild=1)
-        session.tell(What.WILD_CLOCK, now=now, detail=step)
+        if heard.step is not None:
+            session.tell(What.WILD_CLOCK, now=now, detail=heard.step)
         self._follow_playback(session, before, now)
+        if kept and not session.ahead:
+            # What was stray moved nobody to another stream.
+            self._set(session, STREAM, session.newest_stream(), now, 0)
+        return heard.aside
 
     def _follow_playback(self, session: Session, before: Playback, now: float) -> None:
         """Keep the audience true after what may have changed a session's state."""

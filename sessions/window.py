@@ -12,9 +12,13 @@ from typing import Final
 from zlib import crc32
 
 from sessions.account import CUE_BITS, Noted
+from sessions.states import Cue
+from sessions.transitions import BEATS
 
 INPUT: Final = Struct("<dBBHIII")
 """One input: player's time, cue and what it said, stream index, cap in s, bitrate, latency, quality's fingerprint."""
+RUN: Final = Struct("<dd")
+"""Before inputs that are kept apart for their clock: the server's time of the first, and its offset; they follow, packed as in the window."""
 _STREAM_AT: Final = 9
 """Where in an input its stream index stands."""
 
@@ -28,7 +32,11 @@ SAYS_QUALITY: Final = 0b0001_0000_0000
 """The same for quality; in the window its fingerprint tells."""
 SAYS_MORE: Final = 0b0010_0000_0000
 """The same for what only a start names."""
-SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAYS_MORE
+SAYS_CHANNEL: Final = 0b0100_0000_0000
+"""The same for the channel: who names the stream in a start or a heartbeat names it too; an event cannot."""
+SAYS_ALL: Final = SAYS_STREAM | SAYS_PROGRAM | SAYS_CREATOR | SAYS_QUALITY | SAYS_MORE | SAYS_CHANNEL
+_NAMES_CHANNEL: Final = BEATS | {Cue.START, Cue.CHECK}
+"""Cues of starts and heartbeats; a start that is repeated is a check."""
 
 
 @lru_cache(maxsize=1_024)
@@ -42,12 +50,26 @@ def inputs_of(window: bytes) -> Iterator[Noted]:
     return INPUT.iter_unpack(window)
 
 
+def kept_apart(run: bytes) -> list[bytes]:
+    """Return the inputs (packed) that a run holds, in the order of their stamps."""
+    records = [run[start : start + INPUT.size] for start in range(RUN.size, len(run), INPUT.size)]
+    return sorted(records, key=time_of)
+
+
+def time_of(record: bytes) -> float:
+    """Return the stamp of an input (packed)."""
+    at: float = INPUT.unpack_from(record)[0]
+    return at
+
+
 def said_since(window: bytes, at: float, *, is_start: bool) -> int:
     """Return SAYS_... of all that inputs newer than `at` named; to a start its equals are newer."""
     said = SAYS_MORE
     for other_at, cue, *_, quality in INPUT.iter_unpack(window):
         if other_at > at or (is_start and other_at == at):
             said |= (cue & ~CUE_BITS) | (SAYS_QUALITY if quality else 0)
+            if cue & SAYS_STREAM and cue & CUE_BITS in _NAMES_CHANNEL:
+                said |= SAYS_CHANNEL
     return said
 
 

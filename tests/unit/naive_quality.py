@@ -20,12 +20,10 @@ COUNTED_STATES = ("playing", "rebuffering", "paused", "ad")
 def lived_intervals(viewing: Viewing) -> Iterator[tuple[float | None, float, Said | None]]:
     """Yield (when it said something before, None after a silence; the most that the time since may count; what was said), in order; None: the clock is another."""
     since, cap_s, silent = 0.0, 0.0, True
-    for part in viewing.parts:
+    for part in viewing.whole():
         silent, since = silent or part.after_silence, min(since, part.floor)
         if part.anew:
             yield None, 0.0, None
-        if part.goes_on_at is not None:
-            silent, since = False, part.goes_on_at
             yield since, 0.0, None
         for said in part.said:
             yield None if silent else since, cap_s, said

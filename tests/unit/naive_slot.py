@@ -39,8 +39,6 @@ class Part:
     """The interval before it is nobody's: the session had expired, or another clock stamped it."""
     anew: bool = False
     """Another clock stamps it."""
-    goes_on_at: float | None = None
-    """The clock is the one of before again, and the interval that the other cut off goes on from here."""
     said: list[Said] = field(default_factory=list)
 
     @property
@@ -57,9 +55,10 @@ class Viewing:
     created_at: float = 0.0
     seen_at: float = 0.0
     clock_since: float = 0.0
-    before_wild: float | None = None
-    cut_off: tuple[float, float, float] | None = None
-    """Of the interval that a wild timestamp cut off: its last input, the seconds counted until then, and the last heartbeat."""
+    ahead_since: tuple[float, float] | None = None
+    """(server's time, offset) of the first input that was far ahead, with none in order since."""
+    ahead: list[Said] = field(default_factory=list)
+    """They count as nothing until something says that the clock was set; but what the player does is what they say."""
     behind_since: tuple[float, float] | None = None
     """(server's time, offset) of the first input that lay behind, with none in order since."""
     behind: list[Said] = field(default_factory=list)
@@ -69,6 +68,8 @@ class Viewing:
     parts: list[Part] = field(default_factory=lambda: [Part()])
     newest_at: float = float("-inf")
     beat_at: float = float("-inf")
+    beat: Heartbeat | None = None
+    """The newest one."""
     promised_s: int = 0
     due_at: float = 0.0
     """On the slot's clock."""
@@ -96,7 +97,7 @@ class Viewing:
         held_up = final_until > float("-inf") and final_until <= said.at < self.held_up
         if said.at < max(self.newest_at - 60, part.floor) and not held_up:
             return False
-        begun = any(each.at < self.newest_at - 60 for each in part.said) or part.goes_on_at is not None
+        begun = any(each.at < self.newest_at - 60 for each in part.said)
         if said.what == "start" and begun and said.at == final_until:
             return False
         part.said.append(said)
@@ -122,35 +123,56 @@ class Viewing:
     def is_sure(self) -> bool:
         return self.seen_at - self.newest_at - self.offset <= 5 and self.seen_at - self.clock_since >= 10
 
-    def hear_clock(self, at: float, *, now: float, tells_most: bool) -> bool:
-        """Tell whether a timestamp is wild; more than 60 s ahead of what the smallest offset predicts, and no delay that ended."""
+    def hear_clock(self, at: float, *, now: float, tells_most: bool, is_beat: bool) -> tuple[bool, bool]:
+        """
+        Tell whether a timestamp is the first wild one, and whether its input waits for what the next ones say.
+
+        Wild is what lies more than 60 s ahead of what the smallest offset predicts, and is no delay that ended.
+        """
         offset, sure = now - at, self.is_sure
         delay_ended = abs(offset) < abs(self.offset) and self.offset - offset <= 86_400 and not sure
         if at - 60 > now - self.offset and not delay_ended:
-            kept = (self.before_wild, self.cut_off) if self.before_wild is not None and not sure else (self.offset, self.open_interval())
-            self.anchor(at, offset, now=now)
-            self.before_wild, self.cut_off = kept
-            return True
+            if abs(offset) < abs(self.offset):
+                self.anchor(at, offset, now=now)
+                return True, False
+            if self.ahead_since is not None and abs(offset - self.ahead_since[1]) <= 60:
+                if not is_beat or now - self.ahead_since[0] < 10:
+                    return False, True
+                self.believe()
+                self.offset = min(self.offset, offset)
+                return False, False
+            self.ahead_since, self.ahead = (now, offset), []
+            return True, True
         if at - 60 > now - self.offset:
             self.held_up = at
         self.offset = min(self.offset, offset)
         if at >= self.newest_at:
+            self.ahead_since, self.ahead = None, []
             if tells_most:
                 self.behind_since, self.behind = None, []
-            return False
-        fits = self.before_wild is not None and abs(offset - self.before_wild) <= 60 and not sure
-        if at < self.newest_at - 60 and (fits or abs(offset) < abs(self.offset) - 86_400):
-            before, cut_off = self.before_wild, self.cut_off
+        elif at < self.newest_at - 60 and abs(offset) < abs(self.offset) - 86_400:
             self.anchor(at, offset, now=now)
-            if fits and before is not None:
-                self.offset = min(before, offset)
-                if cut_off is not None:
-                    goes_on_at = cut_off[0] + self.counted_s() - cut_off[1]
-                    self.parts[-1].floor = self.parts[-1].goes_on_at = goes_on_at
-                    self.newest_at, self.beat_at = max(at, goes_on_at), cut_off[2]
         elif tells_most:
             self.hear_behind(offset, now=now)
-        return False
+        return False, False
+
+    def believe(self) -> None:
+        """The clock was set, when the first of those came that are far ahead."""
+        if self.ahead_since is None:
+            return
+        (since, offset), ahead = self.ahead_since, sorted(self.ahead, key=lambda each: each.at)
+        self.begin_anew(ahead, offset, since=since)
+
+    def begin_anew(self, kept: list[Said], offset: float, *, since: float) -> None:
+        """Begin the order anew with inputs that were kept; who names no stream goes on with the present one."""
+        stream = self.replay()[2] if not self.ahead else None
+        self.anchor(kept[0].at if kept else since - offset, offset, now=since)
+        for each in kept:
+            self.newest_at = each.at
+            self.beat_at = each.at if each.is_beat else self.beat_at
+        if kept and stream is not None:
+            kept[0].stream = kept[0].stream or stream
+        self.parts[-1].said = kept
 
     def hear_behind(self, offset: float, *, now: float) -> None:
         """Ten seconds of inputs that lie behind, and agree about the clock within 5 s: it was set back when the first of them came."""
@@ -160,53 +182,46 @@ class Viewing:
         since, first_offset = self.behind_since
         if now - since < 10:
             return
-        behind, stream = sorted(self.behind, key=lambda each: each.at), self.replay()[2]
+        behind = sorted(self.behind, key=lambda each: each.at)
         final = self.newest_at - 60
         self.parts[-1].said = [each for each in self.parts[-1].said if each.at < final or all(each is not other for other in behind)]
-        behind = [replace(each) for each in behind]
-        first_at = behind[0].at if behind else since - min(first_offset, offset)
-        self.anchor(first_at, min(first_offset, offset), now=since)
-        for each in behind:
-            each.stream = None
-            self.newest_at = each.at
-            self.beat_at = each.at if each.is_beat else self.beat_at
-        if behind:
-            behind[0].stream = stream
-        self.parts[-1].said = behind
-
-    def counted_s(self) -> float:
-        """Return all seconds that count for something."""
-        return sum(self.replay()[0].get(state, 0.0) for state in ("starting", "playing", "rebuffering", "paused", "ad"))
-
-    def open_interval(self) -> tuple[float, float, float] | None:
-        """Return when its last input was, and the seconds counted until then; None: nothing was said since it last fell silent."""
-        last = self.parts[-1]
-        if last.said or last.goes_on_at is not None:
-            return (last.said[-1].at if last.said else last.floor), self.counted_s(), self.beat_at
-        return None
+        self.begin_anew([replace(each) for each in behind], min(first_offset, offset), since=since)
 
     def anchor(self, at: float, offset: float, *, now: float) -> None:
         self.parts.append(Part(floor=at - 60, after_silence=True, anew=True))
-        self.newest_at, self.beat_at, self.offset, self.before_wild = at, float("-inf"), offset, None
-        self.clock_since, self.cut_off, self.behind_since, self.behind, self.held_up = now, None, None, [], float("-inf")
+        self.newest_at, self.beat_at, self.offset = at, float("-inf"), offset
+        self.clock_since, self.held_up = now, float("-inf")
+        self.behind_since, self.behind, self.ahead_since, self.ahead = None, [], None, []
 
     def close(self) -> None:
         """Everything is folded; what comes is late, or comes after a silence."""
+        self.believe()
         self.parts.append(Part(floor=self.parts[-1].last_at, after_silence=True))
-        self.behind_since, self.behind, self.cut_off = None, [], None
+        self.behind_since, self.behind = None, []
+
+    def whole(self) -> list[Part]:
+        """Return all that was said, as if those that are far ahead were right."""
+        if not self.ahead:
+            return self.parts
+        return [*self.parts, Part(after_silence=True, anew=True, said=sorted(self.ahead, key=lambda each: each.at))]
+
+    def restates(self, event: Heartbeat) -> bool:
+        """Tell whether a heartbeat with the stamp of the newest says something else than that did, which must still be provisional."""
+        last = self.beat
+        noted = [*self.ahead, *(each for each in self.parts[-1].said if each.at >= self.newest_at - 60)]
+        if last is None or not any(each.is_beat and each.at == event.at for each in noted):
+            return False
+        return (event.playback, event.stream_id) != (last.playback, last.stream_id) or event.rebuffer_count not in (None, self.reading)
 
     def replay(self) -> tuple[dict[str, float], Playback, str]:
         """Add up everything from the first input on: seconds by state, what it does, the stream."""
         spent = dict.fromkeys(("starting", "playing", "rebuffering", "paused"), 0.0)
         playback, stream = Playback(), self.first_stream
         since, cap_s, silent = 0.0, 0.0, True
-        for part in self.parts:
+        for part in self.whole():
             silent, since = silent or part.after_silence, min(since, part.floor)
             if part.anew:
                 playback.seek_at = float("-inf")
-            if part.goes_on_at is not None:
-                silent, since = False, part.goes_on_at
-                playback.since = since
             for said in part.said:
                 if not silent:
                     for state, seconds in playback.spend(since, said.at, cap_s, said.what):
@@ -250,11 +265,16 @@ class NaiveSlot:
         viewing.due_at = due_at if is_beat and not shrinks else max(due_at, viewing.due_at)
         viewing.promised_s = interval_s
 
-    def hear(self, viewing: Viewing, at: float, *, now: float, tells_most: bool = True) -> None:
-        self.added["wild"] += viewing.hear_clock(at, now=now, tells_most=tells_most)
+    def hear(self, viewing: Viewing, at: float, *, now: float, tells_most: bool = True, is_beat: bool = False) -> bool:
+        is_wild, aside = viewing.hear_clock(at, now=now, tells_most=tells_most, is_beat=is_beat)
+        self.added["wild"] += is_wild
+        return aside
 
-    def place(self, viewing: Viewing, said: Said) -> None:
-        self.added["late"] += not viewing.put(said)
+    def place(self, viewing: Viewing, said: Said, *, aside: bool = False) -> None:
+        if aside:
+            viewing.ahead.append(said)
+        else:
+            self.added["late"] += not viewing.put(said)
 
     def finish(self, viewing: Viewing, how: str, *, now: float) -> None:
         viewing.liveness = how
@@ -304,27 +324,28 @@ class NaiveSlot:
         known = self.viewings.get(event.session_id)
         again = known is not None and known.liveness == "active" and not known.provisional and bool(known.due_at)
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="started")
-        self.hear(viewing, event.at, now=now)
-        if again and (event.stream_id == viewing.replay()[2] or viewing.names_stream_since(event.at)):
+        aside = self.hear(viewing, event.at, now=now, is_beat=True)
+        if again and (event.stream_id == viewing.replay()[2] or (not aside and viewing.names_stream_since(event.at))):
             self.added["duplicates"] += 1
         elif again:
-            self.place(viewing, Said(event.at, "", event.stream_id, 3 * interval_s))
+            self.place(viewing, Said(event.at, "", event.stream_id, 3 * interval_s), aside=aside)
         else:
             self.counts["promoted"] += viewing.provisional
             viewing.provisional = False
-            self.place(viewing, Said(event.at, "start", event.stream_id, 3 * interval_s, quality=event.quality))
+            self.place(viewing, Said(event.at, "start", event.stream_id, 3 * interval_s, quality=event.quality), aside=aside)
         self.live_on(viewing, interval_s, now=now, is_beat=False)
         return True, 0, 0
 
     def heartbeat(self, event: Heartbeat, interval_s: int, now: float) -> tuple[bool, int, int]:
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="provisional")
-        self.hear(viewing, event.at, now=now)
-        newer = event.at > viewing.beat_at
+        aside = self.hear(viewing, event.at, now=now, is_beat=True)
+        beat_at = max([each.at for each in viewing.ahead if each.is_beat], default=float("-inf")) if aside else viewing.beat_at
+        newer = event.at > beat_at or (event.at == beat_at and viewing.restates(event))
         said = Said(event.at, event.playback or "", event.stream_id, 3 * interval_s, event.bitrate_bps, event.quality, is_beat=True)
         if newer:
-            viewing.beat_at = event.at
+            viewing.beat_at, viewing.beat = viewing.beat_at if aside else event.at, event
             self.added["heartbeats"] += 1
-            self.place(viewing, said)
+            self.place(viewing, said, aside=aside)
             if event.rebuffer_count is not None:
                 viewing.tell_stalls(event.rebuffer_count)
         else:
@@ -353,14 +374,16 @@ class NaiveSlot:
                 continue
             viewing.ids.add(each.event_id)
             self.added["events"] += 1
-            self.hear(viewing, each.at, now=now, tells_most=False)
-            self.place(viewing, Said(each.at, "fatal" if each.fatal else each.type, event.stream_id, 3 * interval_s))
+            aside = self.hear(viewing, each.at, now=now, tells_most=False)
+            self.place(viewing, Said(each.at, "fatal" if each.fatal else each.type, event.stream_id, 3 * interval_s), aside=aside)
         self.live_on(viewing, interval_s, now=now, is_beat=False)
         return True, len(times), 0
 
     def end(self, event: End, interval_s: int, now: float) -> tuple[bool, int, int]:
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="provisional")
-        self.hear(viewing, event.at, now=now)
+        if self.hear(viewing, event.at, now=now, is_beat=True):
+            viewing.believe()
+        viewing.ahead_since, viewing.ahead = None, []
         viewing.ended_at, viewing.total_watch_s = event.at, event.total_watch_s
         viewing.ending = (event.at, event.reason, event.total_watch_s)
         if event.rebuffer_count is not None and event.rebuffer_count > viewing.reading:

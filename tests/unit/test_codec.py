@@ -90,7 +90,7 @@ def lived_through() -> Session:
     tracker.receive(End("s-é", 1_060.0, "user_exit", 60, 0, 1, pack(Farewell(watch_summary={"programs_watched": []}))), now=1_060.5)
     session = tracker.get("s-é")
     assert session is not None
-    session.behind, session.resume, session.clock_since, session.held_up = b"behind", (1_030.0, 29.0, 1_030.0), 1_031.0, 1_000.0
+    session.behind, session.ahead, session.clock_since, session.held_up = b"behind", b"ahead", 1_031.0, 1_000.0
     return session
 
 

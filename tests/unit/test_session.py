@@ -109,7 +109,7 @@ def test_it_was_created_when_its_first_input_came_however_long_its_story_grows()
 def test_a_dump_is_plain_values_in_the_order_that_was_fixed() -> None:
     assert len(session().dump()) == len(FIELDS)
     assert FIELDS[:6] == ("session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s")
-    assert FIELDS[-8:] == ("intervals", "ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up", "reporter")
+    assert FIELDS[-8:] == ("intervals", "ignored", "rebuffer_counter", "behind", "ahead", "clock_since", "held_up", "reporter")
     assert set(FIELDS) == set(Session.__slots__)
 
 
@@ -120,7 +120,7 @@ def test_a_session_survives_its_dump() -> None:
     one.ending = Ending(1_010.5, "error", 3, b"bye")
     one.tallies = Tallies(1, 2, 3, 4)
     one.streams, one.stream_id, one.previous_offset = ("a", "b"), "c", -3.25
-    one.behind, one.resume, one.clock_since, one.held_up = b"run", (1_000.5, 7.0, 1_000.0), 1_001.0, 1_002.0
+    one.behind, one.ahead, one.clock_since, one.held_up = b"run", b"run ahead", 1_001.0, 1_002.0
     one.note(Cue.BEAT_PLAYING, 1_010.5, gains=Gains(), cap_s=90, bitrate=5, quality=7)
     values = [list(value) if isinstance(value, tuple) else value for value in one.dump()]
     again = Session.load(values)

@@ -39,13 +39,6 @@ class Request:
     """Events stamped by no clock."""
 
 
-NOT_YET: Final = frozenset(
-    {
-        "restates", "event before its beat", "says_the_year_9999",
-    }
-)  # fmt: skip
-"""What the tracker does not count right yet: left out of every life."""
-
 HABITS: Final = ("nulls", "minus one", "zero bitrate", "bits", "idle", "few flags", "lying", "auto", "counter starts again", "restates")
 
 
@@ -104,7 +97,7 @@ class Life:
         is_queued = self.queued_until > self.now
         arrives = ceil(max(self.now, self.queued_until) * 2) / 2 + (0.0 if is_queued else delay)
         self._arrive(arrives, path, body)
-        if self.maybe(self.repeats) and not (path == "end" and "repeated ends" in NOT_YET):
+        if self.maybe(self.repeats):
             self._arrive(arrives + self.random.choice((0.0, 0.5, 1.0, 3.0)), path, body)
 
     def _arrive(self, arrives: float, path: str, body: Body) -> None:
@@ -342,9 +335,7 @@ class Life:
     def zaps(self) -> None:
         self.stream = f"{self.name}-{'b' if self.stream.endswith('a') else 'a'}"
         self.channel = "two" if self.channel == "one" else "one"
-        how = self.random.choice(
-            [how for how, name in enumerate(("zaps by start", "event before its beat", "event", "beat")) if name not in NOT_YET]
-        )
+        how = self.random.randrange(4)
         if how == 0:
             self.start(quality="auto")
         elif how == 1:
@@ -630,7 +621,7 @@ def gives_up(life: Life) -> None:
     if life.maybe(0.2):
         life.event("stream_error", send=False, fatal=True)
         life.flush(delay=0.0)
-    if life.maybe(0.8) or "gives up without a word" in NOT_YET:
+    if life.maybe(0.8):
         life.end(life.random.choice(("user_exit", "user_exit", "error")))
 
 
@@ -683,11 +674,11 @@ def live_one(seed: str) -> Life:
     life = Life(name, random, stream=f"{name}-a")
     life.now += random.randrange(1_200) / 2
     life.skew = random.choice((0.0, 0.0, 0.0, 0.25, -3.0, 40.0, -900.0, 7_200.0, -200_000.0))
-    life.whole = random.random() < 0.15 and "whole seconds" not in NOT_YET
+    life.whole = random.random() < 0.15
     life.repeats = random.choice((0.0, 0.0, 0.2, 1.0))
-    life.habits = frozenset(random.sample(HABITS, random.randrange(4))) - NOT_YET
+    life.habits = frozenset(random.sample(HABITS, random.randrange(4)))
     kind = random.random()
-    if kind < 0.12 and "pixels" not in NOT_YET:
+    if kind < 0.12:
         life.repeats = min(life.repeats, 0.2)
         shows_pixels(life)
     elif kind < 0.25:
@@ -710,4 +701,4 @@ def told(life: Life, chapter: Chapter) -> None:
 
 
 def some_of(random: Random, chapters: Sequence[Chapter]) -> Chapter:
-    return random.choice([chapter for chapter in chapters if chapter.__name__ not in NOT_YET])
+    return random.choice(chapters)
