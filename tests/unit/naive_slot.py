@@ -272,6 +272,8 @@ class NaiveSlot:
 
     def place(self, viewing: Viewing, said: Said, *, aside: bool = False) -> None:
         if aside:
+            if said.stream and viewing.replay()[2] == "unknown":
+                viewing.first_stream = said.stream
             viewing.ahead.append(said)
         else:
             self.added["late"] += not viewing.put(said)
