@@ -84,7 +84,8 @@ def follow(session: Session, at: float, *, now: float, gains: Gains, tells_most:
     if at >= session.newest_at:
         if tells_most:
             session.behind = b""
-        _forget_ahead(session)
+        if at > session.newest_at:  # else it may be a copy, from before the clock was set
+            _forget_ahead(session)
         return _FITS
     if says is Sign.LAST:
         _forget_ahead(session)
@@ -133,6 +134,7 @@ def _run_ahead(session: Session, offset: float, *, now: float, gains: Gains, say
             believe(session, gains)
             session.offset = min(session.offset, offset)
             return _FITS
+    _forget_ahead(session)
     session.ahead = RUN.pack(now, offset)
     if says is Sign.LAST:
         believe(session, gains)

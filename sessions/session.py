@@ -220,7 +220,7 @@ class Session:
             self.ahead += record
             self.look_again()
             return True
-        if at > self.newest_at or (at == self.newest_at and cue != Cue.START):
+        if not self.ahead and (at > self.newest_at or (at == self.newest_at and cue != Cue.START)):
             self.newest_at = at
             self.window = window = self.window + record
             after, playback = AFTER_FRAME[cue], self.playback
@@ -251,11 +251,12 @@ class Session:
 
     def said_since(self, at: float, *, is_start: bool = False) -> int:
         """Return SAYS_... of all that inputs newer than `at` named; all, if it is too late to know. A start comes before its equals."""
-        if at > self.newest_at or (at == self.newest_at and not is_start):
+        is_newest = at > self.newest_at or (at == self.newest_at and not is_start)
+        if is_newest and not self.ahead:
             return 0
-        if self._is_late(at, is_start=is_start):
+        if not is_newest and self._is_late(at, is_start=is_start):
             return SAYS_ALL
-        return said_since(self.window, at, is_start=is_start)
+        return said_since(self.window + self.ahead[RUN.size :], at, is_start=is_start)
 
     def beat_noted(self, at: float) -> Noted | None:
         """Return the last heartbeat with this stamp, as it stands in the window or was kept apart."""

@@ -156,7 +156,7 @@ class Tracker(Reporting):
             if not aside:
                 session.heartbeat_at = at
             self._increments[_HEARTBEATS] = self._increments.get(_HEARTBEATS, 0) + 1
-            said = 0 if at >= session.newest_at else session.said_since(at)
+            said = 0 if at >= session.newest_at and not session.ahead else session.said_since(at)
             self._follow(session, stream_id, channel_id, creator_id, program_id, quality, now=now, said=said)
             if vitals:
                 session.vitals = vitals
@@ -382,7 +382,7 @@ class Tracker(Reporting):
         if heard.step is not None:
             session.tell(What.WILD_CLOCK, now=now, detail=heard.step)
         self._follow_playback(session, before, now)
-        if kept and not session.ahead:
+        if kept and not session.ahead.startswith(kept):
             # What was stray moved nobody to another stream.
             self._set(session, STREAM, session.newest_stream(), now, 0)
         return heard.aside

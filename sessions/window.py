@@ -51,9 +51,14 @@ def inputs_of(window: bytes) -> Iterator[Noted]:
 
 
 def kept_apart(run: bytes) -> list[bytes]:
-    """Return the inputs (packed) that a run holds, in the order of their stamps."""
+    """Return the inputs (packed) that a run holds, in their order: by their stamps, and among equals a start first."""
     records = [run[start : start + INPUT.size] for start in range(RUN.size, len(run), INPUT.size)]
-    return sorted(records, key=time_of)
+    return sorted(records, key=_order)
+
+
+def _order(record: bytes) -> tuple[float, bool]:
+    at, cue, *_ = INPUT.unpack_from(record)
+    return at, cue & CUE_BITS != Cue.START
 
 
 def time_of(record: bytes) -> float:

@@ -29,6 +29,11 @@ class Said:
     is_beat: bool = False
 
 
+def _place(said: Said) -> tuple[float, bool]:
+    """A start sorts before everything else of its second."""
+    return said.at, said.what != "start"
+
+
 @dataclass
 class Part:
     """Inputs in one order; a new part begins where the order was anchored anew, or everything was folded."""
@@ -68,8 +73,8 @@ class Viewing:
     parts: list[Part] = field(default_factory=lambda: [Part()])
     newest_at: float = float("-inf")
     beat_at: float = float("-inf")
-    beat: Heartbeat | None = None
-    """The newest one."""
+    beats: dict[float, Heartbeat] = field(default_factory=dict)
+    """The last one of each stamp."""
     promised_s: int = 0
     due_at: float = 0.0
     """On the slot's clock."""
@@ -101,19 +106,21 @@ class Viewing:
         if said.what == "start" and begun and said.at == final_until:
             return False
         part.said.append(said)
-        part.said.sort(key=lambda each: (each.at, each.what != "start"))
+        part.said.sort(key=_place)
         self.newest_at = max(self.newest_at, said.at)
         return True
 
-    def names_stream_since(self, at: float) -> bool:
+    def names_stream_since(self, at: float, *, aside: bool) -> bool:
         """Tell whether something not older than `at` names a stream, or may have: what is late has no place."""
+        if aside:
+            return any(each.stream and each.at >= at for each in self.ahead)
         probe = Said(at, "start", None, 0)
         newest_at, behind = self.newest_at, list(self.behind)
         in_time = self.put(probe)
         if in_time:
             self.parts[-1].said = [each for each in self.parts[-1].said if each is not probe]
         self.newest_at, self.behind = newest_at, behind
-        return not in_time or any(each.stream and each.at >= at for each in self.parts[-1].said)
+        return not in_time or any(each.stream and each.at >= at for each in [*self.parts[-1].said, *self.ahead])
 
     def lie_behind(self, said: Said) -> None:
         if self.behind_since is not None:
@@ -146,8 +153,9 @@ class Viewing:
         if at - 60 > now - self.offset:
             self.held_up = at
         self.offset = min(self.offset, offset)
-        if at >= self.newest_at:
+        if at > self.newest_at:
             self.ahead_since, self.ahead = None, []
+        if at >= self.newest_at:
             if tells_most:
                 self.behind_since, self.behind = None, []
         elif at < self.newest_at - 60 and abs(offset) < abs(self.offset) - 86_400:
@@ -160,7 +168,7 @@ class Viewing:
         """The clock was set, when the first of those came that are far ahead."""
         if self.ahead_since is None:
             return
-        (since, offset), ahead = self.ahead_since, sorted(self.ahead, key=lambda each: each.at)
+        (since, offset), ahead = self.ahead_since, sorted(self.ahead, key=_place)
         self.begin_anew(ahead, offset, since=since)
 
     def begin_anew(self, kept: list[Said], offset: float, *, since: float) -> None:
@@ -182,7 +190,7 @@ class Viewing:
         since, first_offset = self.behind_since
         if now - since < 10:
             return
-        behind = sorted(self.behind, key=lambda each: each.at)
+        behind = sorted(self.behind, key=_place)
         final = self.newest_at - 60
         self.parts[-1].said = [each for each in self.parts[-1].said if each.at < final or all(each is not other for other in behind)]
         self.begin_anew([replace(each) for each in behind], min(first_offset, offset), since=since)
@@ -203,11 +211,11 @@ class Viewing:
         """Return all that was said, as if those that are far ahead were right."""
         if not self.ahead:
             return self.parts
-        return [*self.parts, Part(after_silence=True, anew=True, said=sorted(self.ahead, key=lambda each: each.at))]
+        return [*self.parts, Part(after_silence=True, anew=True, said=sorted(self.ahead, key=_place))]
 
     def restates(self, event: Heartbeat) -> bool:
         """Tell whether a heartbeat with the stamp of the newest says something else than that did, which must still be provisional."""
-        last = self.beat
+        last = self.beats.get(event.at)
         noted = [*self.ahead, *(each for each in self.parts[-1].said if each.at >= self.newest_at - 60)]
         if last is None or not any(each.is_beat and each.at == event.at for each in noted):
             return False
@@ -327,7 +335,7 @@ class NaiveSlot:
         again = known is not None and known.liveness == "active" and not known.provisional and bool(known.due_at)
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="started")
         aside = self.hear(viewing, event.at, now=now, is_beat=True)
-        if again and (event.stream_id == viewing.replay()[2] or (not aside and viewing.names_stream_since(event.at))):
+        if again and (event.stream_id == viewing.replay()[2] or viewing.names_stream_since(event.at, aside=aside)):
             self.added["duplicates"] += 1
         elif again:
             self.place(viewing, Said(event.at, "", event.stream_id, 3 * interval_s), aside=aside)
@@ -345,7 +353,7 @@ class NaiveSlot:
         newer = event.at > beat_at or (event.at == beat_at and viewing.restates(event))
         said = Said(event.at, event.playback or "", event.stream_id, 3 * interval_s, event.bitrate_bps, event.quality, is_beat=True)
         if newer:
-            viewing.beat_at, viewing.beat = viewing.beat_at if aside else event.at, event
+            viewing.beat_at, viewing.beats[event.at] = viewing.beat_at if aside else event.at, event
             self.added["heartbeats"] += 1
             self.place(viewing, said, aside=aside)
             if event.rebuffer_count is not None:

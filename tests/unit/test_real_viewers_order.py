@@ -157,3 +157,11 @@ def test_an_end_by_the_clock_of_before_says_that_what_lay_ahead_was_stray(tracke
     tracker.receive(events(event("mute", YEAR_9999), stream_id="b"), now=1_005)
     tracker.receive(end(1_010, reason="error"), now=1_010)
     assert tracker.take_changes().increments[("playback_failures", "a")] == 1
+
+
+def test_what_was_stray_moves_nobody_though_something_else_is_stray_at_once(tracker: Tracker) -> None:
+    tracker.receive(beat(1_000, "playing", stream_id="a"), now=1_000)
+    tracker.receive(beat(1_100, "paused", stream_id="b"), now=1_001)
+    tracker.receive(events(event("mute", YEAR_9999)), now=1_002)
+    assert (known(tracker).stream_id, str(known(tracker).playback)) == ("a", "playing")
+    tracker.validate()
