@@ -11,11 +11,11 @@ from which the counters are fed.
 It knows neither the server's clock nor liveness.
 """
 
-from collections import defaultdict
 from operator import attrgetter
 from struct import Struct
 from typing import Final
 
+from sessions.gains import Gain
 from sessions.history import BY_SEEK, SILENCE, Interval, code_of
 from sessions.limits import AD_BREAK_S_MAX, SEEK_CAUSES_STALL_S, SEEK_FOLLOWS_STALL_S, STALLED_AFTER_S
 from sessions.states import PLAYBACKS, Cue, Playback
@@ -46,42 +46,10 @@ _LAYOUT: Final = {
 }
 _LAYOUT_SINCE: Final = {"d": "entered_at ad_s", "B": "before_stall before_ad ad_break cause_open"}
 """Numbers that were added later, packed behind those in the same way."""
-_FIELDS: Final = tuple((name, kind) for layout in (_LAYOUT, _LAYOUT_SINCE) for kind, names in layout.items() for name in names.split())
+FIELDS: Final = tuple((name, kind) for layout in (_LAYOUT, _LAYOUT_SINCE) for kind, names in layout.items() for name in names.split())
 """Every number of an account at rest and how it is packed, little-endian and without gaps."""
-_PACKED: Final = Struct("<" + "".join(kind for _, kind in _FIELDS))
+_PACKED: Final = Struct("<" + "".join(kind for _, kind in FIELDS))
 """An account at rest, as bytes: a process holds a million, and only the one in use is an object. New numbers go to the end."""
-
-
-class Gain:
-    """
-    What the folding of inputs added to one stream's counters, over all sessions.
-
-    The attributes of the class are its zeros: one is made per stream and commit, and most of them gain nothing but time.
-    """
-
-    playing_s = 0.0
-    rebuffering_s = 0.0
-    seek_rebuffering_s = 0.0
-    paused_s = 0.0
-    ad_s = 0.0
-    bits = 0.0
-    bitrate_s = 0.0
-    stalls = 0
-    seek_stalls = 0
-    """How many of `stalls` a seek caused."""
-    switches = 0
-    plays = 0
-    startups: tuple[tuple[float, float], ...] = ()
-    """(started_at, first_frame_at) of each session of which both became known; the second without the advertisements before it."""
-    happened = False
-    """True once anything but time was gained. That is rare, so readers check this before they look at the counts."""
-
-
-class Gains(defaultdict[str, Gain]):
-    """Gains by stream id; a stream that was not there begins at zero."""
-
-    def __init__(self) -> None:
-        super().__init__(Gain)
 
 
 class Account:
@@ -91,7 +59,7 @@ class Account:
     `apply` is the only mutator; inputs must come in the order of the player's time.
     """
 
-    __slots__ = (  # noqa: RUF023 - the order of `_FIELDS`; `begun` is not packed
+    __slots__ = (  # noqa: RUF023 - the order of `FIELDS`; `begun` is not packed
         "at", "seek_at", "started_at", "first_frame_at", "starting_s", "playing_s", "rebuffering_s", "seek_rebuffering_s", "paused_s", "bits", "bitrate_s",
         "latency_us_s", "latency_s", "bitrate", "latency", "quality", "rebuffers", "seek_rebuffers", "switches", "cap_s",
         "stream", "state", "frame", "running", "by_seek", "failure",
@@ -102,7 +70,7 @@ class Account:
         """Unpack what `pack` returned; empty bytes make a new account."""
         # `started_at`: when the start was stamped. `first_frame_at`: when stream_start was, less the advertisements before it; a heartbeat
         # comes too late to say. `entered_at`: when the present state began. `before_stall`, `before_ad`: the states to return to.
-        # `cause_open`: the present stall is not counted yet, as a seek may still turn out to have caused it. The order is that of `_FIELDS`.
+        # `cause_open`: the present stall is not counted yet, as a seek may still turn out to have caused it. The order is that of `FIELDS`.
         (
             self.at,
             self.seek_at,
@@ -394,7 +362,7 @@ class Account:
         return playback
 
 
-_VALUES_OF: Final = attrgetter(*(name for name, _ in _FIELDS))
+_VALUES_OF: Final = attrgetter(*(name for name, _ in FIELDS))
 _MARKS: Final = frozenset({Cue.START, Cue.STREAM_START})
 _WAITS: Final = frozenset({Cue.BEAT_REBUFFERING, Cue.BUFFER_START, Cue.RECONNECT})
 """Cues that say that it waits for data."""
@@ -412,89 +380,9 @@ _PAUSED: Final = _STATE_OF[Playback.PAUSED]
 _FAILED: Final = _STATE_OF[Playback.FAILED]
 _STALLED: Final = _STATE_OF[Playback.STALLED]
 _AD: Final = _STATE_OF[Playback.AD]
-_BEAT_PLAYING: Final = int(Cue.BEAT_PLAYING)
 _MOVED: Final = int(Cue.MOVED)
 _FIRST: Final = {
     "at": NEVER, "seek_at": NEVER, "started_at": NEVER, "first_frame_at": NEVER, "entered_at": NEVER, "bitrate": UNKNOWN_NUMBER, "latency": UNKNOWN_NUMBER,
     "state": _STARTING, "before_stall": _PLAYING, "before_ad": _PLAYING,
 }  # fmt: skip
-_NEW: Final = _PACKED.pack(*(_FIRST.get(name, 0) for name, _ in _FIELDS))
-
-
-def _offset_of(name: str) -> int:
-    """Return where a number stands in an account at rest."""
-    names = [each for each, _ in _FIELDS]
-    return Struct("<" + "".join(kind for _, kind in _FIELDS[: names.index(name)])).size
-
-
-def _picking(*names: str) -> Struct:
-    """Return what unpacks only these numbers, in their order, and steps over the others."""
-    wanted = set(names)
-    return Struct("<" + "".join(kind if name in wanted else f"{Struct(kind).size}x" for name, kind in _FIELDS))
-
-
-# The numbers that `plays_on` reads or writes in an account at rest.
-_STEADY: Final = _picking(
-    "at",
-    "playing_s",
-    "bits",
-    "bitrate_s",
-    "latency_us_s",
-    "latency_s",
-    "bitrate",
-    "latency",
-    "quality",
-    "cap_s",
-    "stream",
-    "state",
-    "running",
-)
-_AT: Final = Struct("<d")
-_PLAYING_S_AT: Final = _offset_of("playing_s")
-_FLOW: Final = Struct("<4d2I")
-_FLOW_AT: Final = _offset_of("bits")
-_CAP: Final = Struct("<H")
-_CAP_AT: Final = _offset_of("cap_s")
-
-
-def plays_on(account: bytearray, noted: Noted, gain: Gain) -> bool:
-    """
-    Apply an input that says only that playback goes on, on the packed account itself; False: it says more, and nothing was changed.
-
-    Most heartbeats say no more. `Account.apply` does the same at four times the cost. `gain` is of the stream that is watched.
-    """
-    at, cue, stream, cap_s, bitrate, latency, quality = noted
-    since, playing_s, bits, bitrate_s, latency_us_s, latency_s, flow, delay, shown, longest_s, watched, state, running = (
-        _STEADY.unpack_from(account)
-    )
-    if (
-        cue & CUE_BITS != _BEAT_PLAYING
-        or state != _PLAYING
-        or not running
-        or stream != watched
-        or quality not in (shown, 0)
-        or latency == NOT_LIVE
-    ):
-        return False
-    elapsed = at - since
-    if elapsed > longest_s:  # noqa: PLR1730 - as above
-        elapsed = longest_s
-    if elapsed > 0.0:
-        playing_s += elapsed
-        gain.playing_s += elapsed
-        if flow != UNKNOWN_NUMBER:
-            bits += flow * elapsed
-            bitrate_s += elapsed
-            gain.bits += flow * elapsed
-            gain.bitrate_s += elapsed
-        if delay != UNKNOWN_NUMBER:
-            latency_us_s += delay * elapsed
-            latency_s += elapsed
-        _AT.pack_into(account, _PLAYING_S_AT, playing_s)
-    _AT.pack_into(account, 0, at)
-    flow = flow if bitrate == UNKNOWN_NUMBER else bitrate
-    delay = delay if latency == UNKNOWN_NUMBER else latency
-    _FLOW.pack_into(account, _FLOW_AT, bits, bitrate_s, latency_us_s, latency_s, flow, delay)
-    if cap_s != longest_s:
-        _CAP.pack_into(account, _CAP_AT, cap_s)
-    return True
+_NEW: Final = _PACKED.pack(*(_FIRST.get(name, 0) for name, _ in FIELDS))

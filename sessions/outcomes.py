@@ -11,9 +11,10 @@ that it was counted of, so a crash repeats neither or both.
 
 from collections.abc import Mapping
 
-from sessions.account import FAILURES, Account, Gain
+from sessions.account import FAILURES, Account
 from sessions.changes import Increments, Key
 from sessions.events import End
+from sessions.gains import Gain
 from sessions.histograms import observe
 from sessions.qoe import (
     exited_before_start,

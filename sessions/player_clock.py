@@ -21,7 +21,8 @@ It knows neither liveness nor the ledger.
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from sessions.account import NEVER, Gains
+from sessions.account import NEVER
+from sessions.gains import Gains
 from sessions.limits import (
     CLOCK_SURE_AFTER_S,
     CLOCKS_AGREE_S,

@@ -20,11 +20,12 @@ from operator import attrgetter
 from sys import intern
 from typing import Final
 
-from sessions.account import NEVER, UNKNOWN_NUMBER, Account, Gains
+from sessions.account import NEVER, UNKNOWN_NUMBER, Account
 from sessions.changes import Key, Receipt
 from sessions.deadlines import bucket_of
 from sessions.errors import InvariantError
 from sessions.events import REPORTED, Report, Reports
+from sessions.gains import Gains
 from sessions.history import What, Why
 from sessions.limits import (
     INTERVAL_CAP_S_MAX,

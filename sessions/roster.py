@@ -11,12 +11,12 @@ while we are out of reach: our outages cost nobody.
 from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
-from sessions.account import Gains
 from sessions.changes import Audience, Changes, Finished, Increments, Key, Ledger, Policy
 from sessions.deadlines import BUCKETS_PER_S, Deadlines, bucket_of, due_at_of
 from sessions.dimensions import DIMENSIONS
 from sessions.errors import InvariantError
 from sessions.events import END_REASONS
+from sessions.gains import Gains
 from sessions.histograms import observe
 from sessions.history import What
 from sessions.limits import FAILURE_AFTER_S, OUTCOME_AFTER_S, QUEUE_SPAN_S_MAX

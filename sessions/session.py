@@ -17,8 +17,9 @@ from operator import attrgetter
 from sys import intern
 from typing import Any, Final, NamedTuple
 
-from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account, Gains, Noted, plays_on
+from sessions.account import CUE_BITS, NEVER, UNKNOWN_NUMBER, Account, Noted
 from sessions.dimensions import OF_PLAYERS
+from sessions.gains import Gains
 from sessions.growing import fit
 from sessions.history import ENTRY, Why, after_streams_went, with_entry, with_ignored, with_intervals
 from sessions.limits import (
@@ -30,6 +31,7 @@ from sessions.limits import (
 from sessions.meaning import is_blind
 from sessions.reporter import Reporter, loaded
 from sessions.states import Cue, Liveness, Playback
+from sessions.steady import plays_on
 from sessions.transitions import AFTER_FRAME, BEATS, BEFORE_FRAME
 from sessions.window import (
     INPUT,

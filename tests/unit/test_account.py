@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessions.account import UNKNOWN_NUMBER, Account, Gain, plays_on
+from sessions.account import UNKNOWN_NUMBER, Account
+from sessions.gains import Gain
 from sessions.states import Cue, Playback
+from sessions.steady import plays_on
 from sessions.window import fingerprint
 
 

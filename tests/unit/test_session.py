@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessions.account import Gains
+from sessions.gains import Gains
 from sessions.session import FIELDS, Ending, Pixel, Session, Tallies
 from sessions.states import Cue, Liveness, Playback
 from sessions.story import What
