@@ -27,7 +27,7 @@ from serve_app.delivery.actor_calls import ActorAwayError
 from serve_app.operators.backstage import Backstage
 from serve_app.operators.live import Broadcast, LiveStream
 from serve_app.operators.paths import LIVE_PATH
-from serve_app.operators.search import CURSOR_CHARS_MAX, place_of
+from serve_app.operators.search import CURSOR_CHARS_MAX, CURSOR_PATTERN, place_of
 from serve_app.players.answers import Code, Refusal
 from serve_app.settings import VERSION
 from sessions import limits, search
@@ -160,12 +160,8 @@ def _add_search(app: FastAPI, backstage: Backstage, guarded: Sequence[params.Dep
         score_below: Annotated[float | None, Query(ge=0, le=100)] = None,
         sort: Literal["started", "rebuffering", "score"] = "started",
         limit: Annotated[int, Query(ge=1, le=limits.SEARCH_ROWS_MAX)] = SEARCH_ROWS,
-        cursor: Annotated[str | None, Query(max_length=CURSOR_CHARS_MAX)] = None,
+        cursor: Annotated[str | None, Query(max_length=CURSOR_CHARS_MAX, pattern=CURSOR_PATTERN)] = None,
     ) -> Response:
-        try:
-            after = None if cursor is None else place_of(cursor)
-        except ValueError as error:
-            raise RefusedError(Refusal(Code.INVALID_FIELD, "1 parameter is wrong", (("cursor", str(error)),))) from None
         query = search.Query(
             stream_id=stream_id,
             user_id=user_id,
@@ -178,7 +174,7 @@ def _add_search(app: FastAPI, backstage: Backstage, guarded: Sequence[params.Dep
             score_below=score_below,
             sort=sort,
             limit=limit,
-            after=after,
+            after=None if cursor is None else place_of(cursor),
         )
         return _json(msgspec.json.encode(await backstage.search(query)))
 

@@ -18,12 +18,6 @@ include-path = "/live"
 enabled = false # its answer does not end
 
 [[operations]]
-include-path = "/v1/sessions"
-headers = {{ Authorization = "Bearer {ops_token}" }}
-# A cursor comes from an answer; one that was made up is refused.
-checks.positive_data_acceptance.enabled = false
-
-[[operations]]
 include-tag = "players"
 headers = {{ Authorization = "Bearer {ingest_token}" }}
 

@@ -112,10 +112,20 @@ def test_page_by_page_everybody_is_told_once_also_if_somebody_comes_meanwhile(tr
     assert seen == whole
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "W10=", "\u00b9", cursor_of((1.0, "a"))[:-4], "bnVsbA=="])
-def test_what_is_no_cursor_of_ours_is_refused_by_name(cursor: str) -> None:
-    with pytest.raises(ValueError, match="is not the `next` of an earlier answer"):
-        place_of(cursor)
+@pytest.mark.parametrize("place", [(1_730_484_900.25, "s"), (-12.5, ""), (0.0, "\0zone\0\u00e9t\u00e9\0me")])
+def test_a_cursor_is_its_place(place: tuple[float, str]) -> None:
+    assert place_of(cursor_of(place)) == place
+
+
+@pytest.mark.parametrize("cursor", [b"", b"x", b"00", b"%C2%B9", b"3FF0000000000000", b"3ff00000000000000"])
+def test_what_has_not_the_form_of_a_cursor_is_refused_by_name(cursor: bytes) -> None:
+    refused = over_http(b"cursor=" + cursor)
+    assert (refused.status, refused.fields) == (422, ["cursor"])
+
+
+@pytest.mark.parametrize("cursor", [b"7ff8000000000000", b"3ff0000000000000ff", b"7ff000000000000061"])
+def test_a_cursor_that_somebody_made_up_is_answered(cursor: bytes) -> None:
+    assert over_http(b"cursor=" + cursor).status == 200
 
 
 def found(*places: tuple[float, str], seen_at: float = 0.0) -> Found:
