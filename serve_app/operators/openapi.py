@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from serve_app.cmcd.mapper import PARAMETERS
 from serve_app.operators.paths import LIVE_PATH
-from serve_app.operators.search import CURSOR_CHARS_MAX, CURSOR_PATTERN
+from serve_app.operators.search import CURSOR_PATTERN
 from serve_app.operators.session_schema import SESSION
 from serve_app.players.answers import DROPPED_NAMED_MAX, RETRY_AFTER_S, STATUSES, Code
 from serve_app.players.fields import CLOSED, NOT_SAID, count_max, field_at, model_in, walk
@@ -431,7 +431,7 @@ _SEARCH: Final = (
     _wanted("score_below", {"type": "number", "minimum": 0, "maximum": 100}, "Of sessions that are over: active ones have no score yet."),
     _wanted("sort", {"enum": list(SORTS), "default": "started"}),
     _wanted("limit", {"type": "integer", "minimum": 1, "maximum": limits.SEARCH_ROWS_MAX, "default": 50}),
-    _wanted("cursor", {"type": "string", "pattern": CURSOR_PATTERN, "maxLength": CURSOR_CHARS_MAX}, "`next` of the answer before."),
+    _wanted("cursor", {"type": "string", "pattern": CURSOR_PATTERN}, "`next` of the answer before."),
 )
 _ROW: Final[Json] = {
     "type": "object",
