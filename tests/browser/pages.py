@@ -58,7 +58,10 @@ const change = () => player.setRepresentationForTypeByIndex("video", player.getC
 const player = new shaka.Player();
 await player.attach(video);
 player.configure({ cmcd, abr: { enabled: false } });
-const load = async (name) => player.load(name + "/live.mpd").catch((error) => globalThis.viewing?.error(true, { code: error.code }));
+const load = async (name) => player.load(name + "/live.mpd").catch((error) => {
+  see("refused", { code: error.code, data: String(error.data ?? error) });
+  globalThis.viewing?.error(true, { code: error.code });
+});
 const away = () => player.destroy();
 const change = () => player.selectVariantTrack(player.getVariantTracks().find((each) => !each.active), true);
 """,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import uvicorn
@@ -70,7 +71,9 @@ class Tracker:
 
     def described(self, session_id: str) -> Any:
         """Return what operators are told of a session."""
-        return httpx.get(f"http://127.0.0.1:{self._inner}/v1/sessions/{session_id}", headers={"authorization": f"Bearer {OPS}"}).json()
+        return httpx.get(
+            f"http://127.0.0.1:{self._inner}/v1/sessions/{quote(session_id, safe='')}", headers={"authorization": f"Bearer {OPS}"}
+        ).json()
 
     async def _app_of(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
