@@ -26,9 +26,9 @@ from serve_app.delivery.mailbox import PostRoom
 from serve_app.delivery.slotmap import SlotMap
 from serve_app.delivery.tallies import Tallies
 from serve_app.operators import openapi
-from serve_app.operators.backstage import Readiness
 from serve_app.operators.live import Broadcast
 from serve_app.operators.ops import operators_app
+from serve_app.operators.readiness import Readiness
 from serve_app.operators.search import joined
 from serve_app.players.arrival import SECRET_CHARS
 from serve_app.players.body import Receive

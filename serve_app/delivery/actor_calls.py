@@ -23,6 +23,10 @@ class ActorAwayError(Exception):
     """An actor gave no answer in time."""
 
 
+class ActorGoneError(ActorAwayError):
+    """The actor is dead for good. Another may have its name: whoever asks again reaches that one."""
+
+
 class Call(Protocol):
     """`Actors.call`."""
 
@@ -58,7 +62,7 @@ class Actors:
             raise ActorAwayError(_brief(name, error)) from error
         except RayError as error:
             self._handles.pop(name, None)
-            raise ActorAwayError(_brief(name, error)) from error
+            raise ActorGoneError(_brief(name, error)) from error
 
     async def _look_up(self, name: str) -> ActorHandle[Any]:
         lookup = self._lookups.get(name)

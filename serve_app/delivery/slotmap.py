@@ -27,6 +27,7 @@ class SlotMap:
     def __init__(self, read_fences: ReadFences) -> None:
         self._read_fences = read_fences
         self._owners: dict[int, str] = {}
+        self._given_up: frozenset[int] = frozenset()
         self._reading: asyncio.Task[None] | None = None
         self._not_before = 0.0
 
@@ -37,6 +38,10 @@ class SlotMap:
     def owners(self) -> frozenset[str]:
         """Return every shard that owns a slot."""
         return frozenset(self._owners.values())
+
+    def given_up(self) -> frozenset[int]:
+        """Return the slots that their owner gave up, and that nobody had claimed since when the map was last read."""
+        return self._given_up
 
     async def refresh(self) -> None:
         """Read the map again; callers that come meanwhile wait for the same reading. Never raises."""
@@ -56,6 +61,7 @@ class SlotMap:
             _log.warning("the map cannot be read; the last one stays in use", error=str(error))
             return
         self._owners = {slot: fence.owner for slot, fence in fences.items() if fence.owner}
+        self._given_up = frozenset(slot for slot, fence in fences.items() if not fence.owner)
 
     def _read_done(self, _reading: asyncio.Task[None]) -> None:
         self._reading = None

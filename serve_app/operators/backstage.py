@@ -1,18 +1,18 @@
 """
 Where the operators' answers come from: the exporter, the directory, the shards and the journal.
 
-Decides whom to ask, and what "ready" means. It does not know how an answer is served.
+Decides whom to ask, and whom to ask again. It knows neither what "ready" means (`readiness.py` does) nor how an answer is served.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from actors import names
 from metrics.live import News
-from serve_app.delivery.actor_calls import ActorAwayError, Actors
+from serve_app.delivery.actor_calls import ActorAwayError, ActorGoneError, Actors
 from serve_app.delivery.slotmap import SlotMap
+from serve_app.operators.readiness import Look, Readiness, Seen, judge
 from serve_app.operators.search import joined
 from sessions.routing import slot_of
 from sessions.search import Found, Query
@@ -25,27 +25,11 @@ SEARCH_S: Final = 10.0
 READY_S: Final = 1.5
 """The same for the question whether it is there."""
 READY_CACHED_S: Final = 1.0
-SLOW_COMMIT_S: Final = 0.5
-"""A journal whose last write took longer is called slow."""
-_JOURNAL_AWAY: Final = "the journal does not answer"
+OWNER_KNOWN_S: Final = 3.0
+"""How long a question about a session waits for a slot that is just being handed over."""
+LOOK_AGAIN_S: Final = 0.1
+"""Before the map is read again to see who has such a slot now."""
 _Answer = TypeVar("_Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether players would be served now, and if not, why."""
-
-    slots: int
-    served: int
-    """Slots whose owner answers and holds them."""
-    problems: tuple[str, ...] = ()
-    journal_is_slow: bool = False
-    """A write takes longer than `SLOW_COMMIT_S`: players are served, late."""
-
-    @property
-    def ready(self) -> bool:
-        """Say whether nothing is missing."""
-        return not self.problems
 
 
 class Backstage(Protocol):
@@ -86,27 +70,28 @@ class ActorsBackstage:
         self._slots = slots
         self._monotonic = monotonic
         self._ready = Readiness(slots, 0, ("not asked yet",))
+        self._seen = Seen()
         self._ready_until = 0.0
         self._asking = asyncio.Lock()
 
     async def scrape(self, *, openmetrics: bool) -> bytes:
         """See `Backstage`."""
-        rendered: bytes | None = await self._actors.call(names.EXPORTER, "render", openmetrics, within_s=ANSWER_S)
+        rendered: bytes | None = await self._ask(names.EXPORTER, "render", openmetrics, within_s=ANSWER_S)
         return _known(rendered)
 
     async def concurrency(self, stream_id: str | None) -> Mapping[str, object]:
         """See `Backstage`."""
-        answer: Mapping[str, object] | None = await self._actors.call(names.EXPORTER, "concurrency", stream_id, within_s=ANSWER_S)
+        answer: Mapping[str, object] | None = await self._ask(names.EXPORTER, "concurrency", stream_id, within_s=ANSWER_S)
         return _known(answer)
 
     async def players(self) -> Sequence[Mapping[str, object]]:
         """See `Backstage`."""
-        answer: Sequence[Mapping[str, object]] | None = await self._actors.call(names.EXPORTER, "players", within_s=ANSWER_S)
+        answer: Sequence[Mapping[str, object]] | None = await self._ask(names.EXPORTER, "players", within_s=ANSWER_S)
         return _known(answer)
 
     async def live(self, life: str, version: int, newest: int) -> News:
         """See `Backstage`."""
-        news: News | None = await self._actors.call(names.EXPORTER, "live", life, version, newest, within_s=ANSWER_S)
+        news: News | None = await self._ask(names.EXPORTER, "live", life, version, newest, within_s=ANSWER_S)
         return _known(news)
 
     async def search(self, query: Query) -> Mapping[str, Any]:
@@ -120,72 +105,98 @@ class ActorsBackstage:
 
     async def _search(self, shard: str, query: Query) -> Found | None:
         try:
-            found: Found | None = await self._actors.call(shard, "search", query, within_s=SEARCH_S)
+            found: Found | None = await self._ask(shard, "search", query, within_s=SEARCH_S)
         except ActorAwayError:
             return None
         return found
 
     async def status(self) -> Mapping[str, object]:
         """See `Backstage`."""
-        answer: Mapping[str, object] = await self._actors.call(names.DIRECTORY, "status", within_s=ANSWER_S)
+        answer: Mapping[str, object] = await self._ask(names.DIRECTORY, "status", within_s=ANSWER_S)
         return answer
 
     async def describe(self, session_id: str) -> bytes | None:
-        """See `Backstage`. A shard that does not know the session may have lost its slot: then the new owner is asked."""
+        """
+        See `Backstage`.
+
+        The map may be old: a shard that does not know the session may have given up its slot, and one that does not answer
+        may be gone for good. Then the new owner is asked; a slot that is just being handed over has one in a moment.
+        """
         slot = slot_of(session_id, slots=self._slots)
         asked = self._map.owner(slot)
-        described = None if asked is None else await self._describe(asked, slot, session_id)
-        if described is None:
+        away: ActorAwayError | None = None
+        if asked is not None:
+            try:
+                if (described := await self._describe(asked, slot, session_id)) is not None:
+                    return described
+            except ActorAwayError as error:
+                away = error
+        owner = await self._owner_now(slot)
+        if owner is None:
+            raise away or ActorAwayError(f"slot {slot} has no owner")
+        if owner != asked:
+            return await self._describe(owner, slot, session_id)
+        if away is not None:
+            raise away
+        return None
+
+    async def _owner_now(self, slot: int) -> str | None:
+        """Return who owns a slot by a fresh map; None: nobody, although one that was given up got some time."""
+        until = self._monotonic() + OWNER_KNOWN_S
+        await self._map.refresh()
+        while (owner := self._map.owner(slot)) is None and slot in self._map.given_up() and self._monotonic() < until:
+            await asyncio.sleep(LOOK_AGAIN_S)
             await self._map.refresh()
-            owner = self._map.owner(slot)
-            if owner is None:
-                msg = f"slot {slot} has no owner"
-                raise ActorAwayError(msg)
-            if owner != asked:
-                described = await self._describe(owner, slot, session_id)
-        return described
+        return owner
 
     async def _describe(self, shard: str, slot: int, session_id: str) -> bytes | None:
-        described: bytes | None = await self._actors.call(shard, "describe", slot, session_id, within_s=ANSWER_S)
+        described: bytes | None = await self._ask(shard, "describe", slot, session_id, within_s=ANSWER_S)
         return described
 
     async def readiness(self) -> Readiness:
         """See `Backstage`. Asked for at most once a second, however many want to know."""
         async with self._asking:
             if self._monotonic() >= self._ready_until:
-                self._ready = await self._ask_all()
+                self._ready, self._seen = await self._judge()
                 self._ready_until = self._monotonic() + READY_CACHED_S
             return self._ready
 
-    async def _ask_all(self) -> Readiness:
-        problems: list[str] = []
+    async def _judge(self) -> tuple[Readiness, Seen]:
+        began_at = self._monotonic()
+        looks = [await self._look()]
+        judged = judge(self._seen, looks, slots=self._slots, now=self._monotonic())
+        if not judged[0].ready and self._monotonic() - began_at < READY_S:
+            # Else somebody was waited for in vain, and the caller has waited long enough.
+            looks.append(await self._look())
+            judged = judge(self._seen, looks, slots=self._slots, now=self._monotonic())
+        return judged
+
+    async def _look(self) -> Look:
         try:
             await self._journal.ping()
         except JournalError:
-            problems.append(_JOURNAL_AWAY)
+            journal_answers = False
         else:
+            journal_answers = True
             await self._map.refresh()
-        owners = sorted(self._map.owners())
+        given_up, owners = self._map.given_up(), sorted(self._map.owners())
         statuses = dict(zip(owners, await asyncio.gather(*map(self._status_of, owners)), strict=True))
-        served = len({slot for status in statuses.values() if status is not None for slot in status["epochs"]})
-        for owner, status in statuses.items():
-            if status is None:
-                problems.append(f"{owner} does not answer")
-            elif not status["journal_up"] and _JOURNAL_AWAY not in problems:
-                # The journal answers us, and still nobody can be acknowledged: what is written does not get through.
-                problems.append(f"{owner} gets no answer from the journal")
-        if served < self._slots:
-            problems.append(f"{self._slots - served} of {self._slots} slots are not served")
-        slow = any(status["last_commit_s"] > SLOW_COMMIT_S for status in statuses.values() if status is not None)
-        return Readiness(self._slots, served, tuple(problems), journal_is_slow=slow)
+        return Look(journal_answers, given_up, statuses)
 
     async def _status_of(self, shard: str) -> Mapping[str, Any] | None:
         """Return how a shard is; None: it does not answer."""
         try:
-            status: Mapping[str, Any] = await self._actors.call(shard, "status", within_s=READY_S)
+            status: Mapping[str, Any] = await self._ask(shard, "status", within_s=READY_S)
         except ActorAwayError:
             return None
         return status
+
+    async def _ask(self, name: str, method: str, *arguments: object, within_s: float) -> Any:  # noqa: ANN401 - as the method says
+        """Call a method that may run twice. Whoever had a name may be gone, and another have it by now: a rollout does that."""
+        try:
+            return await self._actors.call(name, method, *arguments, within_s=within_s)
+        except ActorGoneError:
+            return await self._actors.call(name, method, *arguments, within_s=within_s)
 
 
 def _known(answer: _Answer | None) -> _Answer:

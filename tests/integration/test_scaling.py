@@ -1,11 +1,12 @@
 """
 More shards, fewer, and new ones, through the command line of a running tracker, under players who beat all the time: nobody is answered
-anything but 200, and no more slots move than have to.
+anything but 200, no more slots move than have to, and load balancers that ask `/readyz` hear nothing of it.
 """
 
 import asyncio
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from random import Random
 
 import pytest
@@ -58,9 +59,37 @@ def named(count: int) -> set[str]:
     return {f"headcount-shard-{number}" for number in range(count)}
 
 
+@contextmanager
+def always_ready(scene: Scene) -> Iterator[None]:
+    """Ask `/readyz` ten times a second, of whichever replica answers, and claim that every answer was 200."""
+    over, answers = threading.Event(), list[tuple[int, bytes]]()
+
+    def ask() -> None:
+        while not over.wait(0.1):
+            answer = scene.tracker.request("GET", "/readyz")
+            answers.append((answer.status, answer.body))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asking.join(30)
+    assert len(answers) >= 10
+    assert [body for status, body in answers if status != 200] == []
+
+
+def all_unknown(scene: Scene) -> None:
+    """Claim that ids which nobody ever had are unknown at once, whichever slots they are of, and not "ask again"."""
+    assert {scene.tracker.get(f"/v1/sessions/nobody-{number}").status for number in range(64)} == {404}
+
+
 def test_more_shards_take_over_as_few_slots_as_possible_and_no_player_notices(scene: Scene) -> None:
     before = epochs(scene)
-    said = order(scene, "scale", "--shards", "3")
+    with always_ready(scene):
+        said = order(scene, "scale", "--shards", "3")
+        all_unknown(scene)
     assert "Now 3 shards instead of 2: 85 slots moved in" in said
     assert moves(before, epochs(scene)) == [1] * 85
     status = scene.status()
@@ -72,7 +101,11 @@ def test_more_shards_take_over_as_few_slots_as_possible_and_no_player_notices(sc
 def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> None:
     before, status = epochs(scene), scene.status()
     was, directory = status["shards"], status["pid"]
-    said = order(scene, "rollout")
+    with always_ready(scene):
+        said = order(scene, "rollout")
+        at_once = scene.tracker.run("status")
+        all_unknown(scene)
+    assert at_once.returncode == 0, at_once.stdout + at_once.stderr
     now = scene.status()["shards"]
     assert now.keys() == was.keys()
     assert not {shard["incarnation"] for shard in was.values()} & {shard["incarnation"] for shard in now.values()}
@@ -87,7 +120,9 @@ def test_a_rollout_replaces_every_shard_and_no_player_notices(scene: Scene) -> N
 
 def test_fewer_shards_give_up_only_their_own_slots_and_leave_no_trace(scene: Scene) -> None:
     before = epochs(scene)
-    said = order(scene, "scale", "--shards", "2")
+    with always_ready(scene):
+        said = order(scene, "scale", "--shards", "2")
+        all_unknown(scene)
     assert "Now 2 shards instead of 3:" in said
     moved = moves(before, epochs(scene))
     assert set(moved) == {1}

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from serve_app.delivery.actor_calls import ActorAwayError
+from serve_app.delivery.actor_calls import ActorAwayError, ActorGoneError
 from serve_app.delivery.slotmap import SlotMap
 from serve_app.operators import backstage as module
-from serve_app.operators.backstage import ActorsBackstage, Readiness
+from serve_app.operators.backstage import ActorsBackstage
+from serve_app.operators.readiness import Readiness
 from sessions.routing import slot_of
 from sessions.search import Found, Query
 from storage.journal import Fence, JournalUnavailableError
@@ -31,8 +32,16 @@ class World:
     asked: list[tuple[str, str]] = field(default_factory=list)
     now: float = 1_000.0
     commit_s: float = 0.01
+    replaced: set[str] = field(default_factory=set)
+    """Names that lead to an actor that is gone, until they are looked up again."""
+    hand_over_after: int | None = None
+    """So many times is the map read before the slots that nobody owns are claimed by `b`."""
 
     async def fences(self) -> Mapping[int, Fence]:
+        if self.hand_over_after is not None:
+            self.hand_over_after -= 1
+            if self.hand_over_after < 0:
+                self.owners = {slot: owner or "b" for slot, owner in self.owners.items()}
         return {slot: Fence(1, 0, owner) for slot, owner in self.owners.items()}
 
     async def ping(self) -> None:
@@ -41,6 +50,9 @@ class World:
 
     async def call(self, name: str, method: str, *arguments: Any, within_s: float) -> Any:
         self.asked.append((name, method))
+        if name in self.replaced:
+            self.replaced.discard(name)
+            raise ActorGoneError(name)
         if method == "status" and name in self.held:
             return {"epochs": dict.fromkeys(self.held[name], 1), "journal_up": name != self.unheard, "last_commit_s": self.commit_s}
         if method == "search" and name in self.held:
@@ -147,6 +159,55 @@ def test_without_an_owner_nobody_can_tell() -> None:
         described(World(owners={}))
     with pytest.raises(ActorAwayError):
         described(World(held={}))
+
+
+def test_a_shard_that_was_scaled_away_is_asked_no_more_and_the_new_owner_says_that_nobody_has_the_id() -> None:
+    """The map of the replica still names a shard that is gone: not a 503 until somebody reads it again, but a 404."""
+    world = World(held={"b": []})
+    assert described(world, moved_to="b") is None
+    assert [name for name, _ in world.asked] == ["a", "b"]
+
+
+def test_a_session_whose_slot_is_just_being_handed_over_is_described_by_who_gets_it() -> None:
+    world = World(owners=dict.fromkeys(range(SLOTS), ""), held={"b": []}, known={"b": {"s": b"{}"}}, hand_over_after=2)
+    assert described(world) == b"{}"
+
+
+def test_an_owner_that_does_not_answer_is_not_taken_for_one_that_knows_nothing() -> None:
+    world = World(held={})
+    with pytest.raises(ActorAwayError):
+        described(world)
+    assert world.asked == [("a", "describe")]
+
+
+def test_whoever_was_replaced_under_the_same_name_is_asked_in_the_same_breath() -> None:
+    """A rollout: the name leads to a shard that was ended, and a moment later to the new one."""
+    world = World(replaced={"a"}, known={"a": {"s": b"{}"}})
+    assert described(world) == b"{}"
+    assert readiness(World(replaced={"a"})).ready
+
+
+def test_slots_that_move_while_they_are_looked_at_are_looked_at_again() -> None:
+    """The map is read, then `a` gives its slots up and is ended, and only then is it asked: the second look finds them with `b`."""
+
+    async def ask() -> Readiness:
+        world = World(held={"b": list(range(SLOTS))})
+        fences, reads = world.fences, 0
+
+        async def moving() -> Mapping[int, Fence]:
+            nonlocal reads
+            reads += 1
+            found = await fences()
+            world.owners = dict.fromkeys(range(SLOTS), "b")
+            return found
+
+        world.fences = moving  # type: ignore[method-assign]
+        backstage, _ = world.backstage()
+        told = await backstage.readiness()
+        assert reads == 2
+        return told
+
+    assert asyncio.run(ask()) == Readiness(SLOTS, SLOTS)
 
 
 def searched(world: World) -> Mapping[str, Any]:
