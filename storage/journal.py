@@ -150,7 +150,11 @@ class Journal(Protocol):
         """
 
     async def release(self, epochs: Mapping[int, int]) -> None:
-        """Give slots up: their owner becomes "", their epoch stays. Slots with another epoch are left alone."""
+        """
+        Give slots up: their owner becomes "", their epoch stays. Slots with a later epoch are left alone.
+
+        Raises `WipedError` (no data set, or a slot's epoch is behind): nothing was given up then, and the caller may hold the only copy.
+        """
 
     async def load(self, slot: int) -> StoredSlot:
         """

@@ -147,10 +147,13 @@ class MemoryJournal:
     async def release(self, epochs: Mapping[int, int]) -> None:
         """Give slots up."""
         await self._at("before", "release")
+        self._open_lease()
+        fences = self.store.fences
+        if behind := [slot for slot, epoch in epochs.items() if fences.get(slot, Fence(0, 0, "")).epoch < epoch]:
+            raise WipedError(behind)
         for slot, epoch in epochs.items():
-            fence = self.store.fences.get(slot)
-            if fence and fence.epoch == epoch:
-                self.store.fences[slot] = fence._replace(owner="")
+            if slot in fences and fences[slot].epoch == epoch:
+                fences[slot] = fences[slot]._replace(owner="")
         await self._at("after", "release")
 
     async def load(self, slot: int) -> StoredSlot:

@@ -194,7 +194,7 @@ class RedisJournal:
     async def release(self, epochs: Mapping[int, int]) -> None:
         """Give slots up."""
         if epochs:
-            await self._run(self._upkeep.execute_command, self._release, [FENCES], _flat(epochs))
+            await self._run(self._upkeep.execute_command, self._release, [DATA_SET, FENCES], _flat(epochs))
 
     async def load(self, slot: int) -> StoredSlot:
         """Read one slot at one instant."""

@@ -133,6 +133,15 @@ class ClaimContract:
         bench.wait(bench.journal.release({3: 1, 9: 0}))
         assert bench.wait(bench.journal.fences()) == {3: Fence(2, 0, "shard-1")}
 
+    def test_a_release_tells_that_the_data_set_is_gone_or_behind_and_gives_nothing_up(self, bench: JournalBench) -> None:
+        with pytest.raises(WipedError):
+            bench.wait(bench.journal.release({3: 1}))
+        bench.own(3, 4)
+        with pytest.raises(WipedError) as behind:
+            bench.wait(bench.journal.release({3: 2, 4: 1, 5: 1}))
+        assert behind.value.slots == (3, 5)
+        assert {fence.owner for fence in bench.wait(bench.journal.fences()).values()} == {"shard-0"}
+
 
 class FenceContract:
     """Who may write, and that a batch is all or nothing."""

@@ -1,8 +1,8 @@
 """
 The slots that a shard holds: the one place that takes them in and lets go of them. Everybody else reads.
 
-It does not know why: a slot is taken once it was claimed and loaded (`shard.py`), and let go of when it is given up (`shard.py`) or
-turned out to be somebody else's (`writing.py`).
+It does not know why: a slot is taken once it was claimed and loaded (`shard.py`), and let go of when it was given up or
+turned out to be somebody else's (both `writing.py`).
 """
 
 from collections.abc import Iterable, Mapping

@@ -5,7 +5,8 @@ Theory of operation: a shard accounts for time. Up to `accounted_at` every secon
 life and the front door was open) or added to the pauses of all its slots. Each entry into the shard asks `arrive` first. Two things are
 outages, and the whole of each is to be paused: time in which players were turned away because the journal did not answer, however short; and
 more than `gap_s` of which nothing is known, since nobody could have reached us (SIGSTOP, a sleeping laptop, the front door away). A journal that
-is merely slow, while players are answered, is neither. What is written as `alive_at` is never later than what is accounted for, so a
+is merely slow, while players are answered, is neither. Whether the front door is open, the directory says every second, and every player's
+request proves; with neither for `door_word_s` it is not known, and that is taken for a door that is shut: nobody is expired on a guess. What is written as `alive_at` is never later than what is accounted for, so a
 successor computes the same outage from the journal.
 
 It knows no clock and no journal.
@@ -26,7 +27,7 @@ class Rhythm(NamedTuple):
     gap_s: float = 5.0
     """A silence longer than this is an outage of ours."""
     door_word_s: float = 10.0
-    """How long "the front door is down" is believed without being said again: its teller may have died."""
+    """How long "the front door is up" is believed without being said again, or proven by a player: its teller may have died, and the door be shut."""
     retry_first_s: float = 0.1
     """Before the first repetition of what the journal did not answer; doubles up to `retry_most_s` (`storage/backoff.py`)."""
     retry_most_s: float = 1.0
@@ -48,7 +49,8 @@ class Outages:
         """Players were turned away since the last sign of life."""
         self._door_word_s = door_word_s
         self._accounted_at: float | None = None
-        self._door_down_until = float("-inf")
+        self._door_open_until = float("inf")
+        """Until somebody has said how the front door is, it is taken for open."""
 
     def arrive(self, now: float) -> float:
         """Return the seconds of outage that have just ended (0.0: there was none), and account for them."""
@@ -68,11 +70,15 @@ class Outages:
 
     def tell_door(self, *, up: bool, now: float) -> None:
         """Hear whether the front door answers."""
-        self._door_down_until = float("-inf") if up else now + self._door_word_s
+        self._door_open_until = now + self._door_word_s if up else float("-inf")
+
+    def hear_player(self, now: float) -> None:
+        """Hear that a player has reached us: the front door is open, whatever was said of it."""
+        self._door_open_until = max(self._door_open_until, now + self._door_word_s)
 
     def door_is_down(self, now: float) -> bool:
-        """Tell whether players cannot reach us, by what was said last."""
-        return now < self._door_down_until
+        """Tell whether players cannot reach us, or nobody can say that they can."""
+        return now >= self._door_open_until
 
     def alive_at(self, now: float) -> float:
         """Return what to write as the last sign of life: while the front door is down, time does not count as lived."""

@@ -44,7 +44,7 @@ from sessions.roster import chosen_bytes
 from sessions.search import Found, Query
 from sessions.story import describe
 from storage.codec import unpack_opaque
-from storage.journal import Claimed, Journal, JournalUnavailableError
+from storage.journal import Claimed, Journal
 
 log = structlog.get_logger(__name__)
 
@@ -151,6 +151,7 @@ class Shard:
             self._intake.refuse_all(NotTaken.NO_JOURNAL)
             return
         now, interval_s = self._enter(), self._lever.interval_s
+        self._outages.hear_player(now)
         touched: dict[int, HeldSlot] = {}
         if now - self._expired_at > EXPIRY_LATE_S:
             self._expire(now)
@@ -327,16 +328,9 @@ class Shard:
             for held in self._held.values():
                 held.must_write = held.must_write or bool(held.unwritten_pause_s)
             await self._write(self._held.values(), now=now)
-            # A journal that lost the data set gets it back before we let go of what may be the only copy.
-            if not await self._writer.touch(alive_at=self._outages.alive_at(now)):
+            alive_at = self._outages.alive_at(now)
+            if not (await self._writer.touch(alive_at=alive_at) and await self._writer.release(slots, alive_at=alive_at)):
                 log.warning("slots kept: the journal does not answer", shard=self.name, slots=list(slots))
-                return
-            epochs = self._holdings.let_go(slots)
-        try:
-            await self._journal.release(epochs)
-        except JournalUnavailableError as error:
-            # Whether it was done shows in the journal; the directory looks there.
-            log.warning("slots given up, but the journal does not answer", shard=self.name, error=str(error))
 
     # Those who watch.
 

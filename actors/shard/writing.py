@@ -86,6 +86,27 @@ class Writer:
         self._note_up()
         return True
 
+    async def release(self, slots: Sequence[int], *, alive_at: float) -> bool:
+        """
+        Give slots up; False: the journal did not answer.
+
+        They are held until the journal has said that it has them: until then ours may be the only copy. If it did give them up and could not
+        say so, the next write finds them stale, like any that somebody else has claimed.
+        """
+        while True:
+            epochs = {slot: self._held[slot].epoch for slot in slots if slot in self._held}
+            try:
+                await self._journal.release(epochs)
+            except JournalUnavailableError as error:
+                self._note_away(error)
+                return False
+            except WipedError:
+                await self._write_back((), alive_at=alive_at)
+                self._note_up()
+            else:
+                self._holdings.let_go(epochs)
+                return True
+
     async def look(self) -> bool:
         """Tell whether a journal that was away answers again."""
         try:

@@ -310,11 +310,14 @@ def test_a_damaged_fence_counts_as_lost_harms_no_other_slot_and_is_overtaken_by_
     admin.hset(FENCES, "1", damaged)
     assert bench.wait(bench.journal.fences()) == {1: Fence(0, 0, ""), 2: Fence(1, 1, "shard-0")}
     bench.commit(write(2, 2))
-    for asked in (bench.journal.commit([write(1, 2)], alive_at=1_001.0), bench.journal.touch({1: 1, 2: 1}, alive_at=1_002.0)):
+    for asked in (
+        bench.journal.commit([write(1, 2)], alive_at=1_001.0),
+        bench.journal.touch({1: 1, 2: 1}, alive_at=1_002.0),
+        bench.journal.release({1: 1, 2: 1}),
+    ):
         with pytest.raises(WipedError) as lost:
             bench.wait(asked)
         assert lost.value.slots == (1,)
-    bench.wait(bench.journal.release({1: 1}))
     assert bench.claim({1: 1}, owner="shard-0", after_wipe=True)[1].epoch == 2
     bench.commit(write(1, 1, {"a": b"a1"}, epoch=2, replace=True))
     assert bench.load(1).fence == Fence(2, 1, "shard-0")

@@ -392,17 +392,11 @@ class World:
         self._some_node().network.slow_until = self.clock() + self._some_time()
 
     async def _unhear(self) -> None:
-        """Cut a shard off from the directory; not while the door is shut: it has nobody else to tell it, and believes the last word for a while only."""
-        if self.clock() < self.door_shut_until:
-            self.happened["unheard called off"] += 1
-            return
+        """Cut a shard off from the directory; while the door is shut, too."""
         self._some_node().unheard_until = self.clock() + self._some_time()
 
     async def _shut_door(self) -> None:
-        """Let no player in; not while a shard cannot be told so: two faults at once, as above."""
-        if any(self.clock() < place.unheard_until for place in self.places.values()):
-            self.happened["door shut called off"] += 1
-            return
+        """Let no player in; while a shard cannot be told so, too."""
         self.door_shut_until = self.clock() + self._some_time()
 
     async def _scale(self) -> None:
@@ -427,10 +421,13 @@ class World:
         if None in everybody or len(held) < self.scale.slots or any(shard.status()["coming"] for shard in self.living()):
             self.happened["wipe called off"] += 1
             return
-        # A slot that is given up while the data set goes is lost with it: two faults at once.
-        if self._releases or any(self.clock() < place.unheard_until for place in self.places.values()):
+        # A slot that is nobody's in this moment is in the journal alone, and a shard that is cut off may be taken for dead: two faults at once.
+        is_nobodys = any(not fence.owner for fence in self.store.fences.values())
+        if is_nobodys or any(self.clock() < place.unheard_until for place in self.places.values()):
             self.happened["wipe called off"] += 1
             return
+        if self._releases:
+            self.happened["wipe during a release"] += 1
         self.store.wipe()
         self.wiped = True
         async with asyncio.timeout(2_000 * self.scale.stretch):

@@ -42,3 +42,28 @@ def test_while_the_front_door_is_down_no_time_counts_as_lived(outages: Outages) 
     assert outages.alive_at(1_003.0) == 1_000.0
     outages.tell_door(up=True, now=1_004.0)
     assert outages.alive_at(1_004.0) == 1_004.0
+
+
+def test_a_door_that_was_called_down_is_down_until_somebody_says_or_proves_otherwise(outages: Outages) -> None:
+    """The directory is cut off from the shard right after it said so: an hour later nobody has been able to send anything."""
+    outages.tell_door(up=False, now=1_001.0)
+    assert outages.door_is_down(4_600.0)
+    assert outages.arrive(4_600.0) == 3_600.0
+    outages.hear_player(4_600.0)
+    assert not outages.door_is_down(4_600.0)
+
+
+def test_a_door_that_nobody_speaks_of_any_more_and_no_player_comes_through_is_not_taken_for_open(outages: Outages) -> None:
+    """Called up at 1,001, and by a player's request at 1,008: believed for ten seconds each."""
+    outages.tell_door(up=True, now=1_001.0)
+    outages.hear_player(1_008.0)
+    assert not outages.door_is_down(1_017.9)
+    assert outages.door_is_down(1_018.0)
+    outages.tell_door(up=True, now=1_020.0)
+    assert not outages.door_is_down(1_020.0)
+
+
+def test_where_nobody_watches_the_door_it_is_open(outages: Outages) -> None:
+    assert not outages.door_is_down(1_000_000.0)
+    outages.hear_player(1_000_000.0)
+    assert not outages.door_is_down(2_000_000.0)

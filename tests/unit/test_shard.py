@@ -19,7 +19,7 @@ from sessions.events import Beacon, End, beacon_id
 from sessions.limits import SHARD_WAITING_S_MAX
 from sessions.states import Liveness
 from storage.codec import decode_session
-from storage.journal import Fence
+from storage.journal import Fence, JournalUnavailableError
 from tests.simulation import virtual_time
 from tests.simulation.one_shard import Bench, RecordingJournal, beat, now, start, until
 
@@ -618,6 +618,54 @@ def test_slots_that_are_given_up_just_after_a_wipe_are_written_back_first() -> N
     play(scenario)
 
 
+def test_a_data_set_that_is_lost_while_slots_are_given_up_is_written_back_before_they_are() -> None:
+    """Between the last sign of life and the journal's word that the slots are nobody's, everything in it goes."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        await bench.send(shard, *(start(f"s{number}") for number in range(20)))
+        wipes = ["once"]
+
+        def wipe(moment: str, operation: str) -> None:
+            if (moment, operation) == ("before", "release") and wipes:
+                wipes.clear()
+                bench.store.wipe()
+
+        journal.faults = wipe
+        await shard.release(list(range(bench.slots)))
+        assert (shard.held, wipes) == ({}, [])
+        assert {fence.owner for fence in bench.store.fences.values()} == {""}
+        other, _ = await bench.serving("shard-1")
+        assert other.sessions == 20
+
+    play(scenario)
+
+
+def test_slots_whose_release_was_not_answered_are_held_until_they_turn_out_to_be_given_up() -> None:
+    """The journal gives slot 2 up and cannot say so. Who asks for it hears MOVED, and nothing is acknowledged that nobody keeps."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, journal = await bench.serving()
+        moved = bench.id_in(2)
+        assert accepted(await bench.send(shard, start(moved)))
+
+        def tear(moment: str, operation: str) -> None:
+            if (moment, operation) == ("after", "release"):
+                raise JournalUnavailableError
+
+        journal.faults = tear
+        await shard.release([2])
+        assert (2 in shard.held, bench.store.fences[2].owner) == (True, "")
+        await until(lambda: shard.journal_up)
+        assert await bench.send(shard, beat(moved)) == [NotTaken.MOVED]
+        new, _ = bench.shard("shard-1")
+        new.own({2: bench.store.fences[2].epoch})
+        await until(lambda: 2 in new.held)
+        assert accepted(await bench.send(new, beat(moved)))
+
+    play(scenario)
+
+
 def test_slots_are_kept_while_the_journal_cannot_say_that_it_has_them() -> None:
     async def scenario(bench: Bench) -> None:
         shard, journal = await bench.serving()
@@ -763,22 +811,49 @@ def test_while_the_front_door_is_down_expiry_stands_still_and_no_sign_of_life_is
         assert journal.touches - touched <= 1
         assert all(bench.store.alive[slot] - then <= 1.0 for slot, then in alive_at.items())
         assert liveness(shard, "a") is Liveness.ACTIVE
-        shard.watch(front_door_up=True)
-        await asyncio.sleep(60.0)
+        for _ in range(60):
+            shard.watch(front_door_up=True)
+            await asyncio.sleep(1.0)
         assert liveness(shard, "a") is Liveness.ACTIVE
-        await asyncio.sleep(40.0)
+        for _ in range(40):
+            shard.watch(front_door_up=True)
+            await asyncio.sleep(1.0)
         assert liveness(shard, "a") is Liveness.EXPIRED
 
     play(scenario)
 
 
-def test_a_directory_that_died_after_it_called_the_front_door_down_is_not_believed_for_ever() -> None:
+@pytest.mark.parametrize("last_word", [False, True])
+def test_a_directory_that_says_nothing_more_costs_nobody_while_no_player_comes_through_the_front_door(last_word: bool) -> None:
+    """Shut for an hour, unseen: `a` beats again at once when the door opens, and was there all the time."""
+
     async def scenario(bench: Bench) -> None:
         shard, _ = await bench.serving()
         await bench.send(shard, start("a"))
+        shard.watch(front_door_up=last_word)
+        await asyncio.sleep(3_600.0)
+        assert liveness(shard, "a") is Liveness.ACTIVE
+        assert accepted(await bench.send(shard, beat("a")))
+        assert sum(each.tracker.ledger.revived for each in shard.held.values()) == 0
+
+    play(scenario)
+
+
+def test_without_a_directory_whoever_vanishes_expires_as_long_as_others_prove_that_the_front_door_is_open() -> None:
+    """`a` was heard at 0 and `b` beats every five seconds: `a` is there at 85 s and gone at 95 s, whatever was said of the door."""
+
+    async def scenario(bench: Bench) -> None:
+        shard, _ = await bench.serving()
+        await bench.send(shard, start("a"), start("b"))
         shard.watch(front_door_up=False)
-        await asyncio.sleep(115.0)
-        assert liveness(shard, "a") is Liveness.EXPIRED
+        for _ in range(17):
+            assert accepted(await bench.send(shard, beat("b")))
+            await asyncio.sleep(5.0)
+        assert liveness(shard, "a") is Liveness.ACTIVE
+        for _ in range(2):
+            assert accepted(await bench.send(shard, beat("b")))
+            await asyncio.sleep(5.0)
+        assert (liveness(shard, "a"), liveness(shard, "b")) == (Liveness.EXPIRED, Liveness.ACTIVE)
 
     play(scenario)
 
