@@ -44,7 +44,8 @@ browsers: $(VENV)/.tools $(VENV)/.installed $(VENV)/.browser $(VENV)/.players ##
 	@rm -rf $(VENV)/players/results; $(BIN)/pytest tests/browser/test_players.py -m "long or not long" --verbose; status=$$?; \
 	    $(BIN)/python -m tests.browser.table && exit $$status
 
-explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours and a million new faulty viewers: an hour; a world that fails is kept
+explore: $(VENV)/.tools $(VENV)/.installed ## Live through a thousand new simulated hours and a million new faulty viewers, and try new examples: an hour; what fails is kept
+	@$(BIN)/pytest tests/unit -m hypothesis --hypothesis-profile=explore --numprocesses 2
 	@HEADCOUNT_SIMULATION_SEED=$$RANDOM$$RANDOM HEADCOUNT_FAULTY_SESSIONS=1000000 $(BIN)/pytest tests/simulation --numprocesses 2
 
 lint: $(VENV)/.tools $(VENV)/.installed ## Check style, types and who imports whom

@@ -1,6 +1,8 @@
 """
 Rules for every test: a skip fails in CI, a unit test gets no socket and no Ray, and none fails because the machine is busy.
 
+Hypothesis tries the same examples at every run, so that a change is judged and not chance; `make explore` has it look for new ones.
+
 The checkout goes to the *end* of the path, for `tests.…`: what is tested is the installed package.
 """
 
@@ -19,6 +21,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("house"), derandomize=False, print_blob=True)
 settings.load_profile("house")
 
 

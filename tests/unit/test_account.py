@@ -65,7 +65,7 @@ def test_time_shown_or_failed_is_nobodys() -> None:
     assert spent(account) == (0, 10, 0, 0)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 200), st.sampled_from(Cue), st.sampled_from([0, fingerprint("a"), fingerprint("b")])), max_size=30)
 )
@@ -102,7 +102,7 @@ def test_a_failure_is_of_the_start_until_a_frame_was_shown(cue: Cue) -> None:
 numbers = st.sampled_from([UNKNOWN_NUMBER, 0, 5_000_000])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(

@@ -252,7 +252,7 @@ def _all_at_once(tracker: Tracker, sent: list[Post], since: float) -> dict[str, 
     return dict(tracker.sessions)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_recorded_reports_in_any_order_doubled_and_cut_give_the_same_session_as_in_order_and_once(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([name for name in ALL if name != WITHOUT_ID]))

@@ -24,7 +24,7 @@ def popped(wheel: Deadlines[str], *, now: float, limit: int = 100) -> list[str]:
 
 
 @given(st.floats(0, 4_000_000_000))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_a_deadline_is_never_early_and_a_quarter_of_a_second_late_at_most(due_at: float) -> None:
     assert due_at < due_at_of(bucket_of(due_at)) <= due_at + 0.25
 
@@ -127,7 +127,7 @@ def test_moving_one_deadline_touches_no_other(monkeypatch: pytest.MonkeyPatch) -
     assert pushes == []
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 12)), max_size=40), st.integers(0, 3))
 def test_it_gives_what_a_plain_dictionary_would(moves: list[tuple[str, int]], now: int) -> None:
     wheel: Deadlines[str] = Deadlines()

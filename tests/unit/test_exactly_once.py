@@ -140,5 +140,5 @@ class Delivered(Beside):
             assert ours_all == truth["stream_errors", fatal]
 
 
-Delivered.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None, derandomize=True, report_multiple_bugs=False)
+Delivered.TestCase.settings = settings(max_examples=60, stateful_step_count=50, report_multiple_bugs=False)
 TestDelivered = Delivered.TestCase

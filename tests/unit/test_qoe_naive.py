@@ -147,7 +147,7 @@ heartbeats = st.tuples(
 happenings = st.tuples(steps, st.sampled_from(KINDS))
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=250)
 @given(
     st.booleans(),
     st.lists(st.one_of(heartbeats, happenings, happenings), min_size=1, max_size=25),

@@ -149,7 +149,7 @@ def test_a_stream_that_was_unknown_gets_its_name() -> None:
     assert (one.streams, one.stream_id) == ((), "a")
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(1, 60), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=25, unique_by=lambda each: each[0])
 )

@@ -344,7 +344,7 @@ def test_a_session_that_an_older_build_wrote_has_the_intervals_that_it_still_kno
     assert [each["state"] for each in described["intervals"]] == ["paused"]  # type: ignore[attr-defined]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.integers(0, 130), st.sampled_from(["playing", "paused", "rebuffering", None]), st.sampled_from(["a", "b", None])),

@@ -218,5 +218,5 @@ class Cluster(RuleBasedStateMachine):
         assert self.totals.counted.counters(INCREMENTS["heartbeats"])[()] <= self.beats
 
 
-Cluster.TestCase.settings = settings(max_examples=90, stateful_step_count=40, deadline=None, derandomize=True)
+Cluster.TestCase.settings = settings(max_examples=90, stateful_step_count=40)
 TestCluster = Cluster.TestCase

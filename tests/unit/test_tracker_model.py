@@ -236,5 +236,5 @@ class Beside(RuleBasedStateMachine):
         assert (ledger.revived, ledger.expired, sum(ledger.ended.values())) == (counts["revived"], counts["expired"], counts["ended"])
 
 
-Beside.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None, derandomize=True, report_multiple_bugs=False)
+Beside.TestCase.settings = settings(max_examples=120, stateful_step_count=50, report_multiple_bugs=False)
 TestBeside = Beside.TestCase
