@@ -68,6 +68,10 @@ def test_what_only_one_of_two_looks_found_wrong_was_a_slot_on_the_move() -> None
     assert problems(seen_well(), first, look({"b": status(0, 1, 2, 3)}), now=1_001.0) == ()
 
 
+def test_a_shard_that_answers_the_second_time_was_not_silent() -> None:
+    assert problems(seen_well(), look({"a": None, "b": status(2, 3)}), WELL, now=1_001.0) == ()
+
+
 def test_a_shard_without_a_journal_and_a_journal_that_is_away_are_named_once() -> None:
     unheard = look({"a": status(0, 1, journal_up=False), "b": status(2, 3)})
     assert problems(seen_well(), unheard, now=1_001.0) == ("a gets no answer from the journal",)
