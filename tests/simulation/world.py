@@ -94,6 +94,8 @@ class Network:
 
     def __call__(self, moment: str, operation: str) -> Awaitable[None] | None:
         now, random = self._world.clock(), self._world.random
+        if (moment, operation) == ("before", "release"):
+            self._world.release_begins()
         if max(self.away_until, self._world.journal_away_until) > now and moment == "before":
             raise JournalUnavailableError("away")
         if self.torn_until > now and random.random() < 0.5:
@@ -145,14 +147,14 @@ class World:
         self.places = {f"shard-{n}": Place(f"shard-{n}", Network(self)) for n in range(scale.shards)}
         self.machines = [placement.Node(f"machine-{n}", "", takes_shards=True) for n in range(MACHINES)]
         self.truths: dict[str, Truth] = {}
-        self._releases: set[asyncio.Task[None]] = set()
-        """Slots on their way from one owner to none."""
         self.totals = Totals(now=self.clock())
         self.steward: Steward | None = None
         self.broken: list[BaseException] = []
         self.happened: Counter[str] = Counter()
         self.wiped = False
         """The journal does not hold everything: it is being written back."""
+        self.wipes_with_release = False
+        """The next slots that are given up go with the data set."""
         self.calm = False
         """Nothing more goes wrong."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -247,8 +249,6 @@ class World:
         place = self._place(shard)
         if place.shard is not None:
             releasing = asyncio.create_task(place.shard.release(slots))
-            self._releases.add(releasing)
-            releasing.add_done_callback(self._releases.discard)
             await asyncio.wait([releasing], timeout=5 * self.scale.stretch)
             if not releasing.done() or releasing.cancelled():
                 # Too slow, or the shard was killed meanwhile.
@@ -330,6 +330,7 @@ class World:
             "directory dies": self._new_directory,
             "door shut": self._shut_door,
             "wipe": self._wipe,
+            "wipe with a release": self._wipe_with_release,
             "power cut": self._cut_power,
             "scaled": self._scale,
             "drained": self._drain,
@@ -416,24 +417,48 @@ class World:
 
     async def _wipe(self) -> None:
         """Lose the data set; who loses its memory before it was written back loses sessions, so wait until it is."""
+        if not self._lose_data_set():
+            self.happened["wipe called off"] += 1
+        await self._written_back()
+
+    async def _wipe_with_release(self) -> None:
+        """Lose the data set in the moment in which a shard gives slots up, and holds the only copy of them."""
+        self.wipes_with_release = True
+        await self._roll_out()
+        for _ in range(60):
+            if self.wipes_with_release:
+                await asyncio.sleep(self.scale.stretch)
+        self.wipes_with_release = False
+        await self._written_back()
+
+    def release_begins(self) -> None:
+        """Hear that the journal is just being asked to take slots back."""
+        if self.wipes_with_release and self._lose_data_set():
+            self.wipes_with_release = False
+            self.happened["data set lost with a release"] += 1
+
+    def _lose_data_set(self) -> bool:
         everybody = [place.shard for place in self.places.values() if not place.ended]
         held = {slot for shard in self.living() for slot in shard.held}
         if None in everybody or len(held) < self.scale.slots or any(shard.status()["coming"] for shard in self.living()):
-            self.happened["wipe called off"] += 1
-            return
+            return False
         # A slot that is nobody's in this moment is in the journal alone, and a shard that is cut off may be taken for dead: two faults at once.
         is_nobodys = any(not fence.owner for fence in self.store.fences.values())
         if is_nobodys or any(self.clock() < place.unheard_until for place in self.places.values()):
-            self.happened["wipe called off"] += 1
-            return
-        if self._releases:
-            self.happened["wipe during a release"] += 1
+            return False
         self.store.wipe()
         self.wiped = True
+        self.happened["data set lost"] += 1
+        return True
+
+    async def _written_back(self) -> None:
         async with asyncio.timeout(2_000 * self.scale.stretch):
-            while set(self.store.records) < held or not all(s.status()["journal_up"] for s in self.living()):  # noqa: ASYNC110
+            while self.wiped and not self._is_written_back():  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(self.scale.stretch)
         self.wiped = False
+
+    def _is_written_back(self) -> bool:
+        return len(self.store.records) == self.scale.slots and all(shard.status()["journal_up"] for shard in self.living())
 
     # How players reach shards.
 
