@@ -328,8 +328,7 @@ class Shard:
             for held in self._held.values():
                 held.must_write = held.must_write or bool(held.unwritten_pause_s)
             await self._write(self._held.values(), now=now)
-            alive_at = self._outages.alive_at(now)
-            if not (await self._writer.touch(alive_at=alive_at) and await self._writer.release(slots, alive_at=alive_at)):
+            if not await self._writer.release(slots, alive_at=self._outages.alive_at(now)):
                 log.warning("slots kept: the journal does not answer", shard=self.name, slots=list(slots))
 
     # Those who watch.
