@@ -26,7 +26,7 @@ from sessions.roster import chosen_bytes
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness, Playback
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, GOES_ON, LIVENESS, is_refused
-from sessions.window import AUTO, INPUT, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
+from sessions.window import AUTO, INPUT, SAYS_ALL, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
 
 _ACTIVE: Final = Liveness.ACTIVE
 _BEATS_ON: Final = (Liveness.ACTIVE, Input.HEARTBEAT)
@@ -228,7 +228,8 @@ class Tracker(Reporting):
                 self._add(("ad_errors", event.stream_id or session.stream_at(happening.at)))
             at = happening.at
             aside = self._follow_clock(session, at, now, tells_most=False)
-            said = session.said_since(at)
+            # Nobody knows when a stray one was, so it speaks over nobody.
+            said = SAYS_ALL if aside else session.said_since(at)
             self._set(session, "stream_id", event.stream_id, now, said)
             self._set(session, "creator_id", event.creator_id, now, said)
             self._set(session, "program_id", happening.program_id, now, said)
@@ -244,7 +245,7 @@ class Tracker(Reporting):
                 interval_s,
                 quality=0 if happening.quality is None else fingerprint(happening.quality),
                 stream_id=event.stream_id,
-                says=_says(event.stream_id, happening.program_id, event.creator_id),
+                says=0 if aside else _says(event.stream_id, happening.program_id, event.creator_id),
                 aside=aside,
             )
         self._alive(session, now, interval_s)

@@ -385,7 +385,10 @@ class NaiveSlot:
             viewing.ids.add(each.event_id)
             self.added["events"] += 1
             aside = self.hear(viewing, each.at, now=now, tells_most=False)
-            self.place(viewing, Said(each.at, "fatal" if each.fatal else each.type, event.stream_id, 3 * interval_s), aside=aside)
+            stream = event.stream_id
+            if aside and viewing.replay()[2] != "unknown":
+                stream = None  # nobody knows when it was, so it speaks over nobody
+            self.place(viewing, Said(each.at, "fatal" if each.fatal else each.type, stream, 3 * interval_s), aside=aside)
         self.live_on(viewing, interval_s, now=now, is_beat=False)
         return True, len(times), 0
 

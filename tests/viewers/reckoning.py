@@ -17,6 +17,8 @@ Key = tuple[str, ...]
 
 SILENT_S: Final = 90.25
 """Three beats of 30 s, and the quarter of a second by which deadlines are rounded."""
+FAILED_S: Final = 30.25
+"""So long nothing that plays may follow a fatal error, and the quarter of a second."""
 TOLD_S: Final = 600.0
 REMEMBERED_S: Final = 1_800.0
 LATE_S: Final = 60.0
@@ -277,6 +279,9 @@ class Viewing:
     doubted_until: float = -inf
     """A clock that was set back is believed from then on; what came before is placed, but was counted as it looked at the time."""
     is_told: bool = False
+    failed_at: float = inf
+    """When the error arrived that it has not got over."""
+    failure_told: bool = False
     counter: int = 0
     """The player's own, as it was said last; that of a late input was never compared."""
     counted: int = 0
@@ -308,6 +313,10 @@ class Reckoning:
         if viewing.liveness == "active" and now > viewing.alive_at + SILENT_S:
             self.ledger["expired"] += 1
             self.fall_silent(viewing, "expired", viewing.alive_at + SILENT_S)
+        if now > viewing.failed_at + FAILED_S and not (viewing.is_told or viewing.failure_told):
+            told = told_of(viewing)
+            self.counts[told.failure, told.stream] += 1
+            viewing.failure_told = True
         if viewing.liveness == "expired" and now > viewing.over_at + TOLD_S:
             self.tell(viewing)
         if viewing.liveness != "active" and now > viewing.over_at + REMEMBERED_S:
@@ -330,7 +339,7 @@ class Reckoning:
             return
         viewing.is_told = True
         told = told_of(viewing)
-        if told.failure:
+        if told.failure and not viewing.failure_told:
             self.counts[told.failure, told.stream] += 1
         if told.state == "ad":
             self.counts["exits_during_ad", told.stream] += 1
@@ -371,7 +380,14 @@ class Reckoning:
                 self.viewing.ids |= seen
                 return receipt
             return self.hear_after_end(viewing, request)
-        return getattr(self, request.path)(request)  # type: ignore[no-any-return]
+        receipt: tuple[bool, int, int] = getattr(self, request.path)(request)
+        self.follow_failure()
+        return receipt
+
+    def follow_failure(self) -> None:
+        viewing = self.viewing
+        if viewing is not None and any(said.what == "fatal" for said in viewing.said):
+            viewing.failed_at = min(viewing.failed_at, self.now) if told_of(viewing).state == "failed" else inf
 
     def arrive(self, request: Request, opens_as: str) -> Viewing:
         viewing = self.viewing
