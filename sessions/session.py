@@ -307,11 +307,11 @@ class Session:
                 account.apply(record)
         return account
 
-    def stream_at(self, at: float) -> str:
-        """Return the stream that was watched at a time of the player's, as far as its window still knows."""
-        if at >= self.newest_at or self._is_late(at):
+    def stream_at(self, at: float, *, is_start: bool = False) -> str:
+        """Return the stream that was watched at a time of the player's, as far as its window still knows. A start comes before its equals."""
+        if at > self.newest_at or (at == self.newest_at and not is_start) or self._is_late(at, is_start=is_start):
             return self.stream_id
-        _, stream = place_of(self.window, at)
+        _, stream = place_of(self.window, at, is_start=is_start)
         return self.name_of(Account(self.account).stream if stream is None else stream)
 
     def newest_stream(self) -> str:

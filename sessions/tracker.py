@@ -26,7 +26,7 @@ from sessions.roster import chosen_bytes
 from sessions.session import EVENT_ID_BYTES, UNKNOWN, Ending, Pixel, Session
 from sessions.states import Cue, Input, Liveness, Playback
 from sessions.transitions import CUE_OF_BEACON, CUE_OF_EVENT, CUE_OF_FLAG, GOES_ON, LIVENESS, is_refused
-from sessions.window import AUTO, INPUT, SAYS_ALL, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
+from sessions.window import AUTO, INPUT, SAYS_ALL, SAYS_CHANNEL, SAYS_CREATOR, SAYS_PROGRAM, SAYS_STREAM, fingerprint, was_heard
 
 _ACTIVE: Final = Liveness.ACTIVE
 _BEATS_ON: Final = (Liveness.ACTIVE, Input.HEARTBEAT)
@@ -107,7 +107,12 @@ class Tracker(Reporting):
     def _start_again(self, session: Session, event: Start, now: float, interval_s: int, *, aside: bool) -> None:
         """Take a start of a session that has one: it changes nothing, unless it names another stream than anything newer."""
         said = session.said_since(event.at, is_start=True)
-        if event.stream_id == session.stream_id or said & SAYS_STREAM:
+        is_there = event.stream_id == session.stream_id
+        # An event of the new stream may have overtaken the start that names the channel too.
+        is_overtaken = is_there and said & (SAYS_STREAM | SAYS_CHANNEL) == SAYS_STREAM and not session.ahead
+        if is_overtaken:
+            is_overtaken = session.stream_at(event.at, is_start=True) != event.stream_id
+        if not is_overtaken and (is_there or said & SAYS_STREAM):
             self._ignore_duplicate(session, "start", event.at, now)
             return
         self._follow(session, event.stream_id, event.channel_id, event.creator_id, event.program_id, None, now=now, said=said)

@@ -27,6 +27,8 @@ class Said:
     bitrate_bps: int | None = None
     quality: str | None = None
     is_beat: bool = False
+    is_start: bool = False
+    """A start, be it one of a session that has one."""
 
 
 def _place(said: Said) -> tuple[float, bool]:
@@ -114,13 +116,31 @@ class Viewing:
         """Tell whether something not older than `at` names a stream, or may have: what is late has no place."""
         if aside:
             return any(each.stream and each.at >= at for each in self.ahead)
+        return not self.has_place(at) or any(each.stream and each.at >= at for each in [*self.parts[-1].said, *self.ahead])
+
+    def has_place(self, at: float) -> bool:
+        """Tell whether a start stamped `at` would be in time."""
         probe = Said(at, "start", None, 0)
         newest_at, behind = self.newest_at, list(self.behind)
         in_time = self.put(probe)
         if in_time:
             self.parts[-1].said = [each for each in self.parts[-1].said if each is not probe]
         self.newest_at, self.behind = newest_at, behind
-        return not in_time or any(each.stream and each.at >= at for each in [*self.parts[-1].said, *self.ahead])
+        return in_time
+
+    def zapped_by_event_alone(self, at: float, stream: str) -> bool:
+        """Tell whether only events say since `at` that it is this stream, and another was watched until then."""
+        if self.ahead:
+            return False
+        watched, since = self.first_stream, []
+        for said in (said for part in self.parts[:-1] for said in part.said):
+            watched = said.stream or watched
+        for said in self.parts[-1].said:
+            if said.at >= at:
+                since.append(said)
+            else:
+                watched = said.stream or watched
+        return watched != stream and not any((said.is_beat or said.is_start) and said.stream for said in since)
 
     def lie_behind(self, said: Said) -> None:
         if self.behind_since is not None:
@@ -335,14 +355,17 @@ class NaiveSlot:
         again = known is not None and known.liveness == "active" and not known.provisional and bool(known.due_at)
         viewing = self.arrive(event.session_id, event.at, now=now, opens_as="started")
         aside = self.hear(viewing, event.at, now=now, is_beat=True)
-        if again and (event.stream_id == viewing.replay()[2] or viewing.names_stream_since(event.at, aside=aside)):
+        is_there = event.stream_id == viewing.replay()[2]
+        in_time = not aside and viewing.has_place(event.at)
+        is_overtaken = is_there and in_time and viewing.zapped_by_event_alone(event.at, event.stream_id)
+        if again and not is_overtaken and (is_there or viewing.names_stream_since(event.at, aside=aside)):
             self.added["duplicates"] += 1
         elif again:
-            self.place(viewing, Said(event.at, "", event.stream_id, 3 * interval_s), aside=aside)
+            self.place(viewing, Said(event.at, "", event.stream_id, 3 * interval_s, is_start=True), aside=aside)
         else:
             self.counts["promoted"] += viewing.provisional
             viewing.provisional = False
-            self.place(viewing, Said(event.at, "start", event.stream_id, 3 * interval_s, quality=event.quality), aside=aside)
+            self.place(viewing, Said(event.at, "start", event.stream_id, 3 * interval_s, quality=event.quality, is_start=True), aside=aside)
         self.live_on(viewing, interval_s, now=now, is_beat=False)
         return True, 0, 0
 

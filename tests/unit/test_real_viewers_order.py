@@ -71,6 +71,21 @@ def test_the_event_of_a_zap_that_overtakes_its_beat_leaves_the_channel_to_the_be
     assert (known(tracker).stream_id, known(tracker).channel_id) == ("b", "two")
 
 
+@pytest.mark.parametrize("event_at", [1_045.2, 1_045])
+def test_the_event_of_a_zap_that_overtakes_its_start_leaves_the_channel_to_the_start(tracker: Tracker, event_at: float) -> None:
+    """1,000 start on A · 1,030 plays · an event of B, and only then the start on B of 1,045, or of the same second; then its copy."""
+    tracker.receive(start(1_000, stream_id="a")._replace(channel_id="one"), now=1_000)
+    tracker.receive(beat(1_030, "playing", stream_id="a")._replace(channel_id="one"), now=1_030)
+    tracker.receive(events(event("mute", event_at), stream_id="b"), now=1_045.5)
+    for now in (1_046, 1_047):
+        tracker.receive(start(1_045, stream_id="b")._replace(channel_id="two"), now=now)
+        tracker.validate()
+    assert (known(tracker).stream_id, known(tracker).channel_id) == ("b", "two")
+    assert tracker.take_changes().increments[("duplicates",)] == 1
+    tracker.receive(beat(1_040, "playing", stream_id="a")._replace(channel_id="one"), now=1_048)
+    assert (known(tracker).stream_id, known(tracker).channel_id) == ("b", "two")
+
+
 def test_an_error_that_comes_after_the_zap_is_the_stream_s_that_was_watched_then(tracker: Tracker) -> None:
     tracker.receive(beat(1_000, "playing", stream_id="a"), now=1_000)
     tracker.receive(beat(1_045, "playing", stream_id="b"), now=1_045)

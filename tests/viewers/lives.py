@@ -335,17 +335,20 @@ class Life:
     def zaps(self) -> None:
         self.stream = f"{self.name}-{'b' if self.stream.endswith('a') else 'a'}"
         self.channel = "two" if self.channel == "one" else "one"
-        how = self.random.randrange(4)
+        how = self.random.randrange(5)
         if how == 0:
             self.start(quality="auto")
-        elif how == 1:
-            # The event of the new stream overtakes the beat that names it.
+        elif how in (1, 4):
+            # The event of the new stream overtakes the beat, or the start, that names it.
             self.now += 0.2
             self.event("mute", send=False)
             self.flush(delay=0.0)
             self.now -= 0.2
-            self.beat()
-            self.next_beat = self.now + BEAT_S
+            if how == 1:
+                self.beat()
+                self.next_beat = self.now + BEAT_S
+            else:
+                self.start(quality="auto")
             self.now += 0.2
         elif how == 2:
             self.event("mute", send=False)

@@ -433,6 +433,7 @@ class Reckoning:
         stream = body["stream"]["stream_id"]
         named_at = -inf if was is None else max((said.at for said in was.said if said.stream and said.term == was.term), default=-inf)
         moves = again and was is not None and told_of(was).stream != stream and body["timestamp"] > named_at
+        moves = moves or (again and was is not None and is_overtaken(was, body["timestamp"], stream))
         viewing = self.arrive(request, "started")
         self.ledger["promoted"] += viewing.provisional
         viewing.provisional = False
@@ -556,6 +557,14 @@ class Reckoning:
         # One that says anew what it said, and moves something, is a page that was loaded again.
         self.counts["duplicates",] += is_again and told_of(viewing).state == before
         return True, 0, 0
+
+
+def is_overtaken(viewing: Viewing, at: float, stream: str) -> bool:
+    """Tell whether events alone say since this time that it is this stream, while another was watched until then: a start comes after its event."""
+    of_now = [said for said in viewing.said if said.term == viewing.term]
+    newer = [said.channel for said in of_now if said.stream and said.at >= at]
+    before = Viewing(**{**vars(viewing), "said": [said for said in viewing.said if said.term != viewing.term or said.at < at]})
+    return told_of(viewing).stream == stream and bool(newer) and not any(newer) and told_of(before).stream != stream
 
 
 def told_of(viewing: Viewing) -> Told:
