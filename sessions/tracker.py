@@ -109,7 +109,7 @@ class Tracker(Reporting):
         said = session.said_since(event.at, is_start=True)
         is_there = event.stream_id == session.stream_id
         # An event of the new stream may have overtaken the start that names the channel too.
-        is_overtaken = is_there and said & (SAYS_STREAM | SAYS_CHANNEL) == SAYS_STREAM and not session.ahead
+        is_overtaken = is_there and said & (SAYS_STREAM | SAYS_CHANNEL) == SAYS_STREAM
         if is_overtaken:
             is_overtaken = session.stream_at(event.at, is_start=True) != event.stream_id
         if not is_overtaken and (is_there or said & SAYS_STREAM):

@@ -130,7 +130,7 @@ class Viewing:
 
     def zapped_by_event_alone(self, at: float, stream: str) -> bool:
         """Tell whether only events say since `at` that it is this stream, and another was watched until then."""
-        if self.ahead:
+        if any(each.stream for each in self.ahead):
             return False
         watched, since = self.first_stream, []
         for said in (said for part in self.parts[:-1] for said in part.said):
