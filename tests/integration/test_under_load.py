@@ -74,7 +74,8 @@ def test_a_session_whose_heartbeats_stop_leaves_the_count_after_three_intervals_
     last_at = _now()
     promised_s, counted_s = fall_silent(small, "silent", last_at)
     alive_s = 3 * promised_s
-    assert counted_s == pytest.approx(alive_s, abs=1.0)
+    # From its acknowledgement on, which came a moment after the beat; and what is shown is at most two seconds old.
+    assert alive_s - 0.5 <= counted_s <= alive_s + 2.0
     told = small.get("/v1/sessions/silent").json()
     assert (told["liveness"], told["heartbeat_interval_s"] * 3) == ("expired", alive_s)
     watched_s = (datetime.fromisoformat(last_at) - datetime.fromisoformat(first_at)).total_seconds()
