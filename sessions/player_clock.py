@@ -85,7 +85,7 @@ def follow(session: Session, at: float, *, now: float, gains: Gains, tells_most:
     if at >= session.newest_at:
         if tells_most:
             session.behind = b""
-        if at > session.newest_at:  # else it may be a copy, from before the clock was set
+        if at > session.newest_at or says is Sign.LAST:  # else it may be a copy, from before the clock was set
             _forget_ahead(session)
         return _FITS
     if says is Sign.LAST:

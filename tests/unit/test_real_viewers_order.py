@@ -180,3 +180,10 @@ def test_what_was_stray_moves_nobody_though_something_else_is_stray_at_once(trac
     tracker.receive(events(event("mute", YEAR_9999)), now=1_002)
     assert (known(tracker).stream_id, str(known(tracker).playback)) == ("a", "playing")
     tracker.validate()
+
+
+def test_an_end_of_the_same_second_by_the_clock_of_before_says_so_too(tracker: Tracker) -> None:
+    tracker.receive(beat(1_000, "playing"), now=1_000)
+    tracker.receive(events(event("stream_buffer_start", YEAR_9999)), now=1_001)
+    tracker.receive(end(1_000), now=1_002)
+    assert account(tracker).rebuffers == 0
