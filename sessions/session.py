@@ -100,7 +100,7 @@ class Session:
     __slots__ = (
         "account", "ahead", "behind", "bucket", "channel_id", "clock_since", "connection_type", "country", "creator_id", "ending", "event_ids", "frame",
         "heartbeat_at", "held_up", "ignored", "interval_s", "intervals", "liveness", "newest_at", "offset", "pixel", "platform", "playback", "player_rebuffers",
-        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "reporter", "revision", "seen_at",
+        "previous_offset", "profile", "program_id", "program_title", "provisional", "quality", "rebuffer_counter", "reporter", "resume", "revision", "seen_at",
         "session_id",
         "story", "stream_id", "streams", "tallies", "vitals", "window",
     )  # fmt: skip
@@ -128,7 +128,7 @@ class Session:
         """A first frame was shown, as of `newest_at`."""
         self.offset = NEVER
         self.previous_offset: float | None = None
-        """What `offset` was before a wild timestamp; the clock may go back to it."""
+        """This and `resume` are read by older builds alone, which went back to them after a wild timestamp: they keep their places."""
         self.newest_at = NEVER
         self.heartbeat_at = NEVER
         self.ending: Ending | None = None
@@ -152,6 +152,7 @@ class Session:
         """These three: see `history.py`."""
         self.behind = b""
         """The late inputs since the last one in order, which may mean that the clock was set back (`player_clock.py`)."""
+        self.resume: tuple[float, ...] | None = None
         self.ahead = b""
         """The inputs that are stamped far ahead, until it is known whether the clock was set or they were stray."""
         self.held_up = NEVER
@@ -498,8 +499,8 @@ FIELDS: Final = (
     "creator_id", "program_id", "platform", "country", "quality", "connection_type", "pixel", "playback", "frame",
     "offset", "previous_offset", "newest_at", "heartbeat_at", "ending",
     "player_rebuffers", "tallies", "revision", "window", "streams", "account", "event_ids", "profile", "vitals", "story", "program_title", "intervals",
-    "ignored", "rebuffer_counter", "behind", "ahead", "clock_since", "held_up",
-    "reporter",
+    "ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up",
+    "reporter", "ahead",
 )  # fmt: skip
 """What is stored of a session, in this order for ever: new ones are added at the end."""
 _FIELDS_OF: Final = attrgetter(*FIELDS)

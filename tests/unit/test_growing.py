@@ -299,11 +299,13 @@ def test_a_stored_session_may_have_a_field_more_or_less() -> None:
     session = Session("s", now=1.0)
     session.tell(0, now=1.0)
     session.reporter = Reporter("hls.js", said=((2.0, 3.0),))
-    assert FIELDS[-1] == "reporter"
-    for values in ([*session.dump(), "of tomorrow"], session.dump()[:-1]):
+    session.ahead = b"kept apart"
+    assert FIELDS[-2:] == ("reporter", "ahead")
+    for values in ([*session.dump(), "of tomorrow"], session.dump()[:-1], session.dump()[:-2]):
         read = codec.decode_session(sealed(codec.SESSION_FORMAT, values))
-        assert read.dump()[:-1] == session.dump()[:-1]
-        assert read.reporter == (session.reporter if len(values) > len(FIELDS) else None)
+        assert read.dump()[:-2] == session.dump()[:-2]
+        assert read.reporter == (session.reporter if len(values) > len(FIELDS) - 2 else None)
+        assert read.ahead == (session.ahead if len(values) > len(FIELDS) - 1 else b"")
 
 
 RECORD = codec.SlotRecord(ledger=LEDGER, paused_s=4.0, batch=2, handed={("heartbeats",): 1}, open={("heartbeats",): 2})

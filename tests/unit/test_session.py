@@ -109,7 +109,7 @@ def test_it_was_created_when_its_first_input_came_however_long_its_story_grows()
 def test_a_dump_is_plain_values_in_the_order_that_was_fixed() -> None:
     assert len(session().dump()) == len(FIELDS)
     assert FIELDS[:6] == ("session_id", "liveness", "provisional", "seen_at", "bucket", "interval_s")
-    assert FIELDS[-8:] == ("intervals", "ignored", "rebuffer_counter", "behind", "ahead", "clock_since", "held_up", "reporter")
+    assert FIELDS[-8:] == ("ignored", "rebuffer_counter", "behind", "resume", "clock_since", "held_up", "reporter", "ahead")
     assert set(FIELDS) == set(Session.__slots__)
 
 
@@ -168,3 +168,11 @@ def test_an_input_that_names_no_stream_watches_the_one_named_before_it(inputs: l
         expected.append((at, watched))
     assert [(record[0], names[record[2]]) for record in one.window_inputs()] == expected
     assert one.stream_id == watched
+
+
+def test_a_session_of_the_build_before_is_read_though_it_went_back_after_a_wild_timestamp_in_another_way() -> None:
+    values = list(session().dump())[: FIELDS.index("reporter")]
+    for resume in (None, [1_000.5, 7.0, 1_000.0]):
+        values[FIELDS.index("resume")] = resume
+        again = Session.load(values)
+        assert (again.ahead, again.settled().playback) == (b"", session().settled().playback)
