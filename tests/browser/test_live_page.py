@@ -17,21 +17,13 @@ import httpx
 import pytest
 
 from serve_app.players import examples
-from tests.browser.chromium import FOLDER, PROGRAM, Browser, Tab, browser
+from tests.browser.chromium import FOLDER, Browser, Tab
 from tests.integration.installation import Installation
 
 AXE = FOLDER / "axe.min.js"
 START = "/analytics/live/session/start"
 HEARTBEAT = "/analytics/live/session/heartbeat"
 END = "/analytics/live/session/end"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if not PROGRAM.exists():
-        pytest.skip("no Chromium: make .venv/.browser says why")
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,9 @@
 """A page of another origin, in a real Chromium: it can send, and read every answer, the front door's own included."""
 
-import contextlib
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,9 +12,9 @@ import httpx
 import pytest
 
 from serve_app.players import examples
-from tests.browser.chromium import PROGRAM, Browser, browser
+from tests.browser.chromium import Browser
 from tests.front_door import INGEST, OPS
-from tests.haproxy import Door, door_before, free_port
+from tests.haproxy import Door, local_door
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/player.html"
 START = "/analytics/live/session/start"
@@ -43,14 +39,6 @@ class Page(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if not PROGRAM.exists():
-        pytest.skip("no Chromium: make .venv/.browser says why")
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -61,21 +49,8 @@ def site() -> Iterator[str]:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[Door]:
-    """A front door as `up` makes it, before one replica with its trackers in process."""
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--factory", "tests.front_door:local", "--port", str(port), "--log-level", "warning"]
-    replica = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-    try:
-        with door_before(port, tmp_path, lose=partial(_end, replica)) as door:
-            yield door
-    finally:
-        _end(replica)
-
-
-def _end(replica: subprocess.Popen[bytes]) -> None:
-    replica.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        replica.wait(10)
+    with local_door(tmp_path) as door:
+        yield door
 
 
 def session(door: Door, path: str) -> Any:

@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import pytest
 from serve_app.players import examples
 from sessions.limits import REPLICA_REQUESTS_MAX
 from tests.front_door import INGEST, OPS
-from tests.haproxy import Door, door_before, free_port
+from tests.haproxy import Door, local_door
 
 CLIENT = httpx.Client(timeout=20, limits=httpx.Limits(max_connections=None), verify=False)
 OPERATOR = {"authorization": f"Bearer {OPS}"}
@@ -24,21 +21,8 @@ OPERATOR = {"authorization": f"Bearer {OPS}"}
 
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[Door]:
-    """A front door as `up` makes it, before one replica with its trackers in process."""
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--factory", "tests.front_door:local", "--port", str(port), "--log-level", "critical"]
-    replica = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-    try:
-        with door_before(port, tmp_path, lose=partial(_end, replica)) as door:
-            yield door
-    finally:
-        _end(replica)
-
-
-def _end(replica: subprocess.Popen[bytes]) -> None:
-    replica.kill()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        replica.wait(10)
+    with local_door(tmp_path) as door:
+        yield door
 
 
 @contextlib.contextmanager
