@@ -9,9 +9,7 @@ said loudly, because it changes what "acknowledged" means. Each is a finding wit
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from hashlib import sha1
-from threading import Thread
 from typing import Any, Final, NamedTuple
 
 import redis
@@ -19,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
+from storage.beside import beside
 from storage.findings import NO_EVICTION, Finding, Level, evicting
 from storage.redis_address import RedisAddress, translate
 from storage.redis_journal import ALIVE, DATA_SET, FENCES, FINISHED, PROBE, RECORDS, REPLY_S, aside_key, slot_key
@@ -34,17 +33,8 @@ TRIED: Final = f"{PROBE}:tried"
 def examine(url: str, *, within_s: float = WITHIN_S) -> list[Finding]:
     """Look at a server; the first finding that makes it unfit is the last. Raises `ValueError` if the URL is no good."""
     address = RedisAddress.parse(url)
-    found: Future[list[Finding]] = Future()
-
-    def look() -> None:
-        try:
-            found.set_result(list(_look(address, within_s=within_s)))
-        except BaseException as error:  # noqa: BLE001 - carried to whoever asked
-            found.set_exception(error)
-
-    Thread(target=look, daemon=True, name="journal-check").start()
     try:
-        return found.result(within_s)
+        return beside(lambda: list(_look(address, within_s=within_s))).result(within_s)
     except TimeoutError:
         return [_no_answer(address, within_s)]
 

@@ -21,10 +21,10 @@ from actors import clock
 from actors.logs import write_plainly
 from serve_app.access.tokens import load_tokens
 from serve_app.machine.actors_config import NAMESPACE, config_of
-from serve_app.machine.beside import beside
 from serve_app.machine.cluster import Cluster, ClusterError
 from serve_app.machine.driver_messages import Connected, Failed, JournalAt, Ready, Report, Step, Stop, line, order
 from serve_app.settings import Settings, load_settings
+from storage.beside import beside
 
 READY_WITHIN_S: Final = 60.0
 """From the moment the replicas run; the shards may still be loading a large journal."""

@@ -28,7 +28,6 @@ from dashboards import prometheus
 from serve_app.access.tokens import TokenKind, Tokens, load_tokens
 from serve_app.machine import data_folder, ports, ray_run
 from serve_app.machine.banner import describe
-from serve_app.machine.beside import beside
 from serve_app.machine.data_folder import FolderTakenError
 from serve_app.machine.driver_messages import Connected, Failed, JournalAt, Ready, Step, Stop
 from serve_app.machine.driver_process import DriverProcess
@@ -40,6 +39,7 @@ from serve_app.machine.restarts import RESTARTS_MAX, Restarts
 from serve_app.machine.signals import Signals
 from serve_app.settings import Settings, SettingsError, unknown_variables
 from sessions.words import counted
+from storage.beside import beside
 from storage.embedded import EmbeddedValkey, EmbeddedValkeyError
 from storage.whole_file import write_whole
 
