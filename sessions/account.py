@@ -153,7 +153,7 @@ class Account:
         elif not had_frame and cue in _MARKS:
             self._mark(cue, at, entered)
         if not goes_on:
-            self.begun += ((at, self.counted_s, stream, code_of(self.state) | BY_SEEK * self.by_seek),)
+            self.begun += ((at, self.counted_s, stream, code_of(self.state) | BY_SEEK * (self.by_seek and self.state == _REBUFFERING)),)
 
     def _move(self) -> None:
         """Let a startup of its own begin: what is asked for from now on was never seen, and nothing of it failed."""
@@ -308,7 +308,8 @@ class Account:
         if self.cause_open:
             self._count_stall(left)
         before, self.state, self.entered_at = self.state, state, self.at
-        self.by_seek = False
+        # A stall that a break interrupts goes on after it, with its cause.
+        self.by_seek = bool(self.by_seek and (state == _AD or (before == _AD and state == _REBUFFERING)))
         if state == _PLAYING:
             if entered is not None and not self.frame:
                 entered.plays += 1

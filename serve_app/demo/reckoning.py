@@ -218,7 +218,9 @@ class Account:
         self._add("seek_rebuffering", at - self._since)
 
     def _enter(self, state: str, at: float) -> None:
-        before, self.state, self._since, self._by_seek = self.state, state, at, False
+        before, self.state, self._since = self.state, state, at
+        # A stall goes on after a break that interrupts it, with its cause.
+        self._by_seek = self._by_seek and (state == "ad" or (before, state) == ("ad", "rebuffering"))
         if state == "playing" and not self._played:
             self._played = True
             self._add("plays", 1)

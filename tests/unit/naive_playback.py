@@ -108,7 +108,8 @@ class Playback:
         return "playing" if state == "failed" and self.frame else state
 
     def enter(self, state: str, at: float) -> None:
-        before, self.state, self.since, self.by_seek = self.state, state, at, False
+        before, self.state, self.since = self.state, state, at
+        self.by_seek = self.by_seek and (state == "ad" or (before, state) == ("ad", "rebuffering"))
         if state == "playing":
             self.frame, self.failure = True, None
         elif state == "failed":

@@ -410,3 +410,11 @@ def test_an_error_of_an_advertisement_is_counted_though_it_arrives_after_the_end
     """20 ends · what is stamped 15 arrives at 21 and is taken, as an error of the stream's would be."""
     live(tracker, start(0), one("stream_start", 1), end(20), (one("ad_error", 15), 21))
     assert gained(tracker)["ad_errors", "stream"] == 1
+
+
+def test_a_stall_of_a_seek_that_a_break_interrupts_is_the_seek_s_after_it_too(tracker: Tracker) -> None:
+    stalled = one("dvr_seek", 10), one("stream_buffer_start", 11), one("ad_break_start", 15), one("ad_break_end", 45)
+    told = live(tracker, beat(0, "playing"), *stalled, beat(60, "playing")).settled()
+    # Four seconds before the break and fifteen after it, of one stall.
+    assert (told.rebuffers, told.seek_rebuffers) == (1, 1)
+    assert (told.rebuffering_s, told.seek_rebuffering_s, told.ad_s) == (19, 19, 30)
